@@ -1,0 +1,98 @@
+"""How stage functions see pixels: a view or a block at a time, whatever file holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.errors import ImageError
+
+__all__ = ["ArrayImages", "ArrayVolume", "ImageSink", "ImageSource", "VolumeSink", "VolumeSource"]
+
+
+class ImageSource(Protocol):
+    """The tilt images of one series, in the order of its record; nothing is read before it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(views, height, width)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def view(self, index: int) -> NDArray[np.float32]:
+        """One image `(height, width)`, float32, row 0 at the bottom."""
+        ...
+
+
+class ImageSink(Protocol):
+    """Takes finished tilt images one by one: the step behind it writes a file."""
+
+    def __call__(self, index: int, image: NDArray[np.float32]) -> None: ...
+
+
+class VolumeSource(Protocol):
+    """A volume whose blocks are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x)."""
+        ...
+
+    def block(self, z: slice, y: slice, x: slice) -> NDArray[np.float32]:
+        """A part of the volume, float32."""
+        ...
+
+
+class VolumeSink(Protocol):
+    """Takes finished blocks of a volume, each once, in any order: the step behind it writes a file."""
+
+    def __call__(self, z: int, y: int, x: int, block: NDArray[np.float32]) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayVolume:
+    """A volume in memory, `(z, y, x)`: both a source and, called, a sink."""
+
+    array: NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x)."""
+        nz, ny, nx = self.array.shape
+        return nz, ny, nx
+
+    def block(self, z: slice, y: slice, x: slice) -> NDArray[np.float32]:
+        """A part of the volume, float32."""
+        return np.asarray(self.array[z, y, x], dtype=np.float32)
+
+    def __call__(self, z: int, y: int, x: int, block: NDArray[np.float32]) -> None:
+        nz, ny, nx = block.shape
+        self.array[z : z + nz, y : y + ny, x : x + nx] = block
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Images that are in memory already: ``(views, height, width)``."""
+
+    array: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.array.ndim != 3 or 0 in self.array.shape:
+            raise ImageError(f"a stack of shape {self.array.shape}", mend="give views × height × width")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(views, height, width)."""
+        n, height, width = self.array.shape
+        return n, height, width
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def view(self, index: int) -> NDArray[np.float32]:
+        """One image, float32."""
+        return np.asarray(self.array[index], dtype=np.float32)
