@@ -31,7 +31,9 @@ class ImageSource(Protocol):
 class ImageSink(Protocol):
     """Takes finished tilt images one by one: the step behind it writes a file."""
 
-    def __call__(self, index: int, image: NDArray[np.float32]) -> None: ...
+    def __call__(self, index: int, image: NDArray[np.float32]) -> None:
+        """Take image number `index`, counted from 0."""
+        ...
 
 
 class VolumeSource(Protocol):
@@ -50,7 +52,9 @@ class VolumeSource(Protocol):
 class VolumeSink(Protocol):
     """Takes finished blocks of a volume, each once, in any order: the step behind it writes a file."""
 
-    def __call__(self, z: int, y: int, x: int, block: NDArray[np.float32]) -> None: ...
+    def __call__(self, z: int, y: int, x: int, block: NDArray[np.float32]) -> None:
+        """Take the block whose first voxel is (z, y, x)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

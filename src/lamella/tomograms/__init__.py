@@ -1,0 +1,38 @@
+"""From aligned tilt images to volumes: reconstruct, denoise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.rooms import open_room
+
+if TYPE_CHECKING:
+    from lamella.tomograms.denoise import DenoiseResult, denoise
+    from lamella.tomograms.denoise_settings import DenoiseSettings
+    from lamella.tomograms.reconstruct import ReconstructResult, half_sets, plan_tomogram, reconstruct
+    from lamella.tomograms.reconstruct_settings import ReconstructSettings
+
+__all__ = [
+    "DenoiseResult",
+    "DenoiseSettings",
+    "ReconstructResult",
+    "ReconstructSettings",
+    "denoise",
+    "half_sets",
+    "plan_tomogram",
+    "reconstruct",
+]
+
+open_room(
+    __name__,
+    {
+        "DenoiseResult": "denoise",
+        "DenoiseSettings": "denoise_settings",
+        "ReconstructResult": "reconstruct",
+        "ReconstructSettings": "reconstruct_settings",
+        "denoise": "denoise",
+        "half_sets": "reconstruct",
+        "plan_tomogram": "reconstruct",
+        "reconstruct": "reconstruct",
+    },
+)
