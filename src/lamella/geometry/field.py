@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import map_coordinates, spline_filter
 
 from lamella.errors import GeometryError
 
@@ -51,7 +50,10 @@ class ImageField:
 
         A cubic spline through the nodes, even about the outer ones.
         """
-        q = np.asarray(q_ang, dtype=np.float64)
+        from scipy.ndimage import map_coordinates, spline_filter  # late: records must load without scipy
+
+        q_shaped = np.asarray(q_ang, dtype=np.float64)
+        q = q_shaped.reshape(-1, 2)
         grid = self.nodes_ang.shape[2:]
         places = np.stack(
             [(q[..., axis] / self.half_width_ang[axis] + 1) * (grid[1 - axis] - 1) / 2 for axis in (1, 0)]
@@ -64,7 +66,7 @@ class ImageField:
             )
             for plane in self.nodes_ang[view]
         ]
-        return np.stack(out, axis=-1)
+        return np.stack(out, axis=-1).reshape(q_shaped.shape)
 
     def select(self, views: ArrayLike) -> ImageField:
         """The field of some views, in the order given."""

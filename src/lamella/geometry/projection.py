@@ -74,7 +74,7 @@ class TiltGeometry:
 
     @classmethod
     def from_angles(cls, y_tilt_deg: ArrayLike, z_rot_deg: ArrayLike = 0.0, **terms: Any) -> TiltGeometry:
-        """Geometry from tilt angles; every other term may be one number for all views, a list, or left out (0; m = 1)."""
+        """Geometry from tilt angles; any other term may be one number for all views, a list, or left out (0; m = 1)."""
         tilt = np.atleast_1d(np.asarray(y_tilt_deg, dtype=np.float64))
         field = terms.pop("field", None)
         values = {"x_tilt_deg": 0.0, "x_shift_ang": 0.0, "y_shift_ang": 0.0, "magnification": 1.0} | terms
@@ -112,7 +112,8 @@ class TiltGeometry:
         q = np.einsum("nij,pj->npi", self.matrices(), flat) + self.shifts_ang()[:, None]
         if self.field is not None:
             q = np.stack([q_view + self.field.displacement(view, q_view) for view, q_view in enumerate(q)])
-        return q.reshape(len(self), *points.shape[:-1], 2)
+        projected: Array = q.reshape(len(self), *points.shape[:-1], 2)
+        return projected
 
     def depth_ang(self, points_ang: ArrayLike) -> Array:
         """Depth ``(n, ...)`` of points ``(..., 3)``: rotated z minus the centre's, Å; defocus grows by hand × depth."""
@@ -128,7 +129,7 @@ class TiltGeometry:
         Raises
         ------
         GeometryError
-            if a view looks along the specimen's plane (|tilt| = 90°), or a field folds the image.
+            if a view looks along the specimen's plane (tilted by ±90°), or a field folds the image.
         """
         q = np.asarray(q_ang, dtype=np.float64)
         z = np.broadcast_to(np.asarray(z_ang, dtype=np.float64), q.shape[:-1])
