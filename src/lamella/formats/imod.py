@@ -1,0 +1,386 @@
+"""IMOD's alignment files, read into a record and written: ``.xf .tlt .xtilt``, ``tilt.com`` and ``newst.com``.
+
+How the numbers are meant stands in `imod_geometry`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.errors import FormatError
+from lamella.formats.angles import read_angles, read_text, write_angles
+from lamella.formats.atomic import atomic_text
+from lamella.formats.imod_com import CommandFile, number_list, read_command_file
+from lamella.formats.imod_geometry import ImodAlignment, alignment_from_geometry, geometry_from_alignment
+from lamella.formats.imod_write import newst_com, tilt_com
+from lamella.formats.mrc import open_mrc
+from lamella.formats.view_matching import match_rows, note_of_unused
+from lamella.records import Note, TiltSeries
+
+__all__ = ["export_series", "import_series", "read_xf", "write_xf"]
+
+Array = NDArray[np.float64]
+
+_LEFTOVER_PX = 0.05
+
+
+def read_xf(path: Path | str) -> Array:
+    """Transforms ``(n, 2, 3)`` of an ``.xf`` file: [A | d] of each line.
+
+    Raises
+    ------
+    FormatError
+        naming the line that is not six finite numbers.
+    """
+    path = Path(path)
+    rows = []
+    for number, line in enumerate(read_text(path, "file of transforms").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = [float(word) for word in line.split()]
+        except ValueError:
+            values = []
+        if len(values) != 6 or not np.isfinite(values).all():
+            raise FormatError(
+                f"{path}: line {number} is '{line.strip()[:60]}', not six numbers", mend="write A11 A12 A21 A22 DX DY"
+            )
+        rows.append(values)
+    table = np.array(rows, dtype=np.float64)
+    return np.concatenate([table[:, :4].reshape(-1, 2, 2), table[:, 4:, None]], axis=-1)
+
+
+def write_xf(path: Path | str, transforms: Array) -> None:
+    """Write transforms ``(n, 2, 3)``; more decimals than IMOD's own, which it reads as well."""
+    lines = [
+        "".join(f"{value + 0.0:14.9f}" for value in row[:, :2].ravel())
+        + "".join(f"{value + 0.0:13.5f}" for value in row[:, 2])
+        for row in transforms
+    ]
+    atomic_text(path, "".join(f"{line}\n" for line in lines))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """The files of one alignment; None where there is none."""
+
+    xf: Path
+    tlt: Path
+    xtilt: Path | None
+    tilt: CommandFile | None
+    edf: Path | None
+    aligned: Path | None
+
+
+def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Note, ...]]:
+    """Put IMOD's alignment of a stack into the record of that stack.
+
+    Parameters
+    ----------
+    path
+        the folder with ``NAME.xf``, or that file; beside it ``NAME.tlt``, and ``NAME.xtilt`` and ``tilt.com`` where
+        they are. A folder that holds a folder NAME is looked into.
+    series
+        the record. Its pixel size holds for the transforms, unless FULLIMAGE shows that they are for finer images.
+
+    Returns
+    -------
+    series, notes
+        the record with `geometry`, less the views that IMOD excludes or does not have; what was assumed or dropped.
+
+    Raises
+    ------
+    FormatError
+        if a file is missing or damaged, or is about another stack.
+    """
+    files, notes = _locate(Path(path), series)
+    transforms = read_xf(files.xf)
+    tilts = read_angles(files.tlt)
+    x_tilts = np.zeros(len(tilts)) if files.xtilt is None else read_angles(files.xtilt)
+    for other, count in ((files.tlt, len(tilts)), (files.xtilt, len(x_tilts))):
+        if count != len(transforms):
+            raise FormatError(
+                f"{other}: {count} lines, but {files.xf.name} has {len(transforms)}",
+                mend="take both from the same alignment",
+            )
+    rows, how = match_rows(series, tilts, _candidates(series, len(transforms)), str(files.xf))
+    if how:
+        notes.append(Note(kind="info", where=files.xf.name, text=how))
+    notes += note_of_unused(rows, len(transforms), files.xf.name)
+    kept, drop_notes = _kept(series, rows, _excluded(files, len(transforms)), files)
+    pixel_ang, shape_px, pixel_notes = _pixel(series, files)
+    setup, setup_notes = _setup(files, shape_px)
+    chosen = rows[kept]
+    alignment = replace(
+        setup,
+        linear=transforms[chosen, :, :2],
+        shift_px=transforms[chosen, :, 2],
+        tilt_deg=tilts[chosen] + setup.tilt_deg,
+        x_tilt_deg=x_tilts[chosen] + setup.x_tilt_deg,
+    )
+    geometry, leftover = geometry_from_alignment(alignment, pixel_ang, shape_px, str(files.xf))
+    notes += [*drop_notes, *pixel_notes, *setup_notes, *_leftover_notes(leftover, geometry.magnification, files)]
+    return series.select(kept).with_changes(geometry=geometry), tuple(notes)
+
+
+def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tuple[tuple[Path, ...], tuple[Note, ...]]:
+    """Write each series' alignment for IMOD, into ``FOLDER/NAME/``.
+
+    ``NAME.xf``, ``NAME.tlt``, ``NAME.xtilt``, ``NAME.rawtlt``, ``tilt.com`` and, where the record names images,
+    ``newst.com``, which takes the record's views from their stacks in the record's order: run ``newst.com``, then
+    ``tilt.com``, in that folder.
+
+    Parameters
+    ----------
+    series
+        records with geometry.
+    folder
+        where to write.
+    root
+        the folder that the records' relative names start from.
+
+    Raises
+    ------
+    FormatError
+        if a record has no geometry.
+    """
+    written: list[Path] = []
+    notes: list[Note] = []
+    for record in series:
+        paths, said = _export_one(record, Path(folder) / record.name, Path(root))
+        written += paths
+        notes += said
+    return tuple(written), tuple(notes)
+
+
+def _export_one(record: TiltSeries, folder: Path, root: Path) -> tuple[list[Path], list[Note]]:
+    geometry, name = record.geometry, record.name
+    if geometry is None:
+        raise FormatError(f"{name}: the record has no alignment", mend="run align first, or import one")
+    notes: list[Note] = []
+    if geometry.field is not None:
+        most = float(np.abs(geometry.field.nodes_ang).max()) / record.pixel_size_ang
+        text = f"the local field, up to {most:.2f} px, is left out: IMOD's local alignments are not written"
+        notes.append(Note(kind="dropped", where=name, text=text))
+    alignment = alignment_from_geometry(geometry, record.pixel_size_ang, record.image_shape_px)
+    common_x_tilt = float(np.mean(geometry.x_tilt_deg))
+    paths = [folder / f"{name}{suffix}" for suffix in (".xf", ".tlt", ".xtilt", ".rawtlt")]
+    write_xf(paths[0], np.concatenate([alignment.linear, alignment.shift_px[..., None]], axis=-1))
+    write_angles(paths[1], geometry.y_tilt_deg, decimals=5)
+    write_angles(paths[2], geometry.x_tilt_deg - common_x_tilt, decimals=5)
+    write_angles(paths[3], record.nominal_tilt_deg, decimals=3)
+    height, width = record.image_shape_px
+    turned = abs(math.sin(math.radians(float(np.median(geometry.z_rot_deg))))) > math.sqrt(0.5)
+    size = (
+        (height, width) if turned else (width, height)
+    )  # (x, y) of the aligned images, which the axis crosses upright
+    paths.append(folder / "tilt.com")
+    atomic_text(paths[-1], tilt_com(record, size, -common_x_tilt))
+    if record.images is None:
+        text = "the record names movies, not images: no newst.com was written"
+        notes.append(Note(kind="dropped", where=name, text=text))
+    else:
+        paths.append(folder / "newst.com")
+        atomic_text(paths[-1], newst_com(record, size, folder, root))
+    return paths, notes
+
+
+def _locate(path: Path, series: TiltSeries) -> tuple[_Files, list[Note]]:
+    notes: list[Note] = []
+    if (path / series.name).is_dir():
+        path = path / series.name
+    if path.is_dir():
+        xf = path / f"{series.name}.xf"
+        if not xf.is_file():
+            others = [
+                other for other in sorted(path.glob("*.xf")) if not other.stem.endswith(("local", "_prexf", "prexf"))
+            ]
+            if len(others) != 1:
+                raise FormatError(
+                    f"{path}: no {series.name}.xf (it has {', '.join(other.name for other in others) or 'no .xf'})",
+                    mend="name the .xf file itself",
+                )
+            xf = others[0]
+            notes.append(Note(kind="assumed", where=str(path), text=f"{xf.name} was taken for {series.name}"))
+    elif path.is_file():
+        xf = path.with_suffix(".xf")
+    else:
+        raise FormatError(f"{path}: not there", mend="name the folder with IMOD's files, or the .xf file")
+    tlt, xtilt = xf.with_suffix(".tlt"), xf.with_suffix(".xtilt")
+    axis = xf.stem[-1:] if xf.stem[-1:] in ("a", "b") else ""  # IMOD's names for the two axes of a pair
+    commands = [xf.with_name(name) for name in (f"tilt{axis}.com", "tilt.com", f"{xf.stem}_tilt.com")]
+    command = next((candidate for candidate in commands if candidate.is_file()), None)
+    if command is None:
+        text = "no tilt.com: no tilt offset, tilt about x, shift or excluded views were taken"
+        notes.append(Note(kind="assumed", where=xf.name, text=text))
+    aligned = [xf.with_name(f"{xf.stem}{ending}") for ending in ("_ali.mrc", ".ali")]
+    edf = xf.with_suffix(".edf")
+    files = _Files(
+        xf=xf,
+        tlt=tlt,
+        xtilt=xtilt if xtilt.is_file() else None,
+        tilt=None if command is None else read_command_file(command, "tilt"),
+        edf=edf if edf.is_file() else None,
+        aligned=next((candidate for candidate in aligned if candidate.is_file()), None),
+    )
+    return files, notes
+
+
+def _candidates(series: TiltSeries, count: int) -> dict[str, NDArray[np.int64]]:
+    """Ways in which lines may stand for views; the first needs no word."""
+    place = np.asarray(series.place, dtype=np.int64)
+    ways: dict[str, NDArray[np.int64]] = {}
+    if int(place.max()) <= count:
+        ways["" if count == int(place.max()) else f"{count} lines, one per section of the stack"] = place - 1
+    if count == len(series):
+        ways["lines stand in the order of the stack's kept sections"] = np.argsort(np.argsort(place))
+        ways["lines stand in the order of rising tilt angle"] = np.arange(len(series))
+    return ways
+
+
+def _excluded(files: _Files, count: int) -> tuple[tuple[int, ...], str]:
+    """Lines (from 1) that IMOD leaves out of the reconstruction, and where it says so."""
+    if files.tilt is not None:
+        text = " ".join(value for key, value in files.tilt.entries if key in ("EXCLUDELIST", "EXCLUDELIST2", "EXCLUDE"))
+        included = " ".join(value for key, value in files.tilt.entries if key == "INCLUDE")
+        lines = number_list(text, str(files.tilt.path))
+        if included:
+            wanted = number_list(included, str(files.tilt.path))
+            lines += tuple(line for line in range(1, count + 1) if line not in wanted)
+        return lines, files.tilt.path.name
+    if files.edf is not None:
+        axis = "B" if files.xf.stem.endswith("b") else "A"
+        key = f"Setup.Axis{axis}.ExcludeProjections="
+        for line in read_text(files.edf, "Etomo file").splitlines():
+            if line.startswith(key):
+                return number_list(line.removeprefix(key).replace("\\", ""), str(files.edf)), files.edf.name
+    return (), ""
+
+
+def _kept(
+    series: TiltSeries, rows: NDArray[np.int64], excluded: tuple[tuple[int, ...], str], files: _Files
+) -> tuple[NDArray[np.int64], list[Note]]:
+    lines, source = excluded
+    missing = rows < 0
+    left_out = np.isin(rows, np.array(lines, dtype=np.int64) - 1) & ~missing
+    notes = []
+    for mask, where, what in ((missing, files.xf.name, "has no line"), (left_out, source, "is excluded")):
+        if mask.any():
+            named = ", ".join(f"{tilt:g}°" for tilt in series.nominal_tilt_deg[mask])
+            notes.append(Note(kind="dropped", where=where, text=f"view(s) at {named}: {what}; left out of the record"))
+    kept = np.flatnonzero(~(missing | left_out))
+    if not kept.size:
+        raise FormatError(f"{files.xf}: no view is left", mend="import the alignment of the same stack")
+    return kept, notes
+
+
+def _pixel(series: TiltSeries, files: _Files) -> tuple[float, tuple[int, int], list[Note]]:
+    """Pixel size and (height, width) of the stack that the transforms are for."""
+    height, width = series.image_shape_px
+    full = () if files.tilt is None else files.tilt.numbers("FULLIMAGE")
+    if len(full) < 2 or files.tilt is None or sorted(full[:2]) == sorted((width, height)):
+        return series.pixel_size_ang, series.image_shape_px, []
+    where, size = files.tilt.path.name, (round(full[0]), round(full[1]))
+    for across, along in (size, size[::-1]):
+        factor = across / width
+        if abs(along / (factor * height) - 1) < 0.01 and abs(factor - 1) > 0.2:
+            pixel_ang = series.pixel_size_ang / factor
+            text = (
+                f"FULLIMAGE {size[0]} {size[1]} against images of {width} × {height}: its pixels were taken to be "
+                f"{pixel_ang:g} Å"
+            )
+            return pixel_ang, (along, across), [Note(kind="assumed", where=where, text=text)]
+    text = (
+        f"FULLIMAGE {size[0]} {size[1]} is not the images' size, {width} × {height}; shifts were taken in the images' "
+        "own pixels, from their own centre"
+    )
+    return series.pixel_size_ang, series.image_shape_px, [Note(kind="warning", where=where, text=text)]
+
+
+def _setup(files: _Files, shape_px: tuple[int, int]) -> tuple[ImodAlignment, list[Note]]:
+    """What tilt.com adds to every view: offsets of the angles, where axis and volume lie (see `imod_geometry`)."""
+    empty = np.zeros(0)
+    command = files.tilt
+    if command is None:
+        zero = np.zeros(1)
+        return ImodAlignment(linear=empty, shift_px=empty, tilt_deg=zero, x_tilt_deg=zero), []
+    where = command.path.name
+    notes = [
+        Note(kind="dropped", where=where, text=f"{key} {value}: {what}")
+        for key, value in command.entries
+        if (what := _IGNORED.get(key)) is not None and value
+    ]
+    offset = command.numbers("OFFSET") or (0.0,)
+    shift = (*command.numbers("SHIFT"), 0.0, 0.0)[:2]
+    x_axis_tilt = (command.numbers("XAXISTILT") or (0.0,))[0]
+    axis_offset = offset[1] if len(offset) > 1 else 0.0
+    full, aligned, subset = _aligned_size(command, files, shape_px, notes)
+    axis = [full[side] / 2 - subset[side] - aligned[side] / 2 for side in (0, 1)]
+    setup = ImodAlignment(
+        linear=empty,
+        shift_px=empty,
+        tilt_deg=np.array([offset[0]]),
+        x_tilt_deg=np.array([-x_axis_tilt]),
+        axis_px=(axis[0] + axis_offset, axis[1]),
+        volume_px=(-axis[0] - axis_offset - shift[0], -axis[1], shift[1]),
+    )
+    said = {"OFFSET": any(offset), "XAXISTILT": x_axis_tilt != 0, "SHIFT": any(shift), "SUBSETSTART": any(axis)}
+    if taken := [key for key, used in said.items() if used]:
+        values = ", ".join(f"{key} {command.get(key)}" for key in taken)
+        notes.append(Note(kind="info", where=where, text=f"{values}: taken into angles and shifts"))
+    return setup, notes
+
+
+# Keys that say something about the geometry which the model does not hold.
+_IGNORED = {
+    "LOCALFILE": "local alignments are not imported",
+    "ZFACTORFILE": "shifts that grow with z are not part of the model",
+    "COMPRESS": "compression along z is not part of the model",
+    "COMPFRACTION": "compression along z is not part of the model",
+}
+
+
+def _aligned_size(
+    command: CommandFile, files: _Files, shape_px: tuple[int, int], notes: list[Note]
+) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """(x, y) of FULLIMAGE, of the aligned images (unbinned), and SUBSETSTART."""
+    numbers = command.numbers("FULLIMAGE")
+    full = (numbers[0], numbers[1]) if len(numbers) > 1 else (float(shape_px[1]), float(shape_px[0]))
+    numbers = command.numbers("SUBSETSTART")
+    subset = (numbers[0], numbers[1]) if len(numbers) > 1 else (0.0, 0.0)
+    binning = (command.numbers("IMAGEBINNED") or (1.0,))[0]
+    if files.aligned is not None:
+        _, height, width = open_mrc(files.aligned).shape
+        return full, (width * binning, height * binning), subset
+    newst = files.xf.with_name("newst.com")
+    if newst.is_file():
+        stated = read_command_file(newst, "newstack").numbers("SizeToOutputInXandY")
+        if len(stated) > 1:
+            return full, (stated[0] * binning, stated[1] * binning), subset
+    if any(subset):
+        text = "SUBSETSTART without the aligned stack: the aligned images were taken to be cut about the centre"
+        notes.append(Note(kind="assumed", where=command.path.name, text=text))
+        return full, (full[0] - 2 * subset[0], full[1] - 2 * subset[1]), subset
+    return full, full, subset
+
+
+def _leftover_notes(leftover: Array, magnification: Array, files: _Files) -> list[Note]:
+    notes = []
+    if leftover.max() > _LEFTOVER_PX:
+        view = int(leftover.argmax())
+        text = (
+            f"stretch beyond rotation and magnification was left out: up to {leftover[view]:.2f} px at the image's "
+            f"corner (view {view + 1} of those kept), {math.sqrt(float(np.mean(leftover**2))):.2f} px rms"
+        )
+        notes.append(Note(kind="dropped", where=files.xf.name, text=text))
+    mean = float(magnification.mean())
+    if abs(mean - 1) > 1e-4:
+        text = f"magnifications average {mean:.5f}, not 1, as IMOD refers them to one view; they were kept"
+        notes.append(Note(kind="info", where=files.xf.name, text=text))
+    return notes

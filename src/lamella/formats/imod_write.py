@@ -1,0 +1,72 @@
+"""Command files with which IMOD makes the aligned stack and the tomogram from a record's alignment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lamella.formats.images import split_name
+from lamella.formats.imod_com import write_number_list
+from lamella.records import TiltSeries
+
+__all__ = ["newst_com", "tilt_com"]
+
+_THICKNESS_ANG = 3000.0
+
+
+def tilt_com(record: TiltSeries, size_px: tuple[int, int], x_axis_tilt_deg: float) -> str:
+    """Text of ``tilt.com`` for aligned images of `size_px` (x, y)."""
+    thickness_ang = record.thickness_ang or _THICKNESS_ANG
+    thickness_px = 2 * max(1, round(thickness_ang / record.pixel_size_ang / 2))
+    name = record.name
+    lines = [
+        "# Tomogram of the aligned stack",
+        "$tilt -StandardInput",
+        f"InputProjections {name}_ali.mrc",
+        f"OutputFile {name}_full_rec.mrc",
+        "IMAGEBINNED 1",
+        f"FULLIMAGE {size_px[0]} {size_px[1]}",
+        "SUBSETSTART 0 0",
+        f"TILTFILE {name}.tlt",
+        f"XTILTFILE {name}.xtilt",
+        f"XAXISTILT {x_axis_tilt_deg + 0.0:.5f}",
+        "OFFSET 0.0",
+        "SHIFT 0.0 0.0",
+        f"THICKNESS {thickness_px}",
+        "RADIAL 0.35 0.035",
+        "FalloffIsTrueSigma 1",
+        "PERPENDICULAR",
+        "AdjustOrigin",
+        "MODE 2",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def newst_com(record: TiltSeries, size_px: tuple[int, int], folder: Path, root: Path) -> str:
+    """Text of ``newst.com``, which stands in `folder`: the record's views, in its order, transformed.
+
+    Runs of sections from one file become one ``InputFile`` with its ``SectionsToRead``, counted from 0.
+    """
+    runs: list[tuple[str, list[int]]] = []
+    for image in record.images or ():
+        section, file = split_name(image)
+        if not runs or runs[-1][0] != file:
+            runs.append((file, []))
+        runs[-1][1].append(section or 0)
+    name, line = record.name, 0
+    lines = ["# Aligned stack, one section per view of the record", "$newstack -StandardInput"]
+    # newstack takes the transform whose line is the section's number, unless it is told the lines
+    numbered = len(runs) == 1 and runs[0][1] == list(range(len(runs[0][1])))
+    for file, sections in runs:
+        path = os.path.relpath((root / file).resolve(), folder.resolve())
+        lines += [f"InputFile {path}", f"SectionsToRead {write_number_list(tuple(sections))}"]
+        if not numbered:
+            lines.append(f"UseTransformLines {write_number_list(tuple(range(line, line + len(sections))))}")
+        line += len(sections)
+    lines += [
+        f"OutputFile {name}_ali.mrc",
+        f"TransformFile {name}.xf",
+        f"SizeToOutputInXandY {size_px[0]},{size_px[1]}",
+        "AntialiasFilter -1",
+    ]
+    return "".join(f"{line}\n" for line in lines)
