@@ -1,0 +1,111 @@
+"""Reading and writing of stacks and volumes, beside mrcfile and a plain copy of the same bytes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import tifffile
+
+from benchmarks.machine import best_of
+from lamella.formats.mrc import MrcWriter, open_mrc
+from lamella.formats.tiff import open_tiff
+
+SHAPE = (300, 1024, 1024)  # z, y, x: 1.26 GB of float32
+SLAB = 32  # rows: how a reconstruction hands its volume over
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("LAMELLA_BENCH_FOLDER")) as name:
+        folder = Path(name)
+        volume = np.random.default_rng(1).standard_normal(SHAPE, dtype=np.float32)
+        print(f"{'what':<52} {'s':>7} {'GB/s':>7}")
+        plain = _row(
+            "the bytes alone, one write, no statistics", lambda: _plain(folder / "plain", volume), volume.nbytes
+        )
+        ours = _row(f"MrcWriter, slabs of {SLAB} rows", lambda: _slabs(folder / "a.mrc", volume), volume.nbytes)
+        _row("MrcWriter, section by section", lambda: _sections(folder / "b.mrc", volume), volume.nbytes)
+        _row(
+            "MrcWriter, float16, section by section",
+            lambda: _sections(folder / "h.mrc", volume, "float16"),
+            volume.nbytes,
+        )
+        _row("mrcfile.write", lambda: mrcfile.write(folder / "c.mrc", volume, overwrite=True), volume.nbytes)
+        print(f"MrcWriter beyond the plain copy: {ours - plain:.2f} s")
+        _row("read section by section", lambda: _views(folder / "a.mrc"), volume.nbytes)
+        _row("mrcfile.mmap, section by section, copied", lambda: _theirs(folder / "a.mrc"), volume.nbytes)
+        _row("read blocks of 128³", lambda: _blocks(folder / "a.mrc"), volume.nbytes)
+        tracemalloc.start()
+        open_mrc(folder / "a.mrc").view(150)
+        print(
+            f"memory held in reading one section of {4 * SHAPE[1] * SHAPE[2] / 2**20:.0f} MiB: "
+            f"{tracemalloc.get_traced_memory()[1] / 2**20:.1f} MiB"
+        )
+        tracemalloc.stop()
+        _tiff(folder)
+
+
+def _row(what: str, work: object, size: int) -> float:
+    seconds = best_of(work, 3)  # type: ignore[arg-type]
+    print(f"{what:<52} {seconds:7.2f} {size / seconds / 1e9:7.2f}", flush=True)
+    return seconds
+
+
+def _plain(path: Path, volume: np.ndarray) -> None:
+    path.unlink(missing_ok=True)
+    with path.open("wb", buffering=0) as file:
+        view = memoryview(volume).cast("B")
+        while len(view):
+            view = view[file.write(view[: 2**30]) :]
+
+
+def _slabs(path: Path, volume: np.ndarray) -> None:
+    path.unlink(missing_ok=True)
+    with MrcWriter(path, SHAPE, 10.0) as write:
+        for y in range(0, SHAPE[1], SLAB):
+            write(0, y, 0, np.ascontiguousarray(volume[:, y : y + SLAB]))
+
+
+def _sections(path: Path, volume: np.ndarray, dtype: str = "float32") -> None:
+    path.unlink(missing_ok=True)
+    with MrcWriter(path, SHAPE, 10.0, dtype) as write:
+        for z in range(SHAPE[0]):
+            write(z, 0, 0, volume[z : z + 1])
+
+
+def _views(path: Path) -> None:
+    file = open_mrc(path)
+    for index in range(len(file)):
+        file.view(index)
+
+
+def _theirs(path: Path) -> None:
+    with mrcfile.mmap(path) as file:
+        for section in file.data:
+            np.array(section)
+
+
+def _blocks(path: Path) -> None:
+    file = open_mrc(path)
+    for z in range(0, SHAPE[0], 128):
+        for y in range(0, SHAPE[1], 128):
+            for x in range(0, SHAPE[2], 128):
+                file.block(slice(z, z + 128), slice(y, y + 128), slice(x, x + 128))
+
+
+def _tiff(folder: Path) -> None:
+    frames = np.random.default_rng(1).poisson(1.0, (8, 4096, 4096)).astype(np.uint8)
+    for compression in ("lzw", "zstd"):
+        path = folder / f"{compression}.tif"
+        tifffile.imwrite(path, frames, compression=compression, photometric="minisblack")
+        file = open_tiff(path)
+        _row(f"TIFF, 8 × 4096² bytes, {compression}", lambda: [file.view(i) for i in range(8)], frames.nbytes)  # noqa: B023
+
+
+if __name__ == "__main__":
+    main()
