@@ -1,0 +1,145 @@
+"""The list of commands, and the way from words on the command line to a function. Nothing loads before it is needed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from lamella import __version__
+from lamella.errors import InputError
+from lamella.workflow import steps
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+__all__ = ["COMMANDS", "build_app", "dispatch", "find_command", "root_help"]
+
+# name -> (module:function, sentence)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "new": ("lamella.cli.new:new", "make a project from mdoc files or a bare stack"),
+    "run": ("lamella.cli.run:run", "do every enabled step that is not done yet"),
+    "check": ("lamella.cli.check:check", "find everything that can be known wrong before hours are spent"),
+    "status": ("lamella.cli.status:status", "show which steps are done, for which tilt series"),
+    "report": ("lamella.cli.report:report", "write the page with pictures and numbers"),
+    "import": ("lamella.cli.exchange:import_", "take over the alignment of another program"),
+    "export": ("lamella.cli.exchange:export", "write the alignment for another program"),
+    "convert": ("lamella.cli.convert:convert", "crop, pad, bin, filter or rescale a stack or volume"),
+    "simulate": ("lamella.cli.simulate:simulate", "write simulated raw data, with the truth beside it"),
+}
+
+_USAGE = """\
+Usage: lamella COMMAND …
+
+Cryo-electron tomography, from tilt series to tomograms.
+
+Commands:
+{commands}
+
+Steps of `lamella run`, each also a command:
+{steps}
+
+`lamella COMMAND --help` tells the rest; `lamella --version` the version.
+"""
+
+
+def root_help() -> str:
+    """What `lamella --help` prints."""
+    line = {step.name: step.summary for step in steps.LINE}
+    width = max(map(len, [*COMMANDS, *line]))
+    return _USAGE.format(
+        commands="\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()),
+        steps="\n".join(f"  {name:{width}}  {text}" for name, text in line.items()),
+    )
+
+
+def dispatch(tokens: Sequence[str]) -> int:
+    """Do what the words say; returns the exit code.
+
+    Raises
+    ------
+    InputError
+        if there is no such command or option, a value is missing, or one too many: with the nearest name.
+    """
+    if not tokens or tokens[0] in ("--help", "-h", "help"):
+        print(root_help(), end="")
+        return 0
+    if tokens[0] == "--version":
+        print(f"lamella {__version__}")
+        return 0
+    name, rest = tokens[0], list(tokens[1:])
+    function = find_command(name)
+    if any(token in ("--help", "-h") for token in rest[: rest.index("--") if "--" in rest else None]):
+        from lamella.cli.help import command_help
+
+        print(command_help(name, function), end="")
+        return 0
+    from cyclopts import CycloptsError
+
+    try:
+        result = build_app(name, function)(rest, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        problem, _, near = _in_words(error).partition(" Did you mean ")
+        mend = f"did you mean {near.strip('?. ')}?" if near else f"see `lamella {name} --help`"
+        raise InputError(problem.rstrip(". "), mend=mend) from None
+    return int(result or 0)
+
+
+def find_command(name: str) -> Callable[..., Any]:
+    """The function behind a command.
+
+    Raises
+    ------
+    InputError
+        if there is no such command; the nearest is offered.
+    """
+    line = {step.name: step for step in steps.LINE}
+    if name in line:
+        from lamella.cli.step import step_function
+
+        return step_function(line[name])
+    if name in COMMANDS:
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+    near = get_close_matches(name, [*COMMANDS, *line], n=1)
+    raise InputError(
+        f"there is no command {name!r}", mend=f"did you mean {near[0]}?" if near else "see `lamella --help`"
+    )
+
+
+def build_app(name: str, function: Callable[..., Any]) -> App:
+    """The parser of one command's options."""
+    from cyclopts import App
+
+    app = App(name=f"lamella {name}", version_flags=(), help_flags=())
+    app.default(_with_parser_facts(function))
+    return app
+
+
+def _with_parser_facts(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, its annotations turned from our `Option` into the parser's own."""
+    from cyclopts import Parameter
+
+    from lamella.cli.options import Option
+
+    parameters = []
+    for entry in inspect.signature(function, eval_str=True).parameters.values():
+        kind, *facts = get_args(entry.annotation)
+        option = next(fact for fact in facts if isinstance(fact, Option))
+        given = {name: value for name, value in vars(option).items() if value not in (None, False)}
+        parameters.append(entry.replace(annotation=Annotated[kind, Parameter(**given)]))
+
+    def call(*args: Any, **values: Any) -> Any:
+        return function(*args, **values)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {entry.name: entry.annotation for entry in parameters}
+    return call
+
+
+def _in_words(error: Exception) -> str:
+    lines = [line.strip(" │╭╮╰╯─") for line in str(error).splitlines()]
+    text = " ".join(line for line in lines if line).rstrip(".")
+    return text[:1].lower() + text[1:]

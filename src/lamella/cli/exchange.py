@@ -1,0 +1,92 @@
+"""`lamella import` and `lamella export`: alignments of other programs."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from lamella.cli.options import Json, Option, ProjectPath
+from lamella.cli.run import Series
+
+if TYPE_CHECKING:
+    from lamella.records import Note
+
+__all__ = ["export", "import_"]
+
+Format = Annotated[str, Option(name="--format", help="imod, aretomo or relion5")]
+Input = Annotated[
+    str | None, Option(name="--input", help="record whose views are meant, such as clean or align.patches")
+]
+
+
+def import_(
+    project: ProjectPath,
+    path: Annotated[
+        Path, Option(help="the program's file or folder; with several series, a folder of folders by name")
+    ],
+    /,
+    *,
+    format: Format,
+    as_: Annotated[str | None, Option(name="--as", help="label: makes align.LABEL instead of align")] = None,
+    input_: Input = None,
+    only: Series = None,
+    json: Json = False,
+) -> int:
+    """Make an align record from another program's alignment. `lamella run` then goes on from it, and `lamella align`
+    would replace it.
+    """
+    from lamella.workflow.exchange import import_alignment
+    from lamella.workflow.project import Project
+    from lamella.workflow.record_name import RecordName
+
+    names, notes = import_alignment(
+        Project.open(project),
+        format,
+        path,
+        label=as_,
+        source=RecordName.parse(input_) if input_ else None,
+        only=only or (),
+    )
+    target = f"align.{as_}" if as_ else "align"
+    _tell(notes)
+    print(f"{target}: {', '.join(names)} imported from {format}")
+    if json:
+        print(json_text.dumps({"record": target, "series": list(names), "notes": [str(note) for note in notes]}))
+    return 0
+
+
+def export(
+    project: ProjectPath,
+    path: Annotated[Path, Option(help="folder to write into")],
+    /,
+    *,
+    format: Format,
+    input_: Annotated[str | None, Option(name="--input", help="record to export (default: align)")] = None,
+    only: Series = None,
+    json: Json = False,
+) -> int:
+    """Write the alignment for another program, and say what its files cannot."""
+    from lamella.workflow.exchange import export_alignment
+    from lamella.workflow.project import Project
+    from lamella.workflow.record_name import RecordName
+
+    source, files, notes = export_alignment(
+        Project.open(project), format, path, source=RecordName.parse(input_) if input_ else None, only=only or ()
+    )
+    _tell(notes)
+    for file in files:
+        print(file)
+    print(f"{source}: {len(files)} files written for {format}")
+    if json:
+        print(
+            json_text.dumps(
+                {"record": str(source), "files": [str(file) for file in files], "notes": [str(note) for note in notes]}
+            )
+        )
+    return 0
+
+
+def _tell(notes: tuple[Note, ...]) -> None:
+    for note in dict.fromkeys(map(str, notes)):
+        print("  " + note)

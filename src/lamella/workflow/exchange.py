@@ -1,0 +1,177 @@
+"""Alignments of other programs: into the project as an `align` record, and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamella import __version__
+from lamella.errors import InputError, ProjectError
+from lamella.formats.atomic import output_errors
+from lamella.records import Note, TiltSeries, Tomogram
+from lamella.workflow import steps
+from lamella.workflow.completion import Completion
+from lamella.workflow.digests import FileDigests, digest
+from lamella.workflow.ledger import Ledger, now
+from lamella.workflow.plan import ancestors, source_of
+from lamella.workflow.project import Project
+from lamella.workflow.record_name import RAW, RecordName
+from lamella.workflow.runner import choose_series, note_completion, write_tables
+from lamella.workflow.tables import files_of, has_tables, read_record, write_part
+
+if TYPE_CHECKING:
+    from lamella.formats.programs import Program
+
+__all__ = ["export_alignment", "import_alignment"]
+
+
+def import_alignment(
+    project: Project,
+    program: str,
+    path: Path,
+    *,
+    label: str | None = None,
+    source: RecordName | None = None,
+    only: Sequence[str] = (),
+) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+    """Make an `align` record from another program's alignment.
+
+    Parameters
+    ----------
+    project
+        whose series it is about.
+    program
+        ``imod``, ``aretomo`` or ``relion5``.
+    path
+        the program's file or folder. With several series: a folder that has one folder for each by its name, or a file
+        that names them.
+    label
+        of the record; None: ``align`` itself, which `lamella run` then leaves alone.
+    source
+        the record whose views are meant; None: the one that `align` would read, or raw where that is not made yet.
+    only
+        names of the series; empty: all.
+
+    Returns
+    -------
+    names, notes
+        of the series imported, and what was assumed or dropped.
+    """
+    chosen = _program(program)
+    target = RecordName("align") if label is None else RecordName.parse(f"align.{label}")
+    settings = project.read_settings()
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder", mend="check the path")
+    with project.lock(), Ledger(project.ledger_path) as ledger:
+        if source is None:
+            source = source_of(project, settings, RecordName("align"))
+            source = source if has_tables(project, source) else RAW
+        records = [_series(record) for record in read_record(project, source)]
+        names = choose_series([record.name for record in records], only)
+        notes: list[Note] = []
+        results = []
+        for record in records:
+            if record.name in names:
+                result, said = chosen.import_series(_place(path, record.name, len(names)), record)
+                if result.geometry is None:
+                    raise InputError(f"{path} holds no alignment of {record.name}", mend="check the path")
+                notes += said
+                results.append((record, result))
+        if target.label is not None:
+            settings.change(target, {}, source)
+            settings.save()
+        run = ledger.start_run(
+            command=f"lamella import --format {program}", version=__version__, executor="local", device="cpu"
+        )
+        for record, result in results:
+            done = _keep(project, target, source, record, result, program, path)
+            note_completion(ledger, run, target, result.name, done)
+        write_tables(project, target, [record.name for record in records], force=True)
+        ledger.add_notes(str(target), notes)
+        ledger.finish_run(run, "done")
+    return names, tuple(notes)
+
+
+def export_alignment(
+    project: Project, program: str, folder: Path, *, source: RecordName | None = None, only: Sequence[str] = ()
+) -> tuple[RecordName, tuple[Path, ...], tuple[Note, ...]]:
+    """Write the alignment of a record for another program.
+
+    Returns
+    -------
+    source, files, notes
+        the record taken (the line's latest `align` where none is named), the files written, and what the other
+        program's files cannot say.
+    """
+    chosen = _program(program)
+    source = source or RecordName("align")
+    if not has_tables(project, source):
+        raise ProjectError(f"there is no record {source} yet", mend="make it first, or name one with --input")
+    records = [_series(record) for record in read_record(project, source)]
+    names = choose_series([record.name for record in records], only)
+    series = [record for record in records if record.name in names]
+    for record in series:
+        if record.geometry is None:
+            raise ProjectError(f"{record.name} has no alignment in {source}", mend="name an align record with --input")
+    with output_errors(folder, every=True):
+        folder.mkdir(parents=True, exist_ok=True)
+    files, notes = chosen.export_series(series, folder, project.root)
+    return source, files, notes
+
+
+def _program(name: str) -> Program:
+    from lamella.formats.programs import PROGRAMS
+
+    if name not in PROGRAMS:
+        near = get_close_matches(name, list(PROGRAMS), n=1)
+        raise InputError(
+            f"--format {name} is not known",
+            mend=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PROGRAMS)}",
+        )
+    return PROGRAMS[name]
+
+
+def _series(record: TiltSeries | Tomogram) -> TiltSeries:
+    return record.tilt_series if isinstance(record, Tomogram) else record
+
+
+def _place(path: Path, name: str, count: int) -> Path:
+    if count > 1 and path.is_dir() and (path / name).exists():
+        return path / name
+    return path
+
+
+def _keep(
+    project: Project,
+    target: RecordName,
+    source: RecordName,
+    record: TiltSeries,
+    result: TiltSeries,
+    program: str,
+    path: Path,
+) -> Completion:
+    folder = project.completion(target, record.name)
+    before = Completion.read(folder)
+    if before:
+        before.remove(folder)
+        for name in before.outputs:  # tracks of an alignment that is replaced
+            (project.root / name).unlink(missing_ok=True)
+    files = FileDigests()
+    inputs = {str(source): digest(record)}
+    inputs |= {str(file): files.of(file) for file in files_of(record, project.root)}
+    done = Completion(
+        fingerprint=digest({"import": program, "result": digest(result)}),
+        made_from=ancestors(project, source),
+        settings={},
+        inputs=inputs,
+        version=f"lamella {__version__}, align {steps.find_step('align').version}",
+        origin="import",
+        quality={name: float(value) for name, value in result.quality.items()},
+        messages=(f"imported from {program}: {path}",),
+        started=now(),
+    )
+    write_part(folder, result, project.root)
+    done.write(folder)
+    return done

@@ -1,0 +1,52 @@
+"""Names of records: ``raw``, ``align``, ``denoise.strong``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lamella.errors import ProjectError
+from lamella.workflow import steps
+
+__all__ = ["RAW", "RecordName", "check_file_name"]
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, order=True)
+class RecordName:
+    """A step and, for a labelled rerun, its label; also the name of the record's folder."""
+
+    step: str
+    label: str | None = None
+
+    def __str__(self) -> str:
+        return self.step if self.label is None else f"{self.step}.{self.label}"
+
+    @classmethod
+    def parse(cls, text: str) -> RecordName:
+        """Read ``STEP`` or ``STEP.LABEL``.
+
+        Raises
+        ------
+        ProjectError
+            if the step does not exist or the label is no plain word: nothing may point out of the project's folder.
+        """
+        step, dot, label = text.strip().rstrip("/").partition(".")
+        known = ["raw", *(entry.name for entry in steps.LINE)]
+        if step not in known or (dot and not _LABEL.fullmatch(label)) or (step == "raw" and dot):
+            raise ProjectError(
+                f"{text!r} is not the name of a record",
+                mend=f"give STEP or STEP.LABEL: STEP one of {', '.join(known)}, LABEL of letters and digits",
+            )
+        return cls(step, label if dot else None)
+
+
+RAW = RecordName("raw")
+
+
+def check_file_name(name: str) -> str:
+    """The name of a series, if it can be the name of a file inside the project."""
+    if not name or name in (".", "..") or name.startswith(".") or re.search(r"[/\\\0\n]", name):
+        raise ProjectError(f"{name!r} cannot be the name of a tilt series", mend="rename the file that it comes from")
+    return name

@@ -1,0 +1,131 @@
+"""The report of a project, put together from its records and its database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lamella.errors import FormatError, ImageError
+from lamella.formats.images import open_images, open_volume
+from lamella.formats.relion import read_tilt_table
+from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSource
+from lamella.records.tracks import Tracks
+from lamella.report import RunRow, SeriesReport, write_report
+from lamella.workflow.ledger import Ledger, TaskRow
+from lamella.workflow.project import Project
+from lamella.workflow.record_name import RAW, RecordName
+from lamella.workflow.steps.clean import REASON
+from lamella.workflow.tables import has_tables, read_record
+from lamella.workflow.tracks_file import read_tracks
+
+__all__ = ["make_report"]
+
+_MIB = 2**20
+
+
+def make_report(project: Project) -> Path:
+    """Write ``report/index.html`` and return its path."""
+    with Ledger(project.ledger_path) as ledger:
+        tasks, notes = ledger.last_tasks(), ledger.notes()
+    cleaned, aligned = (_tilt_series(project, name) for name in ("clean", "align"))
+    tomograms = _tomograms(project, "reconstruct") | _tomograms(project, "denoise")
+    said = tuple(f"{kind}: {where}: {text}" for record, kind, where, text in notes if record in ("raw", "align"))
+    raw = [record for record in read_record(project, RAW) if isinstance(record, TiltSeries)]
+    series = [
+        _series_report(
+            project, one, cleaned.get(one.name), aligned.get(one.name), tomograms.get(one.name), _about(one, raw, said)
+        )
+        for one in raw
+    ]
+    write_report(project.report_path, project.root.name, series, [_run_row(task) for task in tasks])
+    return project.report_path
+
+
+def _series_report(
+    project: Project,
+    raw: TiltSeries,
+    cleaned: TiltSeries | None,
+    aligned: TiltSeries | None,
+    tomogram: Tomogram | None,
+    notes: tuple[str, ...],
+) -> SeriesReport:
+    excluded = _excluded(project, raw.name)
+    aligned = aligned if aligned is not None and aligned.geometry is not None else None
+    return SeriesReport(
+        raw=raw,
+        raw_images=_images(project, raw),
+        cleaned=cleaned,
+        excluded=excluded,
+        excluded_reasons=excluded.other_columns.get(REASON, ()) if excluded else (),
+        aligned=aligned,
+        aligned_images=_images(project, aligned) if aligned else None,
+        tracks=_tracks(project, aligned),
+        tomogram=tomogram,
+        volume=_volume(project, tomogram.volume) if tomogram else None,
+        denoised=_volume(project, tomogram.denoised) if tomogram else None,
+        notes=notes,
+    )
+
+
+def _about(one: TiltSeries, all_series: list[TiltSeries], notes: tuple[str, ...]) -> tuple[str, ...]:
+    """The notes on one series: those that name it, and those that name no series at all."""
+    others = [other.name for other in all_series if other.name != one.name]
+    return tuple(note for note in notes if one.name in note or not any(other in note for other in others))
+
+
+def _tilt_series(project: Project, step: str) -> dict[str, TiltSeries]:
+    name = RecordName(step)
+    if not has_tables(project, name):
+        return {}
+    return {record.name: record for record in read_record(project, name) if isinstance(record, TiltSeries)}
+
+
+def _tomograms(project: Project, step: str) -> dict[str, Tomogram]:
+    name = RecordName(step)
+    if not has_tables(project, name):
+        return {}
+    return {record.name: record for record in read_record(project, name) if isinstance(record, Tomogram)}
+
+
+def _images(project: Project, record: TiltSeries) -> ImageSource | None:
+    """The pictures of a record; None where the files have gone, which must not keep the numbers from being shown."""
+    try:
+        return open_images(record.images, project.root) if record.images is not None else None
+    except (FormatError, ImageError):
+        return None
+
+
+def _volume(project: Project, name: str | None) -> VolumeSource | None:
+    try:
+        return open_volume(name, project.root) if name is not None else None
+    except (FormatError, ImageError):
+        return None
+
+
+def _excluded(project: Project, name: str) -> TiltSeries | None:
+    path = project.folder(RecordName("clean")) / "excluded" / f"{name}.star"
+    return read_tilt_table(path, project.root) if path.is_file() else None
+
+
+def _tracks(project: Project, aligned: TiltSeries | None) -> Tracks | None:
+    if aligned is None:
+        return None
+    path = project.folder(RecordName("align")) / f"{aligned.name}_tracks.star"
+    if not path.is_file():
+        return None
+    tracks = read_tracks(path)
+    return tracks if tracks.views == len(aligned) else None
+
+
+def _run_row(task: TaskRow) -> RunRow:
+    name = RecordName.parse(task.record)
+    message = " ".join(part for part in (task.passed_on, task.error, *task.messages) if part)
+    return RunRow(
+        step=name.step,
+        label=name.label or "",
+        series=task.series,
+        seconds=task.wall_s or None,
+        peak_bytes=round(task.peak_mib * _MIB) or None,
+        status="passed on" if task.passed_on else task.state,
+        message=message,
+        quality=task.quality,
+    )

@@ -1,0 +1,308 @@
+"""``lamella.toml``: every step's settings, one table per step, comments kept as the user left them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from tomlkit.items import Item, Table
+
+from lamella.errors import ProjectError, SettingsError
+from lamella.formats.atomic import atomic_path
+from lamella.workflow import steps
+from lamella.workflow.record_name import RecordName
+from lamella.workflow.run_settings import RunSettings
+from lamella.workflow.setting_facts import setting_facts
+
+if TYPE_CHECKING:
+    from lamella.settings import StepSettings
+
+__all__ = ["SettingsFile", "parse_value", "validate"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_HEADER = """\
+Settings of this project, one table per step; `lamella STEP --help` tells the same.
+A step whose settings changed is done again by the next `lamella run`, and so is what follows from it.
+"""
+
+
+class SettingsFile:
+    """The settings of one project, read once and checked as a whole.
+
+    Parameters
+    ----------
+    path
+        of ``lamella.toml``.
+    document
+        what it holds.
+    """
+
+    def __init__(self, path: Path, document: tomlkit.TOMLDocument) -> None:
+        self.path = path
+        self.document = document
+
+    @classmethod
+    def default(cls, path: Path) -> SettingsFile:
+        """Every setting at its default, with its unit, bounds and sentence as a comment."""
+        document = tomlkit.document()
+        for line in _HEADER.strip().splitlines():
+            document.add(tomlkit.comment(line))
+        document.add("run", _table(RunSettings))
+        for step in steps.LINE:
+            document.add(step.name, _table(step.settings_class(), step.summary))
+        return cls(path, document)
+
+    @classmethod
+    def read(cls, path: Path) -> SettingsFile:
+        """Read and check the file.
+
+        Raises
+        ------
+        ProjectError
+            if there is no such file.
+        SettingsError
+            if it is no TOML, or a table, name or value in it is wrong: which one, its bounds, and the nearest name.
+        """
+        try:
+            document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ProjectError(
+                f"{path.parent}: there is no lamella.toml", mend="make a project with `lamella new`"
+            ) from None
+        except (tomlkit.exceptions.TOMLKitError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: {error}", mend="mend the TOML") from None
+        found = cls(path, document)
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Raise `SettingsError` for the first thing that is wrong in the file."""
+        known = ["run", *(step.name for step in steps.LINE)]
+        for name, table in self.document.items():
+            if name not in known:
+                raise SettingsError(f"{self.path.name}: there is no step [{name}]", mend=_nearest(name, known))
+            if not isinstance(table, Mapping):
+                raise SettingsError(f"{self.path.name}: {name} is not a table", mend=f"write [{name}] and its settings")
+        self.run_settings()
+        for record in self.records():
+            self.settings(record)
+            self.input_of(record)
+
+    def records(self) -> Iterator[RecordName]:
+        """The steps of the line, each followed by its labelled tables."""
+        for step in steps.LINE:
+            yield RecordName(step.name)
+            for key, value in self.document.get(step.name, {}).items():
+                if isinstance(value, Mapping):
+                    yield RecordName(step.name, key)
+
+    def run_settings(self) -> RunSettings:
+        """The table ``[run]``."""
+        return validate(RunSettings, _plain(self.document.get("run", {})), f"{self.path.name}: [run]")
+
+    def settings(self, record: RecordName) -> StepSettings:
+        """The settings of a step, or of one of its labelled reruns."""
+        values = _plain(self._find(record))
+        values.pop("input", None)
+        return validate(steps.find_step(record.step).settings_class(), values, f"{self.path.name}: [{record}]")
+
+    def input_of(self, record: RecordName) -> RecordName | None:
+        """The record that a table names as its input, or None where the line decides."""
+        value = self._find(record).get("input")
+        if value is None:
+            return None
+        try:
+            return RecordName.parse(str(value))
+        except ProjectError as error:
+            raise SettingsError(f"{self.path.name}: [{record}] input: {error.problem}", mend=error.mend) from None
+
+    def has(self, record: RecordName) -> bool:
+        """Whether the file has a table of that name."""
+        return record.label is None or isinstance(self.document.get(record.step, {}).get(record.label), Mapping)
+
+    def change(self, record: RecordName, values: Mapping[str, Any], source: RecordName | None = None) -> list[str]:
+        """Set some values of a table, making a labelled one first where it is missing.
+
+        A labelled table begins as a copy of the step's own, whole, so that later changes there do not reach it.
+
+        Returns
+        -------
+        list of str
+            what changed, as ``align.method = "patches"``.
+        """
+        table = self._table_for_writing(record)
+        wanted = dict(values) | ({"input": str(source)} if source else {})
+        changed = []
+        for name, value in wanted.items():
+            value = list(value) if isinstance(value, tuple) else value
+            now = _unwrap(table[name]) if name in table else None
+            if now != value:
+                _put(table, name, value)
+                changed.append(f"{record}.{name} = {'(not set)' if value is None else tomlkit.item(value).as_string()}")
+        self.check()
+        return changed
+
+    def change_run(self, values: Mapping[str, Any]) -> RunSettings:
+        """The run settings with some values replaced, without writing them."""
+        return validate(RunSettings, _plain(self.document.get("run", {})) | dict(values), "--")
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        with atomic_path(self.path) as temporary:
+            Path(temporary).write_text(tomlkit.dumps(self.document), encoding="utf-8")
+
+    def _find(self, record: RecordName) -> Mapping[str, Any]:
+        table = self.document.get(record.step, {})
+        if record.label is not None:
+            table = table.get(record.label)
+            if not isinstance(table, Mapping):
+                labels = [
+                    key for key, value in self.document.get(record.step, {}).items() if isinstance(value, Mapping)
+                ]
+                raise ProjectError(
+                    f"{self.path.name} has no table [{record}]",
+                    mend=f"make it with `lamella {record.step} PROJECT --as {record.label}`"
+                    + (f", or take one of {', '.join(labels)}" if labels else ""),
+                )
+            return cast(Mapping[str, Any], table)
+        return {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+
+    def _table_for_writing(self, record: RecordName) -> Table:
+        if record.step not in self.document:
+            step = steps.find_step(record.step)
+            self.document.add(step.name, _table(step.settings_class(), step.summary))
+        table = self.document[record.step]
+        if record.label is None:
+            return cast(Table, table)
+        if not self.has(record):
+            if record.label in steps.find_step(record.step).settings_class().model_fields or record.label == "input":
+                raise SettingsError(
+                    f"{record.label} is the name of a setting of {record.step}", mend="take another label"
+                )
+            labelled = tomlkit.table()
+            settings = self.settings(RecordName(record.step))
+            for name, value in settings.model_dump(mode="json", exclude={"enabled"}).items():
+                if value is not None:
+                    labelled.add(name, value)
+            cast(Table, table)[record.label] = labelled
+        return cast(Table, cast(Table, table)[record.label])
+
+
+def parse_value(settings: type[BaseModel], name: str, text: str, where: str) -> Any:
+    """The value of a setting from what was written on a command line.
+
+    Numbers, ``true``, ``false`` and lists are written as in TOML; words need no quotes; a list may also be written
+    ``1,5,7``.
+
+    Raises
+    ------
+    SettingsError
+        if there is no such setting (the nearest is named), or the value is out of its bounds (they are named).
+    """
+    if name not in settings.model_fields:
+        raise SettingsError(f"{where} has no setting {name!r}", mend=_nearest(name, list(settings.model_fields)))
+    field = settings.model_fields[name]
+    if text.strip().lower() in ("", "none") and field.get_default() is None:
+        return None
+    annotation: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
+    for candidate in _readings(text):
+        try:
+            return adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+    # None fits: let the class say what is wrong.
+    validate(settings, {name: next(_readings(text))}, where)
+    raise SettingsError(f"{where}: {name} = {text!r} cannot be read", mend="see --help")
+
+
+def _readings(text: str) -> Iterator[Any]:
+    for written in (text, f"[{text}]"):
+        try:
+            yield tomllib.loads(f"value = {written}")["value"]
+        except tomllib.TOMLDecodeError:
+            continue
+    yield text
+    yield [part.strip() for part in re.split(r"[,\s]+", text.strip())]
+
+
+def validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
+    """The model made of the values, or a `SettingsError` that names the table, the field and its bounds."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _settings_error(model, error, where) from None
+
+
+def _settings_error(model: type[BaseModel], error: ValidationError, where: str) -> SettingsError:
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        return SettingsError(f"{where}: {_reason(first)}", mend="change one of them")
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return SettingsError(f"{where} has no setting {name!r}", mend=_nearest(name, list(model.model_fields)))
+    facts = {entry.name: entry for entry in setting_facts(model)}.get(name)
+    value = first["input"]
+    limits = facts.limits or facts.type if facts else ""
+    return SettingsError(
+        f"{where} {name} = {value!r}: {_reason(first)}",
+        mend=f"give {limits}" + (f" (default {facts.default})" if facts and facts.default else ""),
+    )
+
+
+def _reason(entry: Any) -> str:
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+
+
+def _table(model: type[BaseModel], summary: str = "") -> Table:
+    table = tomlkit.table()
+    if summary:
+        table.add(tomlkit.comment(summary))
+    for facts, (name, field) in zip(setting_facts(model), model.model_fields.items(), strict=True):
+        words = facts.description + (f" [{facts.limits}]" if facts.limits else "")
+        default = model.model_construct().model_dump(mode="json")[name] if field.default is not None else None
+        if default is None:
+            table.add(tomlkit.comment(f"{name} =      # {words}"))
+        else:
+            table.add(name, default)
+            _item(table, name).comment(words)
+    return table
+
+
+def _put(table: Table, name: str, value: Any) -> None:
+    if value is None:
+        table.pop(name, None)
+        return
+    if name in table:
+        comment = _item(table, name).trivia.comment
+        table[name] = value
+        if comment:
+            _item(table, name).comment(comment.lstrip("# "))
+        return
+    # A new value goes before the labelled tables that follow.
+    table.add(name, value)
+
+
+def _item(table: Table, name: str) -> Item:
+    return cast(Item, table.value.item(name))
+
+
+def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _unwrap(value) for key, value in table.items() if not isinstance(value, Mapping)}
+
+
+def _unwrap(value: Any) -> Any:
+    return value.unwrap() if hasattr(value, "unwrap") else value

@@ -1,0 +1,111 @@
+"""Where a project stands: every record, every series, and what is still to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lamella.errors import InputError, ProjectError
+from lamella.workflow.digests import FileDigests
+from lamella.workflow.ledger import Ledger, TaskRow
+from lamella.workflow.plan import plan_job, read_source, series_states
+from lamella.workflow.project import Project
+from lamella.workflow.record_name import RAW, RecordName
+from lamella.workflow.settings_file import SettingsFile
+from lamella.workflow.tables import has_tables, read_record
+
+__all__ = ["StatusRow", "project_status"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusRow:
+    """One series in one record.
+
+    Attributes
+    ----------
+    record, series
+        names.
+    state
+        ``done``, ``imported``, ``passed on``, ``to do``, ``outdated``, ``failed``, ``stopped``, ``running`` or ``off``.
+    why
+        what changed, or what went wrong.
+    made_from
+        the record that it was or would be made from.
+    wall_s, peak_mib, quality
+        of the work that was done.
+    """
+
+    record: str
+    series: str
+    state: str
+    why: str = ""
+    made_from: str = ""
+    wall_s: float = 0.0
+    peak_mib: float = 0.0
+    quality: Mapping[str, float] = field(default_factory=dict)
+
+
+def project_status(project: Project) -> list[StatusRow]:
+    """A row for every series in every record that is enabled or exists, in the order of the line."""
+    settings = project.read_settings()
+    names = [record.name for record in read_record(project, RAW)]
+    files = FileDigests()
+    with Ledger(project.ledger_path) as ledger:
+        ledger.load_digests(files)
+        last = {(row.record, row.series): row for row in ledger.last_tasks()}
+    rows: list[StatusRow] = []
+    fresh: dict[str, set[str]] = {str(RAW): set(names)}
+    for target in settings.records():
+        enabled = settings.settings(target).enabled and target.label is None
+        if not enabled and not has_tables(project, target):
+            if target.label is None:
+                rows += [StatusRow(record=str(target), series=name, state="off") for name in names]
+            continue
+        found = _rows(project, settings, target, names, files, last, fresh)
+        fresh[str(target)] = {row.series for row in found if row.state in ("done", "passed on", "imported")}
+        rows += found
+    return rows
+
+
+def _rows(
+    project: Project,
+    settings: SettingsFile,
+    target: RecordName,
+    names: list[str],
+    files: FileDigests,
+    last: Mapping[tuple[str, str], TaskRow],
+    fresh: Mapping[str, set[str]],
+) -> list[StatusRow]:
+    try:
+        job = plan_job(project, settings, target)
+        states = {state.record.name: state for state in series_states(project, job, read_source(project, job), files)}
+        source = str(job.source)
+    except (ProjectError, InputError):
+        states, source = {}, ""
+    rows = []
+    for name in names:
+        known, state = last.get((str(target), name)), states.get(name)
+        done = state.completion if state else None
+        if target.label is not None and done is None and known is None:
+            continue  # a labelled record need not hold every series
+        word: str = state.state if state else "to do"
+        why = state.why if state else ""
+        if word == "done" and done and done.passed_on:
+            word, why = "passed on", done.passed_on
+        if word in ("done", "passed on") and source in fresh and name not in fresh[source]:
+            word, why = "outdated", f"{source} is to be made again"
+        if word == "to do" and known and known.state in ("failed", "killed", "stopped", "running"):
+            word, why = ("stopped" if known.state == "killed" else known.state), known.error
+        rows.append(
+            StatusRow(
+                record=str(target),
+                series=name,
+                state=word,
+                why=why,
+                made_from=source,
+                wall_s=done.wall_s if done else 0.0,
+                peak_mib=done.peak_mib if done else 0.0,
+                quality=dict(done.quality) if done else {},
+            )
+        )
+    return rows

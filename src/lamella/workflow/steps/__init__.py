@@ -1,0 +1,119 @@
+"""The line of steps, in the order in which `lamella run` does them.
+
+A step is a name, a settings class and ``run(record, settings, context) -> record``. Both are named by their import
+path and loaded when they are needed, so that listing the steps costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from lamella.errors import InputError
+
+if TYPE_CHECKING:
+    from lamella.settings import StepSettings
+
+__all__ = ["LINE", "RecordKind", "Step", "find_step"]
+
+RecordKind = Literal["series", "tomograms"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of the line.
+
+    Attributes
+    ----------
+    name
+        of the step, its folder, its table in ``lamella.toml`` and its command.
+    summary
+        one sentence: what it does.
+    settings_path, run_path
+        ``module:name`` of the settings class and of ``run(record, settings, context) -> record``.
+    takes, gives
+        the kind of record that goes in and comes out: tilt series or tomograms.
+    version
+        counted up whenever the same input and settings would give another result: results of an older version are
+        made again.
+    """
+
+    name: str
+    summary: str
+    settings_path: str
+    run_path: str
+    takes: RecordKind = "series"
+    gives: RecordKind = "series"
+    version: int = 1
+
+    def settings_class(self) -> type[StepSettings]:
+        """The class of this step's settings (light to import)."""
+        return _load(self.settings_path)  # type: ignore[no-any-return]
+
+    def load_run(self) -> Callable[[Any, Any, Any], Any]:
+        """The step's function; with it comes what it computes with."""
+        return _load(self.run_path)  # type: ignore[no-any-return]
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+LINE: tuple[Step, ...] = (
+    Step(
+        name="motion",
+        summary="movies to tilt images; stacks pass through (this release corrects no movies)",
+        settings_path="lamella.workflow.steps.motion_settings:MotionSettings",
+        run_path="lamella.workflow.steps.motion:run",
+    ),
+    Step(
+        name="clean",
+        summary="leave out dark and bad views, erase X-rays and hot pixels",
+        settings_path="lamella.tilts.clean_settings:CleanSettings",
+        run_path="lamella.workflow.steps.clean:run",
+    ),
+    Step(
+        name="align",
+        summary="find shifts, tilt axis, angles and level of every view",
+        settings_path="lamella.tilts.align_settings:AlignSettings",
+        run_path="lamella.workflow.steps.align:run",
+    ),
+    Step(
+        name="reconstruct",
+        summary="tomograms, whole and in two halves, from the aligned views",
+        settings_path="lamella.tomograms.reconstruct_settings:ReconstructSettings",
+        run_path="lamella.workflow.steps.reconstruct:run",
+        gives="tomograms",
+    ),
+    Step(
+        name="denoise",
+        summary="take noise out of the tomograms",
+        settings_path="lamella.tomograms.denoise_settings:DenoiseSettings",
+        run_path="lamella.workflow.steps.denoise:run",
+        takes="tomograms",
+        gives="tomograms",
+    ),
+)
+
+
+def find_step(name: str, line: tuple[Step, ...] | None = None) -> Step:
+    """The step of that name.
+
+    Raises
+    ------
+    InputError
+        if there is none; the nearest name is offered.
+    """
+    line = LINE if line is None else line
+    for step in line:
+        if step.name == name:
+            return step
+    names = [step.name for step in line]
+    near = get_close_matches(name, names, n=1)
+    raise InputError(
+        f"there is no step {name!r}", mend=f"did you mean {near[0]}?" if near else f"the steps are {', '.join(names)}"
+    )

@@ -1,0 +1,57 @@
+"""A small project of three tilt series, and a line of toy steps."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamella.formats.images import image_name
+from lamella.formats.mrc import write_mrc
+from lamella.formats.overrides import Imported
+from lamella.records import Note, TiltSeries
+from lamella.workflow import steps
+from lamella.workflow.new import create_project
+from lamella.workflow.project import Project
+
+TOYS = Path(__file__).parent / "toys"
+VIEWS, HEIGHT, WIDTH = 7, 12, 16
+
+
+@pytest.fixture
+def toy_line(monkeypatch: pytest.MonkeyPatch):
+    """The toy steps in place of the real ones, here and in every process started from here."""
+    monkeypatch.syspath_prepend(str(TOYS))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TOYS), os.environ.get("PYTHONPATH", "")]))
+    import toy_line
+
+    monkeypatch.setattr(steps, "LINE", toy_line.LINE)
+    yield toy_line
+    sys.modules.pop("toy_line", None)
+
+
+def series_in(folder: Path, name: str, seed: int) -> TiltSeries:
+    stack = np.random.default_rng(seed).normal(10, 2, (VIEWS, HEIGHT, WIDTH)).astype(np.float32)
+    path = folder / f"{name}.mrc"
+    write_mrc(path, stack, 4.0)
+    return TiltSeries(
+        name=name,
+        pixel_size_ang=4.0,
+        image_shape_px=(HEIGHT, WIDTH),
+        nominal_tilt_deg=np.linspace(-60, 60, VIEWS),
+        nominal_axis_deg=np.full(VIEWS, 85.0),
+        images=tuple(image_name(i, str(path)) for i in range(VIEWS)),
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, toy_line) -> Project:
+    """Three series A, B, C in a new project."""
+    raw = tmp_path / "data"
+    raw.mkdir()
+    series = tuple(series_in(raw, name, seed) for seed, name in enumerate("ABC"))
+    notes = (Note(kind="assumed", where="A.mdoc", text="amplitude contrast 0.1"),)
+    return create_project(tmp_path / "P", Imported(series, notes))
