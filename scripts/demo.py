@@ -1,0 +1,53 @@
+"""The demonstration: simulate a tilt series, make its tomogram by the command line, compare it with the truth.
+
+    python scripts/demo.py FOLDER [--set FIELD=VALUE …]
+
+Settings after ``--set`` go to `lamella simulate`: ``--set width=256 --set height=256`` makes a smaller and quicker one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LAMELLA = Path(sys.executable).with_name("lamella")
+
+
+def lamella(*words: str) -> None:
+    """Run a command as a user would, and show it."""
+    print("\n$ lamella " + " ".join(word if "*" not in word else f"'{word}'" for word in words), flush=True)
+    subprocess.run([LAMELLA, *words], check=True)
+
+
+def main(folder: Path, changes: list[str]) -> None:
+    """Run the demonstration in a folder of its own, which is emptied first."""
+    started = time.perf_counter()
+    raw, project = folder / "quick", folder / "project"
+    for old in (raw, project):
+        if old.exists():
+            shutil.rmtree(old)
+    lamella("simulate", str(raw), "--preset", "quick", "--seed", "1", *changes)
+    lamella("new", str(project), "--mdoc", f"{raw}/raw/*.mdoc")
+    lamella("run", str(project), "--to", "denoise")
+
+    from against_truth import compare, write_page  # heavy imports wait until the commands have run
+
+    comparisons = compare(raw, project)
+    page = write_page(folder / "truth.html", comparisons)
+    print()
+    for one in comparisons:
+        for name, value in one.numbers.items():
+            print(f"{one.name}: {name}: {value}")
+    print(f"\n{time.perf_counter() - started:.0f} s in all")
+    print(f"report: {project / 'report' / 'index.html'}")
+    print(f"against the truth: {page}")
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0].startswith("-"):
+        sys.exit(__doc__)
+    main(Path(arguments[0]), arguments[1:])

@@ -1,0 +1,96 @@
+"""What the report is made from: one entry per series, one row per run of a step, and further sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSource
+from lamella.records.tracks import Tracks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["RunRow", "Section", "SeriesReport"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeriesReport:
+    """Everything that is known of one series; None where a step has not run.
+
+    Attributes
+    ----------
+    raw, raw_images
+        the imported record and its pictures.
+    cleaned
+        the record after bad views were taken out.
+    excluded, excluded_reasons
+        the views that were taken out, and one sentence for each.
+    aligned, aligned_images
+        the record with geometry, and the pictures in its order.
+    tracks
+        what the alignment followed through the views of `aligned`.
+    tomogram, volume, denoised
+        the reconstruction's record, its voxels, and the same after denoising.
+    notes
+        what the import assumed, dropped or warns of; sentences.
+    """
+
+    raw: TiltSeries
+    raw_images: ImageSource | None = None
+    cleaned: TiltSeries | None = None
+    excluded: TiltSeries | None = None
+    excluded_reasons: tuple[str, ...] = ()
+    aligned: TiltSeries | None = None
+    aligned_images: ImageSource | None = None
+    tracks: Tracks | None = None
+    tomogram: Tomogram | None = None
+    volume: VolumeSource | None = None
+    denoised: VolumeSource | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The series' name."""
+        return self.raw.name
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunRow:
+    """One run of one step on one series.
+
+    Attributes
+    ----------
+    step, label
+        the step's name, and the label that it ran under.
+    series
+        name of the series; empty where the run concerned all.
+    seconds, peak_bytes
+        wall-clock time and the largest memory held; None where unknown.
+    status
+        ``done``, ``skipped``, ``failed``, …
+    message
+        what the step had to say.
+    quality
+        numbers by name.
+    """
+
+    step: str
+    label: str = ""
+    series: str = ""
+    seconds: float | None = None
+    peak_bytes: int | None = None
+    status: str = "done"
+    message: str = ""
+    quality: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Section:
+    """A further section of the page: a sentence, numbers by name, pictures with their captions."""
+
+    title: str
+    text: str = ""
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    figures: tuple[tuple[str, Figure], ...] = ()

@@ -1,0 +1,48 @@
+"""One function per plot, from a record: for the report, the web page and notebooks alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.rooms import open_room
+
+if TYPE_CHECKING:
+    from lamella.report.plots.alignment import plot_axis, plot_shifts, plot_tracks
+    from lamella.report.plots.intensity import plot_intensity
+    from lamella.report.plots.montage import plot_montage, tilt_movie
+    from lamella.report.plots.slices import plot_heights, plot_slices
+    from lamella.report.plots.spectra import plot_power, plot_power_images, plot_shell_correlation
+    from lamella.report.plots.timings import plot_timings
+
+__all__ = [
+    "plot_axis",
+    "plot_heights",
+    "plot_intensity",
+    "plot_montage",
+    "plot_power",
+    "plot_power_images",
+    "plot_shell_correlation",
+    "plot_shifts",
+    "plot_slices",
+    "plot_timings",
+    "plot_tracks",
+    "tilt_movie",
+]
+
+open_room(
+    __name__,
+    {
+        "plot_axis": "alignment",
+        "plot_heights": "slices",
+        "plot_intensity": "intensity",
+        "plot_montage": "montage",
+        "plot_power": "spectra",
+        "plot_power_images": "spectra",
+        "plot_shell_correlation": "spectra",
+        "plot_shifts": "alignment",
+        "plot_slices": "slices",
+        "plot_timings": "timings",
+        "plot_tracks": "alignment",
+        "tilt_movie": "montage",
+    },
+)

@@ -1,0 +1,295 @@
+"""One series' part of the report: what was found, then how, then what should be known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lamella.errors import LamellaError
+from lamella.records import TiltSeries
+from lamella.report import page
+from lamella.report.entries import RunRow, SeriesReport
+from lamella.report.pictures import as_data_uri, as_svg, as_webp
+from lamella.report.plots import (
+    plot_axis,
+    plot_heights,
+    plot_intensity,
+    plot_montage,
+    plot_power,
+    plot_power_images,
+    plot_shifts,
+    plot_slices,
+    plot_tracks,
+    tilt_movie,
+)
+from lamella.report.plots.slices import small_picture
+from lamella.report.runs_table import run_table
+
+__all__ = ["draw_picture", "draw_plot", "series_facts", "series_section", "small_slice"]
+
+
+def series_section(entry: SeriesReport, runs: Sequence[RunRow], anchor: str) -> str:
+    """The HTML of one series.
+
+    Parameters
+    ----------
+    entry
+        what is known of it; parts that are None are said to be missing.
+    runs
+        the runs that concerned it.
+    anchor
+        id of the section, made of letters, digits and hyphens.
+    """
+    mark = anchor.replace("-", "")
+    parts = [
+        page.facts(series_facts(entry)),
+        *_tomogram(entry),
+        *_alignment(entry, mark),
+        *_views(entry, mark),
+        *_import_notes(entry),
+        "<h3>Steps and quality</h3>" + run_table(runs, f"steps of {entry.name}") if runs else "",
+    ]
+    return page.section(anchor, entry.name, parts)
+
+
+def series_facts(entry: SeriesReport) -> dict[str, str]:
+    """What fits on a card, by name."""
+    raw, series = entry.raw, entry.aligned or entry.cleaned or entry.raw
+    height, width = raw.image_shape_px
+    out = 0 if entry.excluded is None else len(entry.excluded)
+    facts = {
+        "views": f"{len(raw)}" + (f", {out} excluded" if out else ""),
+        "tilt angles": f"{raw.nominal_tilt_deg.min():+.1f}° … {raw.nominal_tilt_deg.max():+.1f}°",
+        "images": f"{width} × {height} px of {raw.pixel_size_ang:.4g} Å",
+        "microscope": (f"{raw.optics.voltage_kv:g} kV, " if raw.optics.voltage_kv else "")
+        + f"Cs {raw.optics.spherical_aberration_mm:g} mm, {raw.imaging} field",
+        "dose before the last view": "not stated" if raw.pre_exposure is None else f"{raw.pre_exposure.max():.0f} e/Å²",
+        "tilt axis, stated": f"{float(raw.nominal_axis_deg.mean()):.1f}°",
+    }
+    if series.geometry is not None:
+        geometry = series.geometry
+        offset = geometry.y_tilt_deg - series.nominal_tilt_deg
+        facts["tilt axis, found"] = f"{geometry.z_rot_deg.mean():.2f}°" + _spread(geometry.z_rot_deg)
+        facts["tilt offset"] = f"{offset.mean():+.2f}°" + _spread(offset)
+        facts["x-tilt"] = f"{geometry.x_tilt_deg.mean():+.2f}°" + _spread(geometry.x_tilt_deg)
+        rms = residual_ang(entry)
+        if rms is not None:
+            facts["residual, rms"] = f"{rms:.1f} Å = {rms / series.pixel_size_ang:.2f} px"
+    if series.thickness_ang is not None:
+        facts["thickness"] = f"{series.thickness_ang / 10:.0f} nm"
+    if entry.tomogram is not None:
+        binning = entry.tomogram.binning
+        voxels = [round(side / binning) for side in entry.tomogram.size_px]
+        if entry.volume is not None:
+            voxels = list(reversed(entry.volume.shape))
+        sides = " × ".join(str(side) for side in voxels)
+        facts["tomogram"] = f"{sides} voxels of {entry.tomogram.voxel_size_ang:.4g} Å"
+    return facts
+
+
+def residual_ang(entry: SeriesReport) -> float | None:
+    """Rms distance of tracked features from where the geometry puts them, Å; None where nothing is known."""
+    if entry.aligned is None:
+        return None
+    scores = entry.aligned.scores.get("AlignResidualAngst")
+    if scores is not None and np.isfinite(scores).any():
+        return float(np.sqrt(np.nanmean(scores**2)))
+    rms = float("nan") if entry.tracks is None else float(entry.tracks.rms_ang())
+    return rms if np.isfinite(rms) else None
+
+
+def small_slice(entry: SeriesReport) -> str:
+    """The tomogram's central slice as a small picture for the table of series, or a dash."""
+    source = entry.denoised if entry.denoised is not None else entry.volume
+    if source is None or entry.tomogram is None:
+        return "–"
+    try:
+        uri = as_data_uri(small_picture(source, entry.tomogram.voxel_size_ang))
+    except (LamellaError, OSError) as error:
+        return page.text(f"unreadable: {error}")
+    return f'<img loading="lazy" decoding="async" src="{uri}" alt="{page.text("central slice of " + entry.name)}">'
+
+
+def draw_picture(figure: Callable[[], Figure], description: str, caption: str) -> str:
+    """A figure of pictures as HTML; what cannot be drawn is said in its place."""
+    try:
+        return page.picture(as_data_uri(as_webp(figure())), description, caption)
+    except (LamellaError, OSError) as error:
+        return _cannot(description, error)
+
+
+def draw_plot(figure: Callable[[], Figure], description: str, caption: str, mark: str) -> str:
+    """A line plot as HTML; what cannot be drawn is said in its place."""
+    try:
+        return page.svg(as_svg(figure(), description, mark), caption)
+    except (LamellaError, OSError) as error:
+        return _cannot(description, error)
+
+
+def _tomogram(entry: SeriesReport) -> list[str]:
+    tomogram, volume = entry.tomogram, entry.volume
+    if tomogram is None or volume is None:
+        return ["<h3>Tomogram</h3>", _missing("not reconstructed yet")]
+    shown = entry.denoised if entry.denoised is not None else volume
+    state = "reconstructed, and denoised beside it" if entry.denoised is not None else "reconstructed (not denoised)"
+    return [
+        "<h3>Tomogram</h3>",
+        draw_picture(
+            lambda: plot_slices(tomogram, volume, entry.denoised),
+            f"three orthogonal slices of {entry.name}",
+            f"Central slices, {state}: xy seen along the beam, xz and zy from the sides. Orange marks show where the "
+            "side views are taken. Grey values from the 0.5th to the 99.5th percentile of xy.",
+        ),
+        draw_picture(
+            lambda: plot_heights(tomogram, shown),
+            f"slices of {entry.name} at five heights",
+            "Slices across the beam at five heights, each about 60 Å thick.",
+        ),
+    ]
+
+
+def _alignment(entry: SeriesReport, mark: str) -> list[str]:
+    aligned, images, tracks = entry.aligned, entry.aligned_images, entry.tracks
+    parts = ["<h3>Alignment</h3>"]
+    if aligned is None or aligned.geometry is None:
+        return [*parts, _missing("not aligned yet")]
+    parts.append('<div class="pair">')
+    parts.append(
+        draw_plot(
+            lambda: plot_shifts(aligned, tracks),
+            "shifts and residuals per view",
+            "Where the specimen's centre appears in each view, and the rms distance of tracked features from where the "
+            "geometry puts them.",
+            f"{mark}shifts",
+        )
+    )
+    if tracks is not None and tracks.count:
+        parts.append(
+            draw_plot(
+                lambda: plot_tracks(aligned, tracks),
+                "tracked points",
+                "The features that were followed. From the side, a levelled specimen lies about z = 0.",
+                f"{mark}tracks",
+            )
+        )
+    parts.append("</div>")
+    parts.append(
+        draw_plot(
+            lambda: plot_axis(aligned),
+            "tilt axis and angles",
+            "Tilt axis, tilt offset and x-tilt as solved, beside what was stated.",
+            f"{mark}axis",
+        )
+    )
+    if images is not None:
+        parts += _alignment_pictures(entry, aligned)
+    return parts
+
+
+def _alignment_pictures(entry: SeriesReport, aligned: TiltSeries) -> list[str]:
+    raw_images, images = entry.raw_images, entry.aligned_images
+    assert images is not None
+    parts = [
+        page.details(
+            "All views, aligned",
+            draw_picture(
+                lambda: plot_montage(aligned, images, aligned=True),
+                f"aligned views of {entry.name}",
+                "Each view turned (tilt axis upright), shifted, and stretched across the axis by 1/cos(tilt): what "
+                "lies in the specimen's mid-plane stays in place.",
+            ),
+            is_open=True,
+        )
+    ]
+    if raw_images is not None:
+        try:
+            film = as_data_uri(tilt_movie(entry.raw, raw_images, aligned, images))
+            shown = page.picture(
+                film,
+                f"film through the views of {entry.name}",
+                "Through the tilts: as taken (left), aligned (right). In a good alignment everything glides evenly "
+                "across the upright axis, and nothing jumps.",
+                wide=False,
+            )
+        except (LamellaError, OSError) as error:
+            shown = _cannot("film", error)
+        parts.append(page.details("Film, before and after alignment", shown))
+    return parts
+
+
+def _views(entry: SeriesReport, mark: str) -> list[str]:
+    raw, images = entry.raw, entry.raw_images
+    out = frozenset() if entry.excluded is None else frozenset(int(place) for place in _places(entry.excluded))
+    parts = ["<h3>Views</h3>"]
+    if images is None:
+        parts.append(_missing("no tilt images at hand"))
+    else:
+        parts += [
+            page.details(
+                "All views, as taken",
+                draw_picture(
+                    lambda: plot_montage(raw, images, excluded_places=out),
+                    f"views of {entry.name} as taken",
+                    "Before alignment. Excluded views are labelled in orange with their place in the file.",
+                ),
+                is_open=True,
+            ),
+            '<div class="pair">',
+            draw_plot(
+                lambda: plot_intensity(raw, images, out),
+                "brightness of each view",
+                "Mean grey value of each view; bars show the spread inside it.",
+                f"{mark}bright",
+            ),
+            draw_plot(
+                lambda: plot_power(raw, images),
+                "power spectra",
+                "Power against spatial frequency, averaged over directions, of views from low to high tilt.",
+                f"{mark}power",
+            ),
+            "</div>",
+            draw_picture(
+                lambda: plot_power_images(raw, images),
+                "two-dimensional power spectra",
+                "Logarithm of the power to Nyquist (outer circle) of the same views.",
+            ),
+        ]
+    return [*parts, _excluded_table(entry)]
+
+
+def _excluded_table(entry: SeriesReport) -> str:
+    if entry.excluded is None or len(entry.excluded) == 0:
+        return "" if entry.cleaned is None else _missing("no view was excluded")
+    reasons = [*entry.excluded_reasons, *[""] * (len(entry.excluded) - len(entry.excluded_reasons))]
+    rows: list[list[page.Cell]] = [
+        [(str(int(place)), "number"), (f"{angle:+.2f}°", "number"), page.text(reason or "no reason recorded")]
+        for place, angle, reason in zip(_places(entry.excluded), entry.excluded.nominal_tilt_deg, reasons, strict=False)
+    ]
+    head: list[page.Cell] = [("place in the file", "number"), ("nominal tilt", "number"), "why it was excluded"]
+    return "<h3>Excluded views</h3>" + page.table(head, rows, f"excluded views of {entry.name}")
+
+
+def _import_notes(entry: SeriesReport) -> list[str]:
+    if not entry.notes:
+        return []
+    items = "".join(f"<li>{page.text(note)}</li>" for note in entry.notes)
+    return [page.details(f"Notes ({len(entry.notes)}): assumed, dropped, warned of", f"<ul>{items}</ul>", is_open=True)]
+
+
+def _places(series: TiltSeries) -> Sequence[int]:
+    return range(1, len(series) + 1) if series.place is None else [int(place) for place in series.place]
+
+
+def _spread(values: np.ndarray) -> str:
+    spread = float(np.std(values))
+    return f" ± {spread:.2f}°" if spread >= 0.005 else ""
+
+
+def _missing(what: str) -> str:
+    return f'<p class="missing">{page.text(what)}</p>'
+
+
+def _cannot(what: str, error: Exception) -> str:
+    return f'<p class="failed">{page.text(f"{what}: could not be drawn: {error}")}</p>'
