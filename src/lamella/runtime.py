@@ -22,6 +22,7 @@ __all__ = ["cache_folder", "choose_device", "free_memory_bytes", "prepare", "thr
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 
@@ -30,7 +31,7 @@ def prepare(*, torch: bool = False) -> None:
     """Set the process up; call it first, and again wherever it might not have been called: it does no harm twice.
 
     - glibc keeps freed buffers instead of returning them to the system at each free, which makes FFTs faster;
-    - OpenMP, torch and numba use `threads()` threads;
+    - OpenMP, torch and numba use `threads()` threads, which sleep while they wait; numpy's small solves use one;
     - numba keeps compiled kernels in the user's cache folder, so that no worker compiles what another has.
 
     Parameters
@@ -49,7 +50,11 @@ def prepare(*, torch: bool = False) -> None:
     if "LAMELLA_THREADS" in os.environ:
         os.environ["OMP_NUM_THREADS"] = str(count)
     os.environ.setdefault("OMP_NUM_THREADS", str(count))
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(count))
+    # Threads that spin while they wait make small tensors several times slower as soon as the processors are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "numba" not in sys.modules:  # loaded, it refuses another number once its threads run
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(count))
     if "NUMBA_CACHE_DIR" not in os.environ:
         os.environ["NUMBA_CACHE_DIR"] = str(_writable_folder(cache_folder() / "numba"))
     if torch or "torch" in sys.modules:
@@ -143,7 +148,8 @@ def _keep_freed_memory() -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):
         return False
-    done = library.mallopt(_M_MMAP_MAX, 0), library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    # one arena: what each thread had of its own would be kept for each thread
+    done = [library.mallopt(*what) for what in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_ARENA_MAX, 1))]
     return all(done)
 
 

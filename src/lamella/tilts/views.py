@@ -1,0 +1,154 @@
+"""Dark, blocked and blank views: what each view shows as a whole, against the smooth course over the tilt angle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lamella.tilts.clean_settings import CleanSettings
+
+__all__ = ["ViewLook", "expected_brightness", "judge_views", "look_at"]
+
+Array = NDArray[np.float64]
+Image = NDArray[np.float32]
+
+_BLOCKS = 48  # blocks along the shorter side of an image
+_BLACK = 0.15  # of the expected brightness: a grid bar lets less through
+_FEW = 8  # views, below which no pre-tilt is searched
+_PRE_TILTS_DEG = np.arange(-24.0, 24.1, 4.0)
+# bounds of b: a series may be exposed longer at high tilts, which makes a bright field brighter there
+_SLOPES = {"bright": (-0.7, 3.0), "dark": (-3.0, 0.7)}
+_DARKEST = 5.0  # percentile of the views' darkest blocks that states the zero of intensity
+
+
+@dataclass(frozen=True, eq=False)
+class ViewLook:
+    """One view as a whole.
+
+    Attributes
+    ----------
+    blocks
+        means of small blocks.
+    noise, structure
+        standard deviation of differences between neighbouring pixels, and robust one of the blocks.
+    """
+
+    blocks: Array
+    noise: float
+    structure: float
+
+    @property
+    def brightness(self) -> float:
+        """Mean intensity."""
+        return float(self.blocks.mean())
+
+
+def look_at(image: Image, mask: NDArray[np.bool_] | None = None) -> ViewLook:
+    """Look at an image ``(h, w)``; masked pixels do not count."""
+    step = max(1, min(image.shape) // _BLOCKS)
+    rows, columns = image.shape[0] // step * step, image.shape[1] // step * step
+    if mask is not None and mask.any():
+        good = ~mask
+        image = np.where(good, image, np.float32(np.mean(image[good])) if good.any() else np.float32(0))
+    tiled = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
+    blocks = tiled.mean(axis=(1, 3), dtype=np.float64)
+    difference = np.diff(image[::4], axis=1)
+    noise = 1.4826 * float(np.median(np.abs(difference))) / np.sqrt(2) or float(difference.std())
+    return ViewLook(blocks, noise, float(np.percentile(blocks, 84) - np.percentile(blocks, 16)) / 2)
+
+
+def expected_brightness(
+    brightness: ArrayLike, tilt_deg: ArrayLike, imaging: Literal["bright", "dark"] = "bright"
+) -> Array:
+    """The brightness ``(n,)`` that each view should have, by its tilt angle.
+
+    log I = a − b / cos(θ − θ₀): a specimen of thickness t and mean free path Λ lets exp(−t / (Λ cos θ)) through. In
+    dark field the brightness rises instead, and b is negative. b is the repeated median of the slopes between pairs
+    (Siegel 1982), a the median: up to half of the views may be bad. θ₀, a specimen's pre-tilt, is the one that
+    leaves the least median deviation.
+
+    Parameters
+    ----------
+    brightness
+        ``(n,)`` above the detector's zero; numbers that are not positive count as nearly nothing.
+    tilt_deg
+        ``(n,)``.
+    """
+    intensity = np.asarray(brightness, dtype=np.float64)
+    floor = 1e-4 * max(float(np.median(intensity)), float(intensity.max()) * 1e-3, 1e-30)
+    log = np.log(np.maximum(intensity, floor))
+    theta = np.asarray(tilt_deg, dtype=np.float64)
+    candidates = _PRE_TILTS_DEG if len(log) >= _FEW else np.zeros(1)
+    least, most = _SLOPES[imaging]
+    best, course = np.inf, log
+    for pre_tilt in sorted(candidates, key=abs):
+        thickness = 1 / np.cos(np.deg2rad(np.clip(theta - pre_tilt, -80, 80)))
+        slope = min(max(_repeated_median_slope(thickness, log), -most), -least)
+        fitted = np.median(log - slope * thickness) + slope * thickness
+        # the mean of the better part: a median alone cannot tell pre-tilts when few views feel them
+        deviation = float(np.sort(np.abs(log - fitted))[: max(1, (3 * len(log)) // 4)].mean())
+        if deviation < best * (1 - 1e-3):
+            best, course = deviation, fitted
+    return np.exp(course)
+
+
+def _repeated_median_slope(x: Array, y: Array) -> float:
+    """Siegel's repeated median: half of the points may lie anywhere."""
+    slopes = []
+    for i in range(len(x)):
+        run = x - x[i]
+        far = np.abs(run) > 1e-3
+        if far.any():
+            slopes.append(np.median((y - y[i])[far] / run[far]))
+    return float(np.median(slopes)) if slopes else 0.0
+
+
+def judge_views(
+    looks: list[ViewLook], tilt_deg: Array, imaging: Literal["bright", "dark"], settings: CleanSettings
+) -> tuple[tuple[str, ...], Array]:
+    """Say of each view what is wrong with it.
+
+    Returns
+    -------
+    reasons
+        one per view, empty for a good one.
+    relative
+        ``(n,)`` brightness against the one expected.
+    """
+    darkest = np.array([np.percentile(look.blocks, _DARKEST) for look in looks])
+    # counts begin at 0; a stack that was shifted or normalised says where black is only by its darkest places
+    zero = min(0.0, float(darkest.min()))
+    expected = expected_brightness([look.brightness - zero for look in looks], tilt_deg, imaging)
+    relative = np.array([look.brightness - zero for look in looks]) / expected
+    black = np.array(
+        [float(np.mean(look.blocks - zero < _BLACK * level)) for look, level in zip(looks, expected, strict=True)]
+    )
+    usual_black = float(np.median(black))
+    noise = _relative([look.noise for look in looks])
+    structure = _relative([look.structure for look in looks])
+    reasons = []
+    for view in range(len(looks)):
+        reason = ""
+        if looks[view].noise == 0 and looks[view].structure == 0:
+            reason = "blank: nearly every pixel has the same value"
+        elif relative[view] < settings.min_brightness:
+            reason = f"dark: {100 * relative[view]:.0f} % of the brightness expected at this tilt"
+        elif black[view] - usual_black > settings.max_blocked:
+            reason = (
+                f"blocked: {100 * black[view]:.0f} % of its area is black ({100 * usual_black:.0f} % in most views)"
+            )
+        elif noise[view] < settings.min_contrast and structure[view] < settings.min_contrast:
+            reason = (
+                f"blank: {100 * noise[view]:.0f} % of the noise and {100 * structure[view]:.0f} % of the structure "
+                "of the other views"
+            )
+        reasons.append(reason)
+    return tuple(reasons), relative
+
+
+def _relative(values: list[float]) -> Array:
+    middle = float(np.median(values))
+    return np.asarray(values) / middle if middle > 0 else np.ones(len(values))

@@ -1,0 +1,48 @@
+"""Settings of `denoise`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lamella.settings import StepSettings, setting
+
+__all__ = ["DenoiseSettings"]
+
+Auto = Literal["auto"]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class DenoiseSettings(StepSettings):
+    """How a tomogram is denoised. Denoised volumes are for looking, picking and segmenting, never for averaging."""
+
+    method: Literal["nad", "bilateral", "median"] = setting(
+        "nad",
+        "nad: nonlinear anisotropic diffusion; bilateral: mean over near and alike voxels; median: median of a cube",
+    )
+    mode: Literal["eed", "ced", "hybrid"] = setting(
+        "hybrid",
+        "nad: eed keeps edges, ced joins what is coherent along membranes and filaments, hybrid does both",
+    )
+    iterations: int = setting(20, "nad: number of steps; more of them remove more noise, then detail", ge=1, le=1000)
+    time_step: float = setting(
+        0.15, "nad: length of a step; the scheme is stable up to 1/6", unit="px²", gt=0, le=1.0 / 6.0
+    )
+    sigma: float = setting(1.0, "nad: Gaussian width before gradients are taken", unit="px", ge=0, le=10)
+    rho: float = setting(1.0, "nad: Gaussian width over which gradients are compared", unit="px", ge=0, le=20)
+    contrast: Positive | Auto = setting(
+        "auto",
+        "nad: gradient above which an edge is kept, in grey values per voxel; auto follows the noise step by step",
+    )
+    coherence: Positive | Auto = setting(
+        "auto",
+        "nad: difference of the structure tensor's eigenvalues at which structure counts as coherent, "
+        "in squared grey values per voxel; auto follows the noise step by step",
+    )
+    spatial: float = setting(1.2, "bilateral: Gaussian width in space", unit="px", ge=0.5, le=5)
+    value_range: float = setting(3.0, "bilateral: Gaussian width in grey value", unit="noise SD", gt=0, le=100)
+    size: Literal[3, 5] = setting(3, "median: edge of the cube", unit="px")
+    memory: Positive | Auto = setting(
+        "auto", "most memory that the work may take; auto takes half of what is free", unit="GiB"
+    )
