@@ -1,0 +1,347 @@
+"""Tilt images on a finer grid, filtered on the way, so that four taps per axis read them at any place.
+
+An image is Fourier transformed once; its spectrum is cut at the Nyquist frequency of the voxels (Fourier cropping: bin
+by any factor, whole or not, with pixel 0 kept), multiplied by the filters, and transformed back onto a grid about 1.2
+times finer than the voxels. What is stored covers the image's own field and the few samples that taps reach beyond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamella.geometry import TiltGeometry
+from lamella.kernels.rows import RowPlan
+from lamella.kernels.taps import Taps, kaiser_bessel, quad_table
+
+__all__ = ["ImageGrid", "ViewFilter", "frequencies", "sample_image", "unsample_image", "view_filter"]
+
+Image = NDArray[np.float32]
+
+_OVERSAMPLING = 1.2
+_ROWS = 256  # transformed at a time
+_MARGIN = 3  # samples kept beyond the image's edge, for the taps
+_TABLE = 2048  # entries of a filter's table over 0 … _HIGHEST
+_EDGE = np.float32(0.500001)  # cycles per voxel; nothing beyond it is kept along u and v
+_HIGHEST = 0.75  # cycles per voxel, beyond the corner of the band
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageGrid:
+    """Where the pixels of a tilt image lie on the finer grid.
+
+    Attributes
+    ----------
+    shape_px
+        (height, width) of the images.
+    pixel_size_ang, voxel_size_ang
+        of the images and of the tomogram.
+    swapped
+        True where rows of the finer grid run along the images' columns: the loops that read across the tilt axis
+        then read neighbouring memory. Everything below is in the order of the finer grid: slow axis, fast axis.
+    padding
+        least fraction by which the image is extended before the transform.
+    """
+
+    shape_px: tuple[int, int]
+    pixel_size_ang: float
+    voxel_size_ang: float
+    swapped: bool = False
+    padding: float = 0.05
+
+    @classmethod
+    def of(
+        cls, geometry: TiltGeometry, shape_px: tuple[int, int], pixel_size_ang: float, voxel_size_ang: float
+    ) -> ImageGrid:
+        """The grid whose rows run across the tilt axis as nearly as they can."""
+        axis = np.deg2rad(geometry.z_rot_deg)
+        swapped = float(np.mean(np.abs(np.sin(axis)))) > float(np.mean(np.abs(np.cos(axis))))
+        return cls(shape_px=shape_px, pixel_size_ang=pixel_size_ang, voxel_size_ang=voxel_size_ang, swapped=swapped)
+
+    @property
+    def binning(self) -> float:
+        """Voxel over pixel."""
+        return self.voxel_size_ang / self.pixel_size_ang
+
+    @cached_property
+    def image_shape(self) -> tuple[int, int]:
+        """The images' shape in the grid's order of axes."""
+        height, width = self.shape_px
+        return (width, height) if self.swapped else (height, width)
+
+    @cached_property
+    def padded(self) -> tuple[int, int]:
+        """Shape of the extended image."""
+        reach = int(np.ceil(2 * (_MARGIN + 1) * max(self.binning, 1.0)))
+        a, b = (_good_size(max(int(np.ceil(n * (1 + self.padding))), n + reach)) for n in self.image_shape)
+        return a, b
+
+    @cached_property
+    def start(self) -> tuple[int, int]:
+        """Where pixel (0, 0) stands in the extended image."""
+        a, b = ((big - n) // 2 for big, n in zip(self.padded, self.image_shape, strict=True))
+        return a, b
+
+    @cached_property
+    def band(self) -> tuple[int, int]:
+        """Highest Fourier index that is kept: below the Nyquist frequency of pixels and of voxels."""
+        a, b = (int(np.ceil(n / (2 * max(self.binning, 1.0)) - 1e-9)) - 1 for n in self.padded)
+        return a, b
+
+    @cached_property
+    def fine(self) -> tuple[int, int]:
+        """Shape of the finer grid."""
+        a, b = (_good_size(max(int(np.ceil(_OVERSAMPLING * 2 * (m + 1))), 8)) for m in self.band)
+        return a, b
+
+    @cached_property
+    def pitch(self) -> tuple[float, float]:
+        """Pixels per sample of the finer grid."""
+        a, b = (big / n for big, n in zip(self.padded, self.fine, strict=True))
+        return a, b
+
+    @cached_property
+    def crop(self) -> tuple[slice, slice]:
+        """The part of the finer grid that is stored."""
+        parts = []
+        for start, n, pitch, fine in zip(self.start, self.image_shape, self.pitch, self.fine, strict=True):
+            first = max(int(np.floor((start - 0.5) / pitch)) - _MARGIN, 0)
+            last = min(int(np.ceil((start + n - 0.5) / pitch)) + _MARGIN + 1, fine)
+            parts.append(slice(first, last))
+        return parts[0], parts[1]
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Shape of what is stored of a view."""
+        rows, columns = self.crop
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    @cached_property
+    def taps(self) -> tuple[Taps, Taps]:
+        """Taps along the slow and the fast axis."""
+        a, b = (kaiser_bessel(n / (2 * m + 2)) for n, m in zip(self.fine, self.band, strict=True))
+        return a, b
+
+    @cached_property
+    def tables(self) -> NDArray[np.float32]:
+        """``(2, TABLE_STEPS + 1, 4)`` weights of the taps along the slow and the fast axis."""
+        return np.stack([quad_table(taps) for taps in self.taps])
+
+    def bounds(self) -> NDArray[np.float64]:
+        """``(4,)`` least and greatest place along each axis, in stored samples, that lies within the image."""
+        out = []
+        for start, n, pitch, part in zip(self.start, self.image_shape, self.pitch, self.crop, strict=True):
+            out += [(start - 0.5) / pitch - part.start, (start + n - 0.5) / pitch - part.start]
+        return np.array(out)
+
+    def places(self, geometry: TiltGeometry, plan: RowPlan, view: int) -> NDArray[np.float64]:
+        """``(2, 2, 3)``: where samples lie, [0] in Å from the centre pixel (x, y), [1] in stored samples (slow, fast).
+
+        Coefficients of (1, κ, j) for sample κ of row j of one view, the local field left out.
+        """
+        turn = np.deg2rad(geometry.z_rot_deg[view])
+        scale = geometry.magnification[view] * self.voxel_size_ang
+        cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
+        du, dv = plan.spacing_u[view], plan.spacing_v[view]
+        q = np.array(
+            [
+                [geometry.x_shift_ang[view], cos * du, -sin * dv],
+                [geometry.y_shift_ang[view], sin * du, cos * dv],
+            ]
+        )
+        return np.stack([q, self._to_stored(q)])
+
+    def _to_stored(self, q: NDArray[np.float64]) -> NDArray[np.float64]:
+        height, width = self.shape_px
+        pixels = q / self.pixel_size_ang
+        pixels[:, 0] += (width // 2, height // 2)
+        out = pixels if self.swapped else pixels[::-1]  # slow axis first
+        out = out.copy()
+        for axis in (0, 1):
+            out[axis, 0] += self.start[axis]
+            out[axis] /= self.pitch[axis]
+            out[axis, 0] -= self.crop[axis].start
+        return out
+
+    def per_ang(self) -> NDArray[np.float64]:
+        """``(2,)`` stored samples per Å along (x, y) of the image."""
+        a, b = (1 / (pitch * self.pixel_size_ang) for pitch in self.pitch)
+        return np.array([a, b] if self.swapped else [b, a])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ViewFilter:
+    """What a spectrum is multiplied by: ``along_u(|ku|) · along_v(|kv|) · radial(|k|) · slow · fast``.
+
+    Attributes
+    ----------
+    direction
+        ``(2, 2)`` (ku, kv) in cycles per voxel per Fourier index along the slow and the fast axis.
+    along_u, along_v, radial
+        tables over `frequencies()`.
+    slow, fast
+        deapodisation of the grid's taps by Fourier index.
+    """
+
+    direction: NDArray[np.float64]
+    along_u: NDArray[np.float32]
+    along_v: NDArray[np.float32]
+    radial: NDArray[np.float32] | None
+    slow: NDArray[np.float32]
+    fast: NDArray[np.float32]
+
+
+def frequencies() -> NDArray[np.float64]:
+    """Frequencies of the entries of a filter's table, cycles per voxel."""
+    return np.linspace(0, _HIGHEST, _TABLE)
+
+
+def view_filter(
+    grid: ImageGrid,
+    geometry: TiltGeometry,
+    plan: RowPlan,
+    view: int,
+    *,
+    along_u: NDArray[np.float64] | None = None,
+    radial: NDArray[np.float64] | None = None,
+) -> ViewFilter:
+    """The filter of one view: its deapodisation and band limit, times functions of |ku| and |k| at `frequencies()`."""
+    frequency = frequencies()
+    across, along = np.ones_like(frequency), np.ones_like(frequency)
+    if plan.taps_u is not None:
+        across /= plan.taps_u.transform(np.minimum(frequency, 0.5) * abs(plan.spacing_u[view]))
+    if plan.taps_v is not None:
+        along /= plan.taps_v.transform(np.minimum(frequency, 0.5) * plan.spacing_v[view])
+    if along_u is not None:
+        across *= along_u
+    turn = np.deg2rad(geometry.z_rot_deg[view])
+    m = geometry.magnification[view]
+    cos, sin = m * np.cos(turn), m * np.sin(turn)
+    # ku = m (cos kx + sin ky), kv = m (−sin kx + cos ky), in the grid's order of axes
+    direction = np.array([[cos, sin], [-sin, cos]] if grid.swapped else [[sin, cos], [cos, -sin]])
+    steps = [grid.binning / n for n in grid.padded]  # cycles per voxel per Fourier index
+    slow, fast = (
+        1 / taps.transform(np.arange(m + 1) / n) for taps, m, n in zip(grid.taps, grid.band, grid.fine, strict=True)
+    )
+    area = grid.fine[0] * grid.fine[1] / (grid.padded[0] * grid.padded[1])  # irfft2 divides by the finer grid's size
+    return ViewFilter(
+        direction=direction * np.array(steps)[None],
+        along_u=across.astype(np.float32),
+        along_v=along.astype(np.float32),
+        radial=None if radial is None else radial.astype(np.float32),
+        slow=(area * slow).astype(np.float32),
+        fast=fast.astype(np.float32),
+    )
+
+
+def sample_image(padded: Tensor, grid: ImageGrid, what: ViewFilter, out: Tensor | None = None) -> Tensor:
+    """An extended image ``grid.padded``, filtered and on the finer grid: ``grid.stored``, into `out` if given."""
+    columns = grid.band[1] + 1  # only these are transformed along the slow axis
+    spectrum = torch.fft.rfft(padded, dim=1)[:, :columns]
+    del padded  # here and below: whole images at once are what costs memory
+    spectrum = torch.fft.fft(spectrum, dim=0)
+    fine = torch.zeros(grid.fine[0], columns, dtype=torch.complex64, device=spectrum.device)
+    _multiply(spectrum, fine, grid, what, 1.0)
+    del spectrum
+    fine = torch.fft.ifft(fine, dim=0)[grid.crop[0]]
+    if out is None:
+        out = torch.empty(grid.stored, device=fine.device)
+    for start in range(0, len(fine), _ROWS):
+        part = torch.fft.irfft(fine[start : start + _ROWS], n=grid.fine[1], dim=1)
+        out[start : start + _ROWS] = part[:, grid.crop[1]]
+    return out
+
+
+def unsample_image(stored: Tensor, grid: ImageGrid, what: ViewFilter) -> Tensor:
+    """The exact transpose of `sample_image`: from ``grid.stored`` to ``grid.padded``."""
+    columns = grid.band[1] + 1
+    whole = torch.zeros(grid.fine, dtype=torch.float32, device=stored.device)
+    whole[grid.crop] = stored
+    spectrum = torch.fft.fft(torch.fft.rfft(whole, dim=1)[:, :columns], dim=0)
+    coarse = torch.zeros(grid.padded[0], columns, dtype=torch.complex64, device=stored.device)
+    # the inverse transforms divide by different sizes, which the filter holds for the way there
+    area = (grid.padded[0] * grid.padded[1]) / (grid.fine[0] * grid.fine[1])
+    _multiply(spectrum, coarse, grid, what, area)
+    out: Tensor = torch.fft.irfft(torch.fft.ifft(coarse, dim=0), n=grid.padded[1], dim=1)
+    return out
+
+
+def _multiply(source: Tensor, target: Tensor, grid: ImageGrid, what: ViewFilter, scale: float) -> None:
+    """Put the band of `source` times the filter into `target`, both in FFT order along the slow axis."""
+    if source.device.type == "cpu":
+        radial = what.radial if what.radial is not None else np.empty(0, np.float32)
+        _multiply_numba(
+            source.numpy(), target.numpy(), what.direction, what.along_u, what.along_v, radial, what.slow, what.fast,
+            scale,
+        )  # fmt: skip
+    else:
+        _multiply_torch(source, target, grid, what, scale)
+
+
+def _multiply_torch(source: Tensor, target: Tensor, grid: ImageGrid, what: ViewFilter, scale: float) -> None:
+    high_a, high_b = grid.band
+    index_a = torch.cat([torch.arange(high_a + 1), torch.arange(-high_a, 0)]).to(source.device)
+    index_b = torch.arange(high_b + 1, device=source.device)
+    ku, kv = ((float(d[0]) * index_a[:, None] + float(d[1]) * index_b[None]).abs() for d in what.direction)
+    inside = torch.maximum(ku, kv) <= float(_EDGE)
+    factor = _look_up(what.along_u, ku) * _look_up(what.along_v, kv) * inside
+    if what.radial is not None:
+        factor = factor * _look_up(what.radial, torch.hypot(ku, kv))
+    factor *= scale * torch.from_numpy(what.slow).to(source.device)[index_a.abs()][:, None]
+    factor *= torch.from_numpy(what.fast).to(source.device)[None]
+    target[index_a % target.shape[0]] = source[index_a % source.shape[0]] * factor
+
+
+def _look_up(table: NDArray[np.float32], frequency: Tensor) -> Tensor:
+    values = torch.from_numpy(table).to(frequency.device)
+    place = (frequency * ((_TABLE - 1) / _HIGHEST)).clamp(max=_TABLE - 1.001)
+    low = place.long()
+    found: Tensor = values[low] + (place - low) * (values[low + 1] - values[low])
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _multiply_numba(source, target, direction, along_u, along_v, radial, slow, fast, scale):  # type: ignore[no-untyped-def]
+    high_a, high_b = len(slow) - 1, len(fast) - 1
+    per_step = np.float32((_TABLE - 1) / _HIGHEST)
+    top = np.float32(_TABLE - 1.001)
+    ub, vb = np.float32(direction[0, 1]), np.float32(direction[1, 1])
+    for i in range(-high_a, high_a + 1):
+        row_in, row_out = source[i % source.shape[0]], target[i % target.shape[0]]
+        ua, va = np.float32(direction[0, 0] * i), np.float32(direction[1, 0] * i)
+        common = np.float32(slow[abs(i)] * scale)
+        for j in range(high_b + 1):
+            ku, kv = ua + ub * np.float32(j), va + vb * np.float32(j)
+            if abs(ku) > _EDGE or abs(kv) > _EDGE:
+                row_out[j] = 0
+                continue
+            place_u = min(abs(ku) * per_step, top)
+            low_u = np.int32(place_u)
+            factor = along_u[low_u] + (place_u - np.float32(low_u)) * (along_u[low_u + 1] - along_u[low_u])
+            place_v = min(abs(kv) * per_step, top)
+            low_v = np.int32(place_v)
+            factor *= along_v[low_v] + (place_v - np.float32(low_v)) * (along_v[low_v + 1] - along_v[low_v])
+            if len(radial):
+                place = min(np.sqrt(ku * ku + kv * kv) * per_step, top)
+                low = np.int32(place)
+                factor *= radial[low] + (place - np.float32(low)) * (radial[low + 1] - radial[low])
+            row_out[j] = row_in[j] * (factor * common * fast[j])
+
+
+def _good_size(least: int) -> int:
+    """Smallest even number ≥ `least` that is a product of 2, 3 and 5."""
+    size = least + least % 2
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 2

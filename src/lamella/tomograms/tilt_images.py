@@ -1,0 +1,200 @@
+"""Tilt images made ready to be read at any place: checked, levelled, extended, filtered, brought onto a finer grid."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lamella.errors import ImageError
+from lamella.kernels.sampling import ImageGrid, ViewFilter, sample_image
+from lamella.progress import Progress
+from lamella.records import ImageSource, TiltSeries
+from lamella.runtime import free_memory_bytes, threads
+
+__all__ = [
+    "StoredViews",
+    "background",
+    "check_images",
+    "extend",
+    "mean_level",
+    "one_thread_each",
+    "pages",
+    "store_views",
+]
+
+Image = NDArray[np.float32]
+Level = Callable[[Image], float]
+
+_SAMPLE = 1 << 16  # pixels from which an image's level is taken
+_SHARE = 0.6  # of the free memory, above which views are kept in a temporary file
+
+
+class StoredViews:
+    """Filtered views on their finer grid, `(n, h, w)` float32; in a temporary file where memory is short."""
+
+    def __init__(self, count: int, grid: ImageGrid, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        shape = (count, *grid.stored)
+        size = 4 * int(np.prod(shape, dtype=np.int64))
+        if device != "cpu" and size < _SHARE / 2 * free_memory_bytes(device):
+            self.tensor: torch.Tensor = torch.empty(shape, device=self.device)
+            return
+        if size < _SHARE * free_memory_bytes("cpu"):
+            self.tensor = pages(size // 4).reshape(shape)
+        else:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 (the map below keeps it; it has no name to be left behind)
+            self.tensor = torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
+
+    def sample(self, index: int, padded: torch.Tensor, grid: ImageGrid, what: ViewFilter) -> None:
+        """Keep one view: an extended image, filtered and brought onto the finer grid."""
+        if self.tensor.device == self.device:
+            sample_image(padded.to(self.device), grid, what, out=self.tensor[index])
+        else:
+            self.tensor[index].copy_(sample_image(padded.to(self.device), grid, what))
+
+    def on_device(self, index: int) -> torch.Tensor:
+        """One view as a tensor on the device."""
+        return self.tensor[index].to(self.device)
+
+
+def pages(count: int) -> torch.Tensor:
+    """A buffer of float32 in pages of its own, which go back to the system when it is dropped.
+
+    Big buffers that live long would tear holes into a heap that keeps what is freed.
+    """
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return torch.from_numpy(np.frombuffer(mmap.mmap(-1, max(4 * count, 1), **private), np.float32, count))
+
+
+def check_images(series: TiltSeries, images: ImageSource) -> None:
+    """Raise `ImageError` where images and record do not fit together."""
+    if tuple(images.shape) != (len(series), *series.image_shape_px):
+        raise ImageError(
+            f"{series.name}: images of shape {tuple(images.shape)} for {len(series)} views of {series.image_shape_px}",
+            mend="give the images that the record names",
+        )
+
+
+def mean_level(image: Image) -> float:
+    """Mean of an image without its outliers: of pixels within five robust standard deviations of the median."""
+    some = _some_pixels(image)
+    middle = float(np.median(some))
+    spread = 1.4826 * float(np.median(np.abs(some - middle)))
+    near = some[np.abs(some - middle) <= 5 * spread] if spread > 0 else some
+    return float(near.mean())
+
+
+def background(imaging: str) -> Level:
+    """Level of an image where there is no specimen: its hundredth of least mass."""
+    percent = 1.0 if imaging == "dark" else 99.0
+    return lambda image: float(np.percentile(_some_pixels(image), percent))
+
+
+def _some_pixels(image: Image) -> Image:
+    flat = image.reshape(-1)
+    step = max(1, flat.size // _SAMPLE) | 1  # odd, so that it does not keep to one column
+    return flat[::step]
+
+
+def extend(image: Image, level: float, grid: ImageGrid) -> Image:
+    """The image minus its level, in the grid's order of axes, its edges mirrored outwards and faded to 0."""
+    out = np.zeros(grid.padded, np.float32)
+    (a, b), (height, width) = grid.start, grid.image_shape
+    inner = out[a : a + height, b : b + width]
+    np.subtract(image.T if grid.swapped else image, np.float32(level), out=inner)
+    for axis in (1, 0):
+        whole = out if axis == 0 else out.T  # mirror along the first axis of a view
+        start, size = grid.start[axis], grid.image_shape[axis]
+        for reach, edge, direction in ((start, start, -1), (whole.shape[0] - start - size, start + size - 1, 1)):
+            count = min(reach, size)
+            fade = (0.5 + 0.5 * np.cos(np.pi * (np.arange(count) + 1) / (count + 1))).astype(np.float32)
+            for i in range(count):
+                np.multiply(whole[edge - direction * i], fade[i], out=whole[edge + direction * (i + 1)])
+    return out
+
+
+@contextmanager
+def one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """A pool of workers that use one thread each: faster on whole images than one worker with several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads()) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def store_views(
+    series: TiltSeries,
+    images: ImageSource,
+    views: NDArray[np.int64],
+    grid: ImageGrid,
+    filters: Callable[[int], ViewFilter],
+    level: Level,
+    *,
+    device: str,
+    progress: Progress,
+) -> StoredViews:
+    """Read some views and keep them filtered on the finer grid.
+
+    Parameters
+    ----------
+    views
+        which of the series' views, in the order in which they are kept.
+    filters
+        gives the filter of a view.
+    level
+        gives what is subtracted from an image.
+
+    Raises
+    ------
+    ImageError
+        if a view holds NaN or infinity.
+    """
+    kept = StoredViews(len(views), grid, device)
+    lock, done = Lock(), 0
+
+    def one(place: int) -> None:
+        nonlocal done
+        view = int(views[place])
+        with lock:  # a file is read by one thread at a time
+            image = images.view(view)
+        if not np.isfinite(np.dot(image.reshape(-1), image.reshape(-1))) and not np.isfinite(image).all():
+            name = series.place[view] if series.place is not None else view + 1
+            raise ImageError(
+                f"{series.name}: view {name} holds NaN or infinity", mend="exclude the view or mend the image"
+            )
+        padded = torch.from_numpy(extend(image, level(image), grid))
+        del image
+        kept.sample(place, padded, grid, filters(view))
+        with lock:
+            done += 1
+            progress(done / len(views), "filtering views")
+
+    if kept.device.type == "cpu":
+        with one_thread_each() as pool:
+            list(pool.map(one, range(len(views))))
+    else:
+        for place in range(len(views)):
+            one(place)
+    _give_back_memory()
+    return kept
+
+
+def _give_back_memory() -> None:
+    """Return what the transforms used to the system; glibc, set to keep freed memory, would hold it to the end."""
+    if sys.platform.startswith("linux"):
+        library = ctypes.CDLL(None)
+        if hasattr(library, "malloc_trim"):
+            library.malloc_trim(0)

@@ -1,0 +1,102 @@
+"""What each view, and each frequency in it, counts in a weighted back-projection."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.errors import GeometryError
+from lamella.optics.dose import dose_filter
+from lamella.records import TiltSeries
+from lamella.tomograms.reconstruct_settings import ReconstructSettings
+
+__all__ = ["angular_spacing", "dose_weights", "radial_filter"]
+
+Array = NDArray[np.float64]
+
+_WIDEST_GAP = 4.0  # times the median; views beside a wider gap do not stand for all of it
+
+
+def angular_spacing(tilt_deg: Array) -> Array:
+    """``(n,)`` range of tilt in radians that each view stands for: half of the way to its neighbours on both sides.
+
+    The outermost views stand for as much outside as inside. Views with the same tilt share its range.
+
+    Raises
+    ------
+    GeometryError
+        if all views have the same tilt.
+    """
+    tilt = np.deg2rad(np.asarray(tilt_deg, np.float64))
+    order = np.argsort(tilt, kind="stable")
+    places, turns = np.unique(tilt[order], return_inverse=True)
+    if len(places) < 2:
+        raise GeometryError("all views have the same tilt", mend="give a series of at least two tilt angles")
+    gaps = np.diff(places)
+    gaps = np.minimum(gaps, _WIDEST_GAP * np.median(gaps))
+    around = np.concatenate([gaps[:1], gaps, gaps[-1:]])
+    spacing = (around[:-1] + around[1:]) / 2
+    out = np.empty(len(tilt))
+    out[order] = (spacing / np.bincount(turns))[turns]
+    return out
+
+
+def radial_filter(
+    frequency: Array, step: float, settings: ReconstructSettings, *, path_px: float, range_rad: float
+) -> Array:
+    """Weight of frequencies across the tilt axis, in cycles per voxel: the ramp and its window.
+
+    Parameters
+    ----------
+    frequency
+        ``|k|`` in cycles per voxel.
+    step
+        distance of the Fourier samples, cycles per voxel. Around 0 the ramp is the mean of \\|k\\| over one step.
+    settings
+        names the filter.
+    path_px
+        length of a ray's path through the tomogram, voxels.
+    range_rad
+        range of tilts that all views stand for, radians.
+
+    Notes
+    -----
+    Simultaneous iterative reconstruction on a slab of n planes answers at frequency k with an eigenvalue
+    µ = min(1, 1 / (k L Θ)): of views spread over Θ, only those whose rays, L long, do not average k out. After N rounds
+    with relaxation 1 it has restored 1 − (1 − µ)^N of the amplitude, which times the ramp is the ``sirt-like`` filter
+    (the Landweber window of Zeng 2012, Phys. Med. Biol. 57:7725).
+    """
+    ramp = np.where(frequency < step / 2, frequency**2 / step + step / 4, frequency)
+    if settings.filter == "hamming":
+        ramp = ramp * (0.54 + 0.46 * np.cos(2 * np.pi * np.minimum(frequency, 0.5)))
+    elif settings.filter == "hann":
+        ramp = ramp * (0.5 + 0.5 * np.cos(2 * np.pi * np.minimum(frequency, 0.5)))
+    elif settings.filter == "sirt-like":
+        restored = np.minimum(1.0, 1 / (np.maximum(frequency, 1e-9) * path_px * range_rad))
+        ramp = ramp * (1 - (1 - restored) ** settings.filter_iterations)
+    beyond = np.maximum(frequency - settings.cutoff, 0.0)
+    if settings.falloff == 0:
+        out: Array = np.where(beyond > 0, 0.0, ramp)
+    else:
+        out = ramp * np.exp(-0.5 * (beyond / settings.falloff) ** 2)
+    return out
+
+
+def dose_weights(series: TiltSeries, frequency: Array, voxel_size_ang: float) -> list[Array] | None:
+    """Per view what the dose left of each frequency (evenly spaced from 0, cycles per voxel); None where unknown."""
+    voltage = series.optics.voltage_kv
+    if series.pre_exposure is None or voltage is None:
+        return None
+    before = np.asarray(series.pre_exposure, np.float64)
+    order = np.argsort(before, kind="stable")
+    doses = np.zeros(len(before))
+    if len(before) > 1:
+        steps = np.diff(before[order])
+        doses[order] = np.append(steps, np.median(steps))
+    # a one-row image whose half spectrum is exactly these frequencies
+    count, highest = len(frequency), frequency[-1]
+    pixel = voxel_size_ang * 0.5 / highest
+    return [
+        dose_filter((1, 2 * (count - 1)), pixel, float(b), float(d), voltage).numpy()[0].astype(np.float64)
+        for b, d in zip(before, doses, strict=True)
+    ]
