@@ -74,6 +74,7 @@ class ArrayVolume:
         return np.asarray(self.array[z, y, x], dtype=np.float32)
 
     def __call__(self, z: int, y: int, x: int, block: NDArray[np.float32]) -> None:
+        """Take the block whose first voxel is (z, y, x)."""
         nz, ny, nx = block.shape
         self.array[z : z + nz, y : y + ny, x : x + nx] = block
 

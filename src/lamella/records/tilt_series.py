@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -124,12 +124,9 @@ class TiltSeries:
             object.__setattr__(self, "place", np.arange(1, n + 1))
         for name in _MAPPINGS:
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
-        for name in _PER_VIEW:
-            value = getattr(self, name)
-            if value is not None and len(value) != n:
-                raise InputError(f"{self.name}: {len(value)} entries of {name} for {n} views", mend="give one per view")
-        for name, column in {**self.scores, **self.other_columns}.items():
-            if len(column) != n:
+        columns: dict[str, Sized | None] = {name: getattr(self, name) for name in _PER_VIEW}
+        for name, column in {**columns, **self.scores, **self.other_columns}.items():
+            if column is not None and len(column) != n:
                 raise InputError(
                     f"{self.name}: {len(column)} entries of {name} for {n} views", mend="give one per view"
                 )

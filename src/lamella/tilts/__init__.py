@@ -11,10 +11,21 @@ if TYPE_CHECKING:
     from lamella.tilts.align_settings import AlignSettings
     from lamella.tilts.clean import CleanResult, clean
     from lamella.tilts.clean_settings import CleanSettings
+    from lamella.tilts.compare import geometry_error
     from lamella.tilts.outliers import erase_outliers
     from lamella.tilts.solve import solve
 
-__all__ = ["AlignResult", "AlignSettings", "CleanResult", "CleanSettings", "align", "clean", "erase_outliers", "solve"]
+__all__ = [
+    "AlignResult",
+    "AlignSettings",
+    "CleanResult",
+    "CleanSettings",
+    "align",
+    "clean",
+    "erase_outliers",
+    "geometry_error",
+    "solve",
+]
 
 open_room(
     __name__,
@@ -26,6 +37,7 @@ open_room(
         "align": "align",
         "clean": "clean",
         "erase_outliers": "outliers",
+        "geometry_error": "compare",
         "solve": "solve",
     },
 )

@@ -1,0 +1,91 @@
+"""Tracks as STAR tables: the points and every observation of them, with residuals.
+
+::
+
+    data_points         one row per point: number, place in Å (rlnCenteredCoordinate{X,Y,Z}Angst)
+    data_observations   one row per observation: point, view (1-based row of the series' table), place in the image,
+                        residual, weight; Å from the image's centre pixel
+
+What a solve did not reach is written as ``nan``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.errors import FormatError
+from lamella.formats.star import StarTable, number_text, read_star, write_star
+from lamella.records.tracks import Tracks
+
+__all__ = ["read_tracks", "write_tracks"]
+
+_POINT = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
+_PLACE = ("lamellaTrackXAngst", "lamellaTrackYAngst")
+_RESIDUAL = ("lamellaTrackResidualXAngst", "lamellaTrackResidualYAngst")
+_MOST = 10_000_000  # observations: views × points of a file that is believed
+
+
+def write_tracks(path: Path | str, tracks: Tracks) -> None:
+    """Write tracks; the file appears whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        if it cannot be written.
+    """
+    views, points = np.nonzero(tracks.seen)
+    general = {"lamellaTrackViews": (str(tracks.views),), "lamellaTrackPoints": (str(tracks.count),)}
+    solved = {"lamellaTrackPoint": _whole(np.arange(tracks.count))}
+    solved |= {label: _column(tracks.points_ang[:, axis]) for axis, label in enumerate(_POINT)}
+    seen = {"lamellaTrackPoint": _whole(points), "lamellaTrackView": _whole(views)}
+    for labels, values in ((_PLACE, tracks.observations_ang), (_RESIDUAL, tracks.residuals_ang)):
+        seen |= {label: _column(values[views, points, axis]) for axis, label in enumerate(labels)}
+    seen["lamellaTrackWeight"] = _column(tracks.weights[views, points])
+    tables = [StarTable("general", general, is_list=True), StarTable("points", solved)]
+    write_star(path, [*tables, StarTable("observations", seen)])
+
+
+def read_tracks(path: Path | str) -> Tracks:
+    """Read tracks that `write_tracks` wrote.
+
+    Raises
+    ------
+    FormatError
+        if a table is missing, or a row names a view or point that there is not.
+    """
+    tables = read_star(path)
+    for name in ("general", "points", "observations"):
+        if name not in tables:
+            raise FormatError(f"{path}: no table {name!r}", mend="give a file of tracks that lamella wrote")
+    n, p = (int(tables["general"].integers(label)[0]) for label in ("lamellaTrackViews", "lamellaTrackPoints"))
+    if n < 1 or p < 0 or n * p > _MOST or len(tables["points"]) != p:
+        raise FormatError(f"{path}: {n} views and {p} points cannot be right", mend="check the table 'general'")
+    seen = tables["observations"]
+    view, point = seen.integers("lamellaTrackView") - 1, seen.integers("lamellaTrackPoint") - 1
+    if len(view) and (view.min() < 0 or view.max() >= n or point.min() < 0 or point.max() >= p):
+        raise FormatError(f"{path}: an observation of a view or point that there is not", mend="check the numbers")
+    observations, residuals = np.full((n, p, 2), np.nan), np.full((n, p, 2), np.nan)
+    weights = np.zeros((n, p))
+    for labels, values in ((_PLACE, observations), (_RESIDUAL, residuals)):
+        for axis, label in enumerate(labels):
+            values[view, point, axis] = seen.numbers(label)
+    weights[view, point] = seen.numbers("lamellaTrackWeight")
+    places = np.stack([tables["points"].numbers(label) for label in _POINT], axis=-1)
+    order = tables["points"].integers("lamellaTrackPoint") - 1
+    if sorted(order) != list(range(p)):
+        raise FormatError(f"{path}: points are not numbered 1 to {p}", mend="check the table 'points'")
+    solved = np.empty_like(places)
+    solved[order] = places
+    return Tracks(observations_ang=observations, weights=weights, points_ang=solved, residuals_ang=residuals)
+
+
+def _whole(values: NDArray[np.int64]) -> tuple[str, ...]:
+    """Indices as 1-based numbers."""
+    return tuple(str(int(value) + 1) for value in values)
+
+
+def _column(values: NDArray[np.float64]) -> tuple[str, ...]:
+    return tuple(number_text(float(value)) for value in values)

@@ -1,0 +1,57 @@
+"""Settings of the step `align`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lamella.settings import StepSettings, setting
+
+__all__ = ["AlignSettings"]
+
+
+class AlignSettings(StepSettings):
+    """Shifts, tilt axis and level of a tilt series."""
+
+    method: Literal["auto", "patches", "coarse", "none"] = setting(
+        "auto",
+        "auto: patches, or whole views where patches fail; patches: followed patches, or an error; coarse: whole views "
+        "only; none: the angles as recorded, no shift",
+    )
+    working_size: int = setting(
+        768, "longer side to which the images are binned for the finest round of patches", unit="px", ge=64, le=4096
+    )
+    coarse_size: int = setting(
+        256, "longer side to which the images are binned for whole-view correlation", unit="px", ge=64, le=1024
+    )
+    specimen: Literal["auto", "film", "compact"] = setting(
+        "auto",
+        "film: reaches beyond the field, foreshortened by tilt; compact: ends within the field and is as deep as wide "
+        "(a needle, a particle), aligned by whole views; auto: what neighbouring views match better as",
+    )
+    axis_range: float = setting(
+        90.0, "how far from the nominal tilt axis to search to either side; 0 keeps it", unit="deg", ge=0, le=90
+    )
+    axis: Literal["fixed", "common", "smooth", "free"] = setting(
+        "common", "how the solved axis may change: not at all, alike in all views, smoothly with tilt, or in each view"
+    )
+    tilt_angles: Literal["fixed", "smooth", "free"] = setting(
+        "fixed",
+        "whether tilt angles are solved: not (but for their common offset), smoothly with tilt, or in each view",
+    )
+    magnification: Literal["fixed", "smooth", "free"] = setting(
+        "fixed", "whether the views' magnification is solved: not, smoothly with tilt, or in each view"
+    )
+    patch_size: float = setting(0.3, "edge of a patch over the shorter side of the images", gt=0.05, le=0.6)
+    patch_spacing: float = setting(0.45, "distance of patches at most, over their size", gt=0.1, le=2)
+    rounds: int = setting(3, "how often patches are followed and the geometry solved", ge=1, le=10)
+    loss: Literal["cauchy", "huber", "none"] = setting(
+        "cauchy", "how the solve doubts patches that do not fit: strongly, mildly, not at all (least squares)"
+    )
+    thickness: float = setting(
+        0.0,
+        "thickness through which views share detail; 0 estimates it from how detail fades",
+        unit="Å",
+        ge=0,
+        le=20000,
+    )
+    level: bool = setting(True, "whether to turn the specimen's mid-plane level; off, only the centre is set")

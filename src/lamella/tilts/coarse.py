@@ -1,0 +1,283 @@
+"""First shifts of a tilt series, from whole views: stretched, correlated with their neighbours, solved over all links.
+
+A view tilted more shows the specimen narrower across the axis, by the ratio of the cosines (Guckenberger 1982). Each
+pair of views is brought to the frame of the less tilted one through the plane z = 0, band-passed, whitened and
+correlated. Pairs are neighbours in tilt, and views two and three apart, so that one pair that fails does not
+break the chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamella.fourier import edge_taper, frequency_grid, radial_average
+from lamella.geometry import TiltGeometry
+from lamella.progress import Progress, no_progress
+from lamella.tilts.links import neighbour_links, solve_links
+from lamella.tilts.working import SpecimenShape, WorkingImages, plane_matrices
+
+__all__ = ["CoarseResult", "PairCorrelation", "PairCorrelator", "coarse_shifts", "is_compact", "telling_pairs"]
+
+Array = NDArray[np.float64]
+
+STEPS = (1, 2, 3)
+_LOW, _HIGH = 0.012, 0.10  # cycles per working pixel: below it lies uneven illumination, above it noise
+_REACH = 0.12  # of the field: how far the second round looks
+_LEAST_OVERLAP = 0.25  # of the field; a peak that rests on less is not looked for
+
+
+@dataclass(frozen=True, eq=False)
+class PairCorrelation:
+    """How one pair of views agrees.
+
+    Attributes
+    ----------
+    shift_ang
+        ``(2,)`` (x, y) in the frame of the first view: the second, stretched, moved by it matches the first.
+    height
+        correlation coefficient at the peak.
+    significance
+        the peak in standard deviations of the correlation elsewhere.
+    """
+
+    shift_ang: Array
+    height: float
+    significance: float
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseResult:
+    """Shifts from whole views.
+
+    Attributes
+    ----------
+    geometry
+        the start with solved shifts; the least tilted view keeps its own.
+    pairs
+        ``(l, 2)`` the views that were linked.
+    significance
+        ``(l,)`` of each link's peak, standard deviations.
+    link_weights
+        ``(l,)`` 1 where a link agrees with the others, towards 0 where it was found wrong.
+    height
+        ``(l,)`` correlation coefficient at each link's peak.
+    """
+
+    geometry: TiltGeometry
+    pairs: NDArray[np.int64]
+    significance: Array
+    link_weights: Array
+    height: Array
+
+
+def coarse_shifts(
+    images: WorkingImages,
+    geometry: TiltGeometry,
+    *,
+    shape: SpecimenShape = "film",
+    rounds: int = 3,
+    first_reach: float | None = None,
+    progress: Progress = no_progress,
+) -> CoarseResult:
+    """Shifts that bring neighbouring views to match, with the angles as they are.
+
+    Parameters
+    ----------
+    images
+        working images of about 256 px.
+    geometry
+        angles and, where they are known, first shifts.
+    shape
+        of the specimen: a film's views are stretched to each other's width, a compact object's are not.
+    rounds
+        the first looks far, later ones near what all links agreed on.
+    first_reach
+        how far the first round looks, over the longer side of the field; None: wherever the fields overlap enough.
+    progress
+        told the fraction done.
+    """
+    order = np.argsort(geometry.y_tilt_deg, kind="stable")
+    pairs = _less_tilted_first(neighbour_links(order, STEPS), geometry)
+    if not len(pairs):
+        return CoarseResult(geometry, pairs, np.zeros(0), np.zeros(0), np.zeros(0))
+    correlator = PairCorrelator(images, shape)
+    width = max(images.field_ang)
+    found: list[PairCorrelation] = []
+    weights = np.ones(len(pairs))
+    for round_number in range(rounds):
+        wanted = first_reach if round_number == 0 else (_REACH if round_number == 1 else _REACH / 3)
+        reach = None if wanted is None else width * wanted
+        found = []
+        for number, (first, second) in enumerate(pairs):
+            found.append(correlator.pair(geometry, int(first), int(second), reach))
+            progress((round_number + (number + 1) / len(pairs)) / rounds, "coarse shifts")
+        geometry, weights = _chained(geometry, pairs, found, shape, tolerance=width * 0.01)
+    return CoarseResult(
+        geometry,
+        pairs,
+        np.array([one.significance for one in found]),
+        weights,
+        np.array([one.height for one in found]),
+    )
+
+
+def is_compact(images: WorkingImages, geometry: TiltGeometry) -> bool:
+    """Whether steep neighbouring views match better as they are than stretched to each other's width.
+
+    They do where the specimen is as deep as it is wide and ends within the field. Each pair is correlated both ways,
+    wherever its peak lies; the gain must be clear (four standard errors, and 0.03), else the specimen is a film.
+    """
+    pairs = telling_pairs(geometry)
+    if len(pairs) < 3:
+        return False
+    heights = []
+    for shape in ("film", "compact"):
+        correlator = PairCorrelator(images, shape)
+        heights.append(np.array([correlator.pair(geometry, int(a), int(b), None).height for a, b in pairs]))
+    gain = heights[1] - heights[0]
+    return bool(gain.mean() > max(4 * float(gain.std()) / np.sqrt(len(gain) - 1), 0.03))
+
+
+def telling_pairs(geometry: TiltGeometry, count: int = 24) -> NDArray[np.int64]:
+    """``(l, 2)`` pairs of near views, the less tilted first, whose widths differ most."""
+    order = np.argsort(geometry.y_tilt_deg, kind="stable")
+    pairs = _less_tilted_first(neighbour_links(order, (1, 2)), geometry)
+    width = np.abs(np.cos(np.deg2rad(geometry.y_tilt_deg)))
+    ratio = width[pairs[:, 0]] / np.maximum(width[pairs[:, 1]], 1e-6)
+    return np.asarray(pairs[np.argsort(-ratio, kind="stable")[:count]])
+
+
+class PairCorrelator:
+    """Padded, overlap-normalised correlation of whitened whole views; what belongs to one view is made once."""
+
+    def __init__(self, images: WorkingImages, shape: SpecimenShape = "film") -> None:
+        self.specimen: SpecimenShape = shape
+        stack = torch.stack([_whitened(image) for image in images.stack])
+        self.images = WorkingImages(stack, images.pixel_ang, images.origin_px)
+        height, width = stack.shape[-2:]
+        self.shape = (2 * height, 2 * width)
+        self.window = edge_taper((height, width), 0.08 * min(height, width))
+        self.coarser = tuple(2 * round(size * 3 * _HIGH) for size in self.shape)  # the band ends before its Nyquist
+        window_terms = torch.fft.rfft2(self.window, s=self.shape)
+        overlap = torch.fft.irfft2(_cropped(window_terms.abs() ** 2, self.coarser), s=self.coarser)
+        self.overlap = overlap / overlap[0, 0]
+        self.allowed = self.overlap >= _LEAST_OVERLAP
+        self.weight = self.allowed / self.overlap.clamp_min(_LEAST_OVERLAP).sqrt()
+        self.pixels = images.pixels()
+        self.own: dict[int, tuple[Tensor, float]] = {}
+
+    def pair(self, geometry: TiltGeometry, first: int, second: int, reach_ang: float | None) -> PairCorrelation:
+        """The peak near the geometry's shifts (any overlap of the fields where `reach_ang` is None)."""
+        plane, shifts = plane_matrices(geometry, self.specimen), geometry.shifts_ang()
+        link = plane[second] @ np.linalg.inv(plane[first])
+        start = shifts[second] - link @ shifts[first]
+        values, inside = self.images.sample([second], self.pixels, link[None], start[None], cubic=False)
+        terms, energy = self._terms(_flattened(values[0], inside[0]))
+        if first not in self.own:
+            self.own[first] = self._terms(_flattened(self.images.stack[first], torch.ones_like(inside[0])))
+        own_terms, own_energy = self.own[first]
+        product = _cropped(own_terms * terms.conj(), self.coarser)
+        correlation = torch.fft.irfft2(product, s=self.coarser)
+        area = self.coarser[0] * self.coarser[1]
+        correlation = correlation * (self.weight * (area / max((energy * own_energy) ** 0.5, 1e-20)))
+        steps = [self.images.pixel_ang[1 - axis] * self.shape[axis] / self.coarser[axis] for axis in (0, 1)]  # y, x
+        reach = None if reach_ang is None else max(reach_ang / min(steps), 3.0)
+        shift, height = _peak(correlation.numpy(), reach)
+        spread = float(correlation[self.allowed].std())
+        moved = np.array([shift[1] * steps[1], shift[0] * steps[0]])
+        return PairCorrelation(moved, height, height / max(spread, 1e-12))
+
+    def _terms(self, image: Tensor) -> tuple[Tensor, float]:
+        """Transform of one windowed image in the wider frame, and its energy Σ|terms|²."""
+        windowed = image * self.window
+        energy = float((windowed**2).sum()) * self.shape[0] * self.shape[1]
+        return torch.fft.rfft2(windowed, s=self.shape), energy
+
+
+def _peak(correlation: NDArray[np.float32], reach: float | None) -> tuple[Array, float]:
+    """Shift (y, x) and height of the highest peak within reach, by a parabola along each axis.
+
+    The correlation is sampled finely enough for its band that the parabola is good to some hundredths of a pixel; that
+    is all a first shift needs, and the exact peak costs as much as the correlation.
+    """
+    size = correlation.shape
+    half = [extent // 2 - 1 if reach is None else min(int(np.ceil(reach)), extent // 2 - 1) for extent in size]
+    rows, columns = (np.arange(-extent, extent + 1) for extent in half)
+    at = np.unravel_index(int(np.argmax(correlation[np.ix_(rows, columns)])), (len(rows), len(columns)))
+    row, column = int(rows[at[0]]), int(columns[at[1]])
+    top = float(correlation[row, column])
+    shift, height = np.array([row, column], dtype=np.float64), top
+    for axis, step in enumerate(((1, 0), (0, 1))):
+        low = float(correlation[(row - step[0]) % size[0], (column - step[1]) % size[1]])
+        high = float(correlation[(row + step[0]) % size[0], (column + step[1]) % size[1]])
+        bend = low - 2 * top + high
+        if bend < 0 and top >= low and top >= high:
+            offset = 0.5 * (low - high) / bend
+            shift[axis] += offset
+            height -= 0.25 * (low - high) * offset
+    return shift, height
+
+
+def _flattened(values: Tensor, inside: Tensor) -> Tensor:
+    """A view of mean 0 over the pixels that it has."""
+    return (values - values.sum() / inside.sum().clamp_min(1)) * inside
+
+
+def _whitened(image: Tensor) -> Tensor:
+    """An image whose power is the band's, in every direction on average, whatever its own was."""
+    shape = (int(image.shape[0]), int(image.shape[1]))
+    terms = torch.fft.rfft2(image * edge_taper(shape, 0.05 * min(shape)))
+    frequency, curve = radial_average(terms.abs() ** 2, shape)
+    smooth = torch.nn.functional.avg_pool1d(curve[None, None].double(), 5, 1, 2, count_include_pad=False)[0, 0]
+    k = frequency_grid(shape)
+    index = (k / float(frequency[1] - frequency[0])).round().long().clamp(max=len(smooth) - 1)
+    band = torch.exp(-0.25 * (k / _HIGH) ** 2) * (1 - torch.exp(-0.5 * (k / _LOW) ** 2))
+    level = smooth.clamp_min(float(smooth.max()) * 1e-8)[index].rsqrt().float()
+    out: Tensor = torch.fft.irfft2(terms * level * band, s=shape) * (shape[0] * shape[1]) ** 0.5
+    return out
+
+
+def _cropped(terms: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The low frequencies of an rfft, in the layout of a smaller even `shape`; what lies at its Nyquist is left out."""
+    half = shape[0] // 2
+    rows = torch.cat([terms[:half], terms.new_zeros((1, terms.shape[1])), terms[-half + 1 :]])
+    columns = rows[:, : shape[1] // 2 + 1].clone()
+    columns[:, -1] = 0
+    return columns
+
+
+def _less_tilted_first(pairs: NDArray[np.int64], geometry: TiltGeometry) -> NDArray[np.int64]:
+    """Each pair ordered so that the view tilted more is the one that is stretched."""
+    swap = np.abs(geometry.y_tilt_deg[pairs[:, 0]]) > np.abs(geometry.y_tilt_deg[pairs[:, 1]])
+    return np.where(swap[:, None], pairs[:, ::-1], pairs)
+
+
+def _chained(
+    geometry: TiltGeometry,
+    pairs: NDArray[np.int64],
+    found: list[PairCorrelation],
+    shape: SpecimenShape,
+    tolerance: float,
+) -> tuple[TiltGeometry, Array]:
+    """Shifts from all links at once.
+
+    In the specimen's plane a view's offset is u = P⁻¹ · shift, P its 2 × 2 matrix. A pair whose second, stretched, has
+    to move by s says u_first − u_second = P_first⁻¹ · s.
+    """
+    plane = plane_matrices(geometry, shape)
+    inverse = np.linalg.inv(plane)
+    offsets = np.einsum("nij,nj->ni", inverse, geometry.shifts_ang())
+    differences = np.stack([inverse[first] @ one.shift_ang for (first, _), one in zip(pairs, found, strict=True)])
+    narrow = np.abs(np.linalg.det(plane[pairs[:, 0]]))
+    strength = np.array([max(one.significance - 3.0, 0.05) ** 2 for one in found])
+    information = strength[:, None] * np.stack([narrow**2, np.ones_like(narrow)], axis=-1)
+    solution = solve_links(pairs, differences, information, len(geometry), tolerance=tolerance)
+    least = int(np.argmin(np.abs(geometry.y_tilt_deg)))
+    offsets = offsets + solution.places - solution.places[least]
+    shifts = np.einsum("nij,nj->ni", plane, offsets)
+    return geometry.with_terms(x_shift_ang=shifts[:, 0], y_shift_ang=shifts[:, 1]), solution.robust_weights

@@ -1,0 +1,196 @@
+"""Tilt images made ready for alignment: binned to a working pixel, freed of extremes, of mean 0 and deviation 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamella.errors import ImageError
+from lamella.fourier import crop_image
+from lamella.geometry import TiltGeometry, rotation_z
+from lamella.progress import Progress, no_progress
+from lamella.records import ImageSource
+
+__all__ = ["Grid", "SpecimenShape", "WorkingImages", "plane_matrices", "prepare"]
+
+Array = NDArray[np.float64]
+SpecimenShape = Literal["film", "compact"]
+"""A thin film wider than the field, or an object as deep as it is wide that ends within it."""
+
+_EXTREME = 1e-3  # fraction of pixels at either end of the histogram whose values are drawn in
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Nodes of a rectangular grid: `x_ang` ``(w,)`` and `y_ang` ``(h,)``, Å."""
+
+    x_ang: Tensor
+    y_ang: Tensor
+
+    @classmethod
+    def centred(cls, width: int, height: int, spacing_ang: float) -> Grid:
+        """A grid whose node n // 2 is the origin."""
+        return cls((torch.arange(width) - width // 2) * spacing_ang, (torch.arange(height) - height // 2) * spacing_ang)
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingImages:
+    """Binned tilt images in memory.
+
+    Attributes
+    ----------
+    stack
+        ``(n, h, w)`` float32, each of mean 0 and standard deviation 1.
+    pixel_ang
+        (x, y) edge of a working pixel, Å.
+    origin_px
+        (x, y) where the full image's centre pixel lies, working pixels.
+    """
+
+    stack: Tensor
+    pixel_ang: tuple[float, float]
+    origin_px: tuple[float, float]
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+    @property
+    def field_ang(self) -> tuple[float, float]:
+        """(x, y) width and height of the field of view, Å."""
+        height, width = self.stack.shape[-2:]
+        return width * self.pixel_ang[0], height * self.pixel_ang[1]
+
+    def binned(self, longest_px: int) -> WorkingImages:
+        """The same images with the longer side brought down to `longest_px`, or as they are where it is smaller."""
+        shape = _working_shape((int(self.stack.shape[-2]), int(self.stack.shape[-1])), longest_px)
+        factors = [old / new for old, new in zip(self.stack.shape[-2:], shape, strict=True)]  # y, x
+        stack = torch.stack([_standard(crop_image(image, shape)) for image in self.stack])
+        return WorkingImages(
+            stack,
+            (self.pixel_ang[0] * factors[1], self.pixel_ang[1] * factors[0]),
+            (self.origin_px[0] / factors[1], self.origin_px[1] / factors[0]),
+        )
+
+    def sample(
+        self, views: Sequence[int], grid: Grid, matrices: Array, origins_ang: Array, *, cubic: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Values of some views at image points matrix · node + origin, for every node of a grid.
+
+        Parameters
+        ----------
+        views
+            k indices.
+        grid
+            of h × w nodes.
+        matrices, origins_ang
+            ``(k, 2, 2)`` and ``(k, 2)``: what takes the nodes to each view's points, Å from its centre pixel.
+        cubic
+            interpolate by cubic convolution; linearly otherwise, which is faster and blurs detail finer than 4 px.
+
+        Returns
+        -------
+        values, inside
+            ``(k, h, w)``, 0 (the mean) outside the image; and where the image has pixels.
+        """
+        height, width = self.stack.shape[-2:]
+        # Å to the sampler's units: −1 and 1 are the centres of the outer pixels
+        scale = 2 / (np.array(self.pixel_ang) * [width - 1, height - 1])
+        start = 2 * np.array(self.origin_px) / [width - 1, height - 1] - 1
+        maps = torch.from_numpy(np.asarray(matrices) * scale[:, None]).float()[..., None]
+        starts = torch.from_numpy(np.asarray(origins_ang) * scale + start).float()
+        places = torch.empty((len(maps), len(grid.y_ang), len(grid.x_ang), 2))
+        for axis in (0, 1):
+            along_x = maps[:, axis, 0] * grid.x_ang + starts[:, axis, None]  # (k, w)
+            along_y = maps[:, axis, 1] * grid.y_ang  # (k, h)
+            torch.add(along_x[:, None], along_y[..., None], out=places[..., axis])
+        inside = (places[..., 0].abs() <= 1) & (places[..., 1].abs() <= 1)
+        chosen = np.asarray(views, dtype=np.int64)
+        everything = len(chosen) == len(self) and bool((chosen == np.arange(len(self))).all())
+        images = (self.stack if everything else self.stack[torch.from_numpy(chosen)])[:, None]
+        mode = "bicubic" if cubic else "bilinear"
+        values = torch.nn.functional.grid_sample(images, places, mode=mode, padding_mode="border", align_corners=True)
+        return values[:, 0] * inside, inside
+
+    def pixels(self) -> Grid:
+        """The pixels' own places."""
+        height, width = self.stack.shape[-2:]
+        return Grid(
+            (torch.arange(width) - self.origin_px[0]) * self.pixel_ang[0],
+            (torch.arange(height) - self.origin_px[1]) * self.pixel_ang[1],
+        )
+
+
+def prepare(
+    images: ImageSource, pixel_size_ang: float, longest_px: int, progress: Progress = no_progress
+) -> WorkingImages:
+    """Read images one by one and make them ready.
+
+    Parameters
+    ----------
+    images
+        the tilt images.
+    pixel_size_ang
+        of the images.
+    longest_px
+        length in pixels to which the longer side is binned by cropping in Fourier space.
+    progress
+        told the fraction of the views that are read.
+
+    Raises
+    ------
+    ImageError
+        if a view holds numbers that are not finite, or the same number everywhere.
+    """
+    n, height, width = images.shape
+    shape = _working_shape((height, width), longest_px)
+    stack = torch.empty((n, *shape), dtype=torch.float32)
+    for view in range(n):
+        image = torch.from_numpy(np.ascontiguousarray(images.view(view), dtype=np.float32))
+        if not torch.isfinite(image).all():
+            raise ImageError(f"view {view + 1} holds pixels that are not finite numbers", mend="mend or exclude it")
+        if float(image.max()) == float(image.min()):
+            raise ImageError(f"view {view + 1} is constant: it shows nothing", mend="exclude it (clean.exclude)")
+        stack[view] = _standard(crop_image(_draw_in(image), shape))
+        progress((view + 1) / n, "reading views")
+    factors = height / shape[0], width / shape[1]
+    return WorkingImages(
+        stack,
+        (pixel_size_ang * factors[1], pixel_size_ang * factors[0]),
+        (width // 2 / factors[1], height // 2 / factors[0]),
+    )
+
+
+def plane_matrices(geometry: TiltGeometry, shape: SpecimenShape = "film") -> Array:
+    """``(n, 2, 2)`` what each view does to coarse detail of the specimen.
+
+    A film's plane z = 0 is turned and foreshortened. A compact object is as deep as it is wide: from one view to the
+    next it turns and is not narrowed, so only the axis's direction and the magnification count.
+    """
+    if shape == "film":
+        return geometry.matrices()[:, :, :2]
+    return np.asarray(geometry.magnification[:, None, None] * rotation_z(geometry.z_rot_deg)[:, :2, :2])
+
+
+def _working_shape(shape: tuple[int, int], longest_px: int) -> tuple[int, int]:
+    factor = min(1.0, longest_px / max(shape))
+    height, width = (size if factor == 1.0 else max(2 * round(size * factor / 2), 8) for size in shape)
+    return height, width
+
+
+def _draw_in(image: Tensor) -> Tensor:
+    """Bring the extreme pixels to the values that few others exceed."""
+    step = max(1, image.numel() // 200_000)
+    sample = image.flatten()[::step]
+    low, high = torch.quantile(sample, torch.tensor([_EXTREME, 1 - _EXTREME]))
+    return image.clamp(low, high) if high > low else image
+
+
+def _standard(image: Tensor) -> Tensor:
+    image = image - image.mean()
+    return image / image.std().clamp_min(1e-20)
