@@ -21,8 +21,9 @@ def machine_name() -> str:
         else []
     )
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    name = models[0] if models else platform.processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{models[0] if models else platform.processor()}, {cores} cores, {memory_gib:.0f} GiB, Python {platform.python_version()}"
+    return f"{name}, {cores} cores, {memory_gib:.0f} GiB, Python {platform.python_version()}"
 
 
 def best_of(work: Callable[[], object], runs: int = 3) -> float:

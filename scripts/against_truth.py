@@ -114,6 +114,8 @@ def _correlate(
     mask *= np.clip((thickness_ang / 2 + 80 - np.abs(height)) / 80, 0, 1)[:, None, None]
     for x, y, z in beads_ang / voxel + np.array([nx // 2, ny // 2, nz // 2]):
         _cut_ball(mask, (z, y, x), 130.0 / voxel)
+    ice = np.abs(height) <= thickness_ang / 2 + 80  # nothing beyond is compared
+    volume, truth, mask = volume[ice], truth[ice], mask[ice]
     inside = mask > 0.5
     parts = [torch.from_numpy(((part - part[inside].mean()) * mask).astype(np.float32)) for part in (-volume, truth)]
     frequency, correlation, _ = shell_correlation(*parts)

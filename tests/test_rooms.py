@@ -34,7 +34,10 @@ def test_public_name_is_the_function(first: str) -> None:
 
 
 def test_every_public_name_loads() -> None:
-    code = "import lamella.tilts as a, lamella.tomograms as b\nprint(all(getattr(r, n) for r in (a, b) for n in r.__all__))"
+    code = """if True:
+        import lamella.tilts, lamella.tomograms
+        print(all(getattr(room, name) for room in (lamella.tilts, lamella.tomograms) for name in room.__all__))
+    """
     assert run(code) == "True"
 
 

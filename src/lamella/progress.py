@@ -10,7 +10,9 @@ __all__ = ["Progress", "no_progress"]
 class Progress(Protocol):
     """Called by a stage as it goes: `fraction` of this stage's work that is done (0…1), and what it does now."""
 
-    def __call__(self, fraction: float, text: str = "") -> None: ...
+    def __call__(self, fraction: float, text: str = "") -> None:
+        """Say that `fraction` is done."""
+        ...
 
 
 def no_progress(fraction: float, text: str = "") -> None:

@@ -10,13 +10,11 @@ from lamella.formats.images import image_name, open_images
 from lamella.formats.mrc import read_mrc, write_mrc
 from lamella.formats.relion import read_tilt_table
 from lamella.records import TiltSeries
-from lamella.records.tracks import Tracks
 from lamella.tilts.clean_settings import CleanSettings
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.workflow.context import Context
 from lamella.workflow.steps import clean, motion, reconstruct
 from lamella.workflow.steps.motion_settings import MotionSettings
-from lamella.workflow.tracks_file import read_tracks, write_tracks
 
 VIEWS, SIZE = 11, 64
 
@@ -117,17 +115,3 @@ def test_constant_volume_gets_no_name(context):
         new(0, 0, 0, np.full((2, 4, 4), 2, np.float32))
     assert list(context.folder.iterdir()) == []
     assert context.outputs == []
-
-
-def test_tracks_come_back_as_they_were(tmp_path, rng):
-    seen = rng.normal(0, 100, (6, 5, 2))
-    seen[rng.random((6, 5)) < 0.3] = np.nan
-    points = rng.normal(0, 50, (5, 3))
-    points[2] = np.nan
-    residuals = np.where(np.isfinite(seen), rng.normal(0, 1, seen.shape), np.nan)
-    residuals[:, 2] = np.nan
-    tracks = Tracks(observations_ang=seen, weights=rng.random((6, 5)), points_ang=points, residuals_ang=residuals)
-    write_tracks(tmp_path / "t.star", tracks)
-    again = read_tracks(tmp_path / "t.star")
-    for name in ("observations_ang", "weights", "points_ang", "residuals_ang"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(tracks, name))

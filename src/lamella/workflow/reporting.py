@@ -7,6 +7,7 @@ from pathlib import Path
 from lamella.errors import FormatError, ImageError
 from lamella.formats.images import open_images, open_volume
 from lamella.formats.relion import read_tilt_table
+from lamella.formats.tracks import read_tracks
 from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSource
 from lamella.records.tracks import Tracks
 from lamella.report import RunRow, SeriesReport, write_report
@@ -15,7 +16,6 @@ from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
 from lamella.workflow.steps.clean import REASON
 from lamella.workflow.tables import has_tables, read_record
-from lamella.workflow.tracks_file import read_tracks
 
 __all__ = ["make_report"]
 

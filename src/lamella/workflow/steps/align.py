@@ -5,10 +5,10 @@ from __future__ import annotations
 import lamella.tilts as tilts
 from lamella.errors import InputError, PostconditionError
 from lamella.formats.images import open_images
+from lamella.formats.tracks import write_tracks
 from lamella.records import TiltSeries
 from lamella.tilts.align_settings import AlignSettings
 from lamella.workflow.context import Context
-from lamella.workflow.tracks_file import write_tracks
 
 __all__ = ["run"]
 
