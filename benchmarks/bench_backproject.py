@@ -1,9 +1,9 @@
 """Back-projection kernels: speed in voxel updates, and error against exact Fourier sums, beside other ways.
 
 Speed: 40 views with x-tilt 1°, a slab of a 1024 × 1024 × 300 volume, `threads()` threads; updates are voxels × views.
-Error: relative rms, at random voxels, of ramp-filtered white noise up to 0.98 of the Nyquist frequency along the image's
-axes and the tilt axis (at a sharp edge differently padded images differ), from raw images with rotation, shifts and
-x-tilt to voxels. Other libraries see
+Error: relative rms, at random voxels, of ramp-filtered white noise up to 0.98 of the Nyquist frequency along the
+image's axes and the tilt axis (at a sharp edge differently padded images differ), from raw images with rotation, shifts
+and x-tilt to voxels. Other libraries see
 images that stand in the axis's frame already, without x-tilt or shifts, and their error is that of interpolation across
 the axis only. Rows with 16 samples per voxel, read linearly, agree with the exact sums.
 """

@@ -21,7 +21,7 @@ def frequency_axes(shape: Sequence[int], device: torch.device | str = "cpu") -> 
 
 
 def frequency_grid(shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """|k| in cycles/px of each sample of an rfft: `(h, w // 2 + 1)` or `(d, h, w // 2 + 1)`, float32.
+    """Length of k in cycles/px of each sample of an rfft: `(h, w // 2 + 1)` or `(d, h, w // 2 + 1)`, float32.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def shell_count(shape: Sequence[int], device: torch.device | str = "cpu") -> Ten
 
 
 def shell_index(shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """The shell of each sample of an rfft of `shape`, int64: |k| · longest axis, rounded."""
+    """The shell of each sample of an rfft of `shape`, int64: length of k · longest axis, rounded."""
     return (frequency_grid(shape, device) * max(shape)).round().long()
 
 

@@ -68,38 +68,37 @@ class RowReader:
 
 @njit(inline="always")
 def _mirror(index, count):  # type: ignore[no-untyped-def]
-    period = 2 * (count - 1)
-    index = abs(index) % period
-    return period - index if index >= count else index
+    """An index at most two beyond the ends, mirrored about the end samples."""
+    index = abs(index)
+    if index >= count:
+        index = 2 * (count - 1) - index
+    return min(max(index, 0), count - 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(inline="always")
+def _cubic_weights(t):  # type: ignore[no-untyped-def]
+    """Cubic B-spline at −1 − t, −t, 1 − t, 2 − t."""
+    s = 1 - t
+    return s * s * s / 6, 2 / 3 - t * t * (1 - t / 2), 2 / 3 - s * s * (1 - s / 2), t * t * t / 6
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _displacement(coefficients, scale, qx, qy):  # type: ignore[no-untyped-def]
     """Displacement (x, y) in Å of a spline field at a point in Å: the same as `ImageField.displacement`."""
     gy, gx = coefficients.shape[1:]
     x = min(max((qx / scale[0] + 1) * scale[2], 0.0), gx - 1.0)
     y = min(max((qy / scale[1] + 1) * scale[3], 0.0), gy - 1.0)
-    ix, iy = int(np.floor(x)), int(np.floor(y))
+    ix, iy = int(x), int(y)
+    x0, x1, x2, x3 = _mirror(ix - 1, gx), _mirror(ix, gx), _mirror(ix + 1, gx), _mirror(ix + 2, gx)
+    wx = _cubic_weights(x - ix)
+    wy = _cubic_weights(y - iy)
     out_x, out_y = 0.0, 0.0
-    for j in range(-1, 3):
-        weight_y = _cubic(abs(y - (iy + j)))
-        row = _mirror(iy + j, gy)
-        for i in range(-1, 3):
-            weight = weight_y * _cubic(abs(x - (ix + i)))
-            column = _mirror(ix + i, gx)
-            out_x += weight * coefficients[0, row, column]
-            out_y += weight * coefficients[1, row, column]
+    for j in range(4):
+        row = _mirror(iy - 1 + j, gy)
+        a, b = coefficients[0, row], coefficients[1, row]
+        out_x += wy[j] * (wx[0] * a[x0] + wx[1] * a[x1] + wx[2] * a[x2] + wx[3] * a[x3])
+        out_y += wy[j] * (wx[0] * b[x0] + wx[1] * b[x1] + wx[2] * b[x2] + wx[3] * b[x3])
     return out_x, out_y
-
-
-@njit(inline="always")
-def _cubic(distance):  # type: ignore[no-untyped-def]
-    """Cubic B-spline."""
-    if distance < 1:
-        return 2 / 3 - distance * distance * (1 - distance / 2)
-    if distance < 2:
-        return (2 - distance) ** 3 / 6
-    return 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -23,8 +23,8 @@ from lamella.tilts.axis import search_axis
 from lamella.tilts.coarse import coarse_shifts, is_compact
 from lamella.tilts.common_line import search_common_line
 from lamella.tilts.level import centre, fit_plane, level
-from lamella.tilts.patches import PatchPlan, follow_patches, patch_grid, patch_spectrum
-from lamella.tilts.solve import Solution, solve
+from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid, patch_spectrum
+from lamella.tilts.solve import Solution, solve, triangulate
 from lamella.tilts.terms import SolveModel, Term
 from lamella.tilts.working import SpecimenShape, WorkingImages, prepare
 
@@ -237,10 +237,11 @@ def _solve_patches(
         plan = PatchPlan(points_ang=points, size_px=size, reach_px=reach, thickness_ang=settings.thickness)
         spectrum = patch_spectrum(images, geometry, plan)
         tracks = follow_patches(images, geometry, plan, spectrum, part)
-        solution = solve(tracks, geometry, _model(settings, number == settings.rounds - 1), loss=settings.loss)
+        pieces = break_tracks(tracks, geometry.y_tilt_deg, settings.patch_span)
+        solution = solve(pieces, geometry, _model(settings, number == settings.rounds - 1), loss=settings.loss)
         geometry = solution.geometry
-        solved = np.isfinite(solution.tracks.points_ang[:, :1])
-        points = np.where(solved, solution.tracks.points_ang, points)
+        found = triangulate(tracks, geometry)
+        points = np.where(np.isfinite(found), found, points)
     assert solution is not None  # there is one round at least
     return solution, spectrum.thickness_ang
 

@@ -43,6 +43,13 @@ class AlignSettings(StepSettings):
     )
     patch_size: float = setting(0.3, "edge of a patch over the shorter side of the images", gt=0.05, le=0.6)
     patch_spacing: float = setting(0.45, "distance of patches at most, over their size", gt=0.1, le=2)
+    patch_span: float = setting(
+        60.0,
+        "range of tilts through which a patch counts as one point; longer tracks are broken into overlapping pieces",
+        unit="deg",
+        ge=10,
+        le=180,
+    )
     rounds: int = setting(3, "how often patches are followed and the geometry solved", ge=1, le=10)
     loss: Literal["cauchy", "huber", "none"] = setting(
         "cauchy", "how the solve doubts patches that do not fit: strongly, mildly, not at all (least squares)"

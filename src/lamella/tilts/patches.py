@@ -24,7 +24,7 @@ from lamella.tilts.links import neighbour_links, solve_links
 from lamella.tilts.slab import slab_correlation, view_slopes
 from lamella.tilts.working import Grid, WorkingImages, plane_matrices
 
-__all__ = ["PatchPlan", "Spectrum", "follow_patches", "patch_grid", "patch_spectrum"]
+__all__ = ["PatchPlan", "Spectrum", "break_tracks", "follow_patches", "patch_grid", "patch_spectrum"]
 
 Array = NDArray[np.float64]
 
@@ -136,6 +136,34 @@ def follow_patches(
         weights[seen, point] = 2 / in_image.sum(axis=-1)
         progress((point + 1) / len(plan.points_ang), "following patches")
     return Tracks.observed(observations, weights)
+
+
+def break_tracks(tracks: Tracks, tilt_deg: Array, span_deg: float) -> Tracks:
+    """Break tracks into overlapping pieces, each a point of its own.
+
+    A patch is no point: what of its depth it shows changes with the tilt, slowly, so that over a wide range its track
+    bends as no point's does. Over a part of the range it is one to within the noise. The pieces overlap by three
+    quarters; an observation's weight is shared out among the pieces that hold it.
+
+    Parameters
+    ----------
+    tracks
+        of patches.
+    tilt_deg
+        ``(n,)`` of the views.
+    span_deg
+        range of tilts of a piece; tracks come back as they are where it covers them.
+    """
+    low, high = float(np.min(tilt_deg)), float(np.max(tilt_deg))
+    if high - low <= span_deg:
+        return tracks
+    count = int(np.ceil((high - low - span_deg) / (span_deg / 4))) + 1
+    starts = np.linspace(low, high - span_deg, count)
+    held = (tilt_deg >= starts[:, None] - 1e-6) & (tilt_deg <= starts[:, None] + span_deg + 1e-6)  # (pieces, n)
+    shared = tracks.weights / held.sum(axis=0)[:, None]
+    seen_at = np.where(held[:, :, None, None], tracks.observations_ang, np.nan)
+    weights = np.where(held[:, :, None], shared, 0.0)
+    return Tracks.observed(np.concatenate(list(seen_at), axis=1), np.concatenate(list(weights), axis=1))
 
 
 def patch_spectrum(
@@ -315,4 +343,5 @@ class _Follower:
         there = (height / agreed.sum(dim=(-2, -1)).clamp_min(1e-20)).clamp(0.0, 4.0)
         curvature = (self.squares[None] * agreed[:, None]).sum(dim=(-2, -1))  # (l, 2)
         information = 4 * np.pi**2 * curvature * there[:, None] ** 2 * self.independent
-        return moved, information.double().numpy()
+        # where views share nothing there is no peak, and no place
+        return np.nan_to_num(moved, nan=0.0), np.nan_to_num(information.double().numpy(), nan=0.0)

@@ -21,7 +21,7 @@ from lamella.tomograms.tilt_images import StoredViews, pages
 
 __all__ = ["back_project_views"]
 
-_PLANES = 32  # finished and written at a time by each thread
+_PLANES = 16  # finished and written at a time by each thread
 _BUDGET_BYTES = 36 * 2**20  # samples of a slab
 
 
