@@ -15,7 +15,7 @@ __all__ = ["power_spectrum", "radial_average"]
 
 
 def power_spectrum(image: Tensor, *, centred: bool = False) -> Tensor:
-    """Power of each frequency: the squared modulus over the number of pixels, the mean left out; white noise has its variance.
+    """Power of each frequency, over the number of pixels, the mean left out; white noise has its variance.
 
     Parameters
     ----------
