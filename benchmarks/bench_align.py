@@ -1,8 +1,7 @@
 """Alignment: error against the truth, time and memory, on a simulated series with CTF, dose and damage.
 
-The series is the preset ``quick`` of `lamella simulate` (41 views of 512², axis 1.7° off the nominal one and varying by 0.1°,
-shifts of 40 Å rms, 8 Å pixels). The error is of projected specimen points after the best rigid motion.
-
+The series is the preset ``quick`` of `lamella simulate`: 41 views of 512², axis 1.7° off the nominal one and varying,
+shifts of 40 Å rms, 8 Å pixels. The error is of projected specimen points after the best rigid motion.
 """
 
 from __future__ import annotations

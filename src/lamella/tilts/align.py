@@ -23,6 +23,7 @@ from lamella.tilts.axis import search_axis
 from lamella.tilts.coarse import coarse_shifts, is_compact
 from lamella.tilts.common_line import search_common_line
 from lamella.tilts.level import centre, fit_plane, level
+from lamella.tilts.parallel import one_thread_per_operation, part_of
 from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid, patch_spectrum
 from lamella.tilts.solve import Solution, solve, triangulate
 from lamella.tilts.terms import SolveModel, Term
@@ -107,17 +108,22 @@ def align(
     PostconditionError
         if ``method`` is ``patches`` and no geometry can be solved from them.
     """
+    with one_thread_per_operation():
+        return _aligned(series, images, settings, progress)
+
+
+def _aligned(series: TiltSeries, images: ImageSource, settings: AlignSettings, progress: Progress) -> AlignResult:
     nominal = _nominal_geometry(series, images)
     notes: list[str] = []
-    working = prepare(images, series.pixel_size_ang, settings.working_size, _part(progress, 0.0, 0.1))
+    working = prepare(images, series.pixel_size_ang, settings.working_size, part_of(progress, 0.0, 0.1))
     small = working.binned(settings.coarse_size)
     candidates = [_Candidate("none", nominal)]
     shape: SpecimenShape = "compact" if settings.specimen == "compact" else "film"
     if settings.method != "none":
-        coarse, shape = _coarse_candidate(small, nominal, settings, notes, _part(progress, 0.1, 0.4))
+        coarse, shape = _coarse_candidate(small, nominal, settings, notes, part_of(progress, 0.1, 0.4))
         candidates.insert(0, coarse)
         if settings.method == "patches" or (settings.method == "auto" and shape == "film"):
-            patches = _patch_candidate(working, coarse.geometry, settings, notes, _part(progress, 0.4, 0.95))
+            patches = _patch_candidate(working, coarse.geometry, settings, notes, part_of(progress, 0.4, 0.95))
             candidates[:0] = [patches] if patches else []
     thickness = settings.thickness or candidates[0].quality.get("AlignSharedDepthAngst", _USUAL_THICKNESS_ANG)
     judge = _Judge(small, shape, thickness)
@@ -162,8 +168,8 @@ def _coarse_candidate(
     search = settings.axis_range if settings.axis != "fixed" else 0.0
     compact = settings.specimen == "compact"
     if not compact:
-        found = coarse_shifts(small, nominal, progress=_part(progress, 0.0, 0.3))
-        turned = _turned(small, found.geometry, search, notes, _part(progress, 0.3, 0.6))
+        found = coarse_shifts(small, nominal, progress=part_of(progress, 0.0, 0.3))
+        turned = _turned(small, found.geometry, search, notes, part_of(progress, 0.3, 0.6))
         compact = settings.specimen == "auto" and is_compact(small, turned)
         if compact:
             notes.append(
@@ -171,12 +177,12 @@ def _coarse_candidate(
                 "object and aligned by whole views (align.specimen = film if it is not)"
             )
         elif search > 0:
-            found = coarse_shifts(small, turned, rounds=2, first_reach=0.12, progress=_part(progress, 0.6, 1.0))
+            found = coarse_shifts(small, turned, rounds=2, first_reach=0.12, progress=part_of(progress, 0.6, 1.0))
     if compact:
-        found = coarse_shifts(small, nominal, shape="compact", progress=_part(progress, 0.6, 0.8))
+        found = coarse_shifts(small, nominal, shape="compact", progress=part_of(progress, 0.6, 0.8))
         if search > 0:
             line = small.binned(_AXIS_SIZE_PX)
-            turned = search_common_line(line, found.geometry, search, progress=_part(progress, 0.8, 1.0)).geometry
+            turned = search_common_line(line, found.geometry, search, progress=part_of(progress, 0.8, 1.0)).geometry
             found = replace(found, geometry=turned)
     wrong = int((found.link_weights < 0.25).sum())
     quality = {"AlignCoarseLinks": float(len(found.pairs)), "AlignCoarseLinksWrong": float(wrong)}
@@ -226,7 +232,7 @@ def _solve_patches(
     geometry, solution, points = start, None, None
     final = max(working.stack.shape[-2:])
     for number in range(settings.rounds):
-        part = _part(progress, number / settings.rounds, (number + 1) / settings.rounds)
+        part = part_of(progress, number / settings.rounds, (number + 1) / settings.rounds)
         images = working if number == settings.rounds - 1 else working.binned(max(final // 2, min(final, 256)))
         spacing = max(images.pixel_ang)
         size = 2 * int(np.ceil(settings.patch_size * min(images.field_ang) / spacing / 2))
@@ -238,7 +244,8 @@ def _solve_patches(
         spectrum = patch_spectrum(images, geometry, plan)
         tracks = follow_patches(images, geometry, plan, spectrum, part)
         pieces = break_tracks(tracks, geometry.y_tilt_deg, settings.patch_span)
-        solution = solve(pieces, geometry, _model(settings, number == settings.rounds - 1), loss=settings.loss)
+        last = number == settings.rounds - 1
+        solution = solve(pieces, geometry, _model(settings, last), loss=settings.loss, tolerance=1e-5 if last else 1e-4)
         geometry = solution.geometry
         found = triangulate(tracks, geometry)
         points = np.where(np.isfinite(found), found, points)
@@ -362,12 +369,3 @@ def _record(series: TiltSeries, nominal: TiltGeometry, chosen: _Candidate, judge
         **chosen.quality,
     }
     return series.with_changes(geometry=geometry, scores=scores, quality=quality)
-
-
-def _part(progress: Progress, start: float, end: float) -> Progress:
-    """Progress of a part of the work, told as part of the whole."""
-
-    def tell(fraction: float, text: str = "") -> None:
-        progress(start + (end - start) * fraction, text)
-
-    return tell

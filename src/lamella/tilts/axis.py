@@ -70,7 +70,7 @@ def search_axis(
         change = round(change, 6)
         if change not in heights and abs(change) <= range_deg + 1e-9:
             turned = geometry.with_terms(z_rot_deg=geometry.z_rot_deg + change)
-            heights[change] = np.array([correlator.pair(turned, int(a), int(b), reach).height for a, b in pairs])
+            heights[change] = np.array([one.height for one in correlator.pairs(turned, pairs, reach)])
 
     wide = np.arange(0, range_deg + 1e-9, _COARSE_DEG)
     for number, change in enumerate(wide):

@@ -19,6 +19,7 @@ from lamella.fourier import edge_taper, frequency_grid, radial_average
 from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
 from lamella.tilts.links import neighbour_links, solve_links
+from lamella.tilts.parallel import each, part_of
 from lamella.tilts.working import SpecimenShape, WorkingImages, plane_matrices
 
 __all__ = ["CoarseResult", "PairCorrelation", "PairCorrelator", "coarse_shifts", "is_compact", "telling_pairs"]
@@ -112,10 +113,9 @@ def coarse_shifts(
     for round_number in range(rounds):
         wanted = first_reach if round_number == 0 else (_REACH if round_number == 1 else _REACH / 3)
         reach = None if wanted is None else width * wanted
-        found = []
-        for number, (first, second) in enumerate(pairs):
-            found.append(correlator.pair(geometry, int(first), int(second), reach))
-            progress((round_number + (number + 1) / len(pairs)) / rounds, "coarse shifts")
+        found = correlator.pairs(
+            geometry, pairs, reach, part_of(progress, round_number / rounds, (round_number + 1) / rounds)
+        )
         geometry, weights = _chained(geometry, pairs, found, shape, tolerance=width * 0.01)
     return CoarseResult(
         geometry,
@@ -138,7 +138,7 @@ def is_compact(images: WorkingImages, geometry: TiltGeometry) -> bool:
     heights = []
     for shape in ("film", "compact"):
         correlator = PairCorrelator(images, shape)
-        heights.append(np.array([correlator.pair(geometry, int(a), int(b), None).height for a, b in pairs]))
+        heights.append(np.array([one.height for one in correlator.pairs(geometry, pairs, None)]))
     gain = heights[1] - heights[0]
     return bool(gain.mean() > max(4 * float(gain.std()) / np.sqrt(len(gain) - 1), 0.03))
 
@@ -170,6 +170,18 @@ class PairCorrelator:
         self.weight = self.allowed / self.overlap.clamp_min(_LEAST_OVERLAP).sqrt()
         self.pixels = images.pixels()
         self.own: dict[int, tuple[Tensor, float]] = {}
+
+    def pairs(
+        self,
+        geometry: TiltGeometry,
+        pairs: NDArray[np.int64],
+        reach_ang: float | None,
+        progress: Progress = no_progress,
+    ) -> list[PairCorrelation]:
+        """Correlate many pairs ``(l, 2)``, side by side; see `pair`."""
+        return each(
+            lambda two: self.pair(geometry, int(two[0]), int(two[1]), reach_ang), list(pairs), progress, "coarse shifts"
+        )
 
     def pair(self, geometry: TiltGeometry, first: int, second: int, reach_ang: float | None) -> PairCorrelation:
         """The peak near the geometry's shifts (any overlap of the fields where `reach_ang` is None)."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
+from lamella.tilts.parallel import each
 from lamella.tilts.working import Grid, WorkingImages
 
 __all__ = ["CommonLine", "search_common_line"]
@@ -116,7 +117,7 @@ class _Profiler:
 
     def agreement(self, geometry: TiltGeometry) -> tuple[float, Array]:
         """Mean correlation of the profiles with their mean, and how far each view's is moved along the axis, Å."""
-        profiles = torch.stack([self._profile(geometry, view) for view in range(len(geometry))])
+        profiles = torch.stack(each(lambda view: self._profile(geometry, view), range(len(geometry))))
         frequency = torch.fft.rfftfreq(self.count)
         band = torch.exp(-0.5 * (frequency / _HIGH) ** 2) * (1 - torch.exp(-0.5 * (frequency * self.count / 3) ** 2))
         terms = torch.fft.rfft(profiles * self.fade) * band

@@ -21,6 +21,7 @@ from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
 from lamella.records.tracks import Tracks
 from lamella.tilts.links import neighbour_links, solve_links
+from lamella.tilts.parallel import each
 from lamella.tilts.slab import slab_correlation, view_slopes
 from lamella.tilts.working import Grid, WorkingImages, plane_matrices
 
@@ -129,12 +130,13 @@ def follow_patches(
     observations = np.full(places.shape, np.nan)
     weights = np.zeros(places.shape[:2])
     follower = _Follower(images, geometry, plan, spectrum)
-    for point in range(len(plan.points_ang)):
-        seen, moved, variance = follower.follow(places[:, point])
+    followed = each(
+        lambda point: follower.follow(places[:, point]), range(len(plan.points_ang)), progress, "following patches"
+    )
+    for point, (seen, moved, variance) in enumerate(followed):
         observations[seen, point] = places[seen, point] + np.einsum("nij,nj->ni", plane[seen], moved[seen])
         in_image = np.einsum("nij,nj->ni", plane[seen] ** 2, variance[seen])
         weights[seen, point] = 2 / in_image.sum(axis=-1)
-        progress((point + 1) / len(plan.points_ang), "following patches")
     return Tracks.observed(observations, weights)
 
 
