@@ -113,7 +113,7 @@ def solve(
         state = _descend(problem, values, robust, sigma, loss, max_iterations - iterations, tolerance)
         moved = float(np.abs(state.values - values).max())
         values, robust, iterations = state.values, state.robust, iterations + state.iterations
-        settled = loss == "none" or abs(problem.scale(values, robust) / sigma - 1) < 0.03
+        settled = loss == "none" or abs(problem.scale(values, robust) / sigma - 1) < 0.01
         converged = state.converged and settled
         if (converged and (round_number or moved < 1e-9)) or iterations >= max_iterations:
             break
