@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamella.fourier import fast_size
 from lamella.geometry import TiltGeometry
 from lamella.kernels.rows import RowPlan
 from lamella.kernels.taps import Taps, kaiser_bessel, quad_table
@@ -79,7 +80,7 @@ class ImageGrid:
     def padded(self) -> tuple[int, int]:
         """Shape of the extended image."""
         reach = int(np.ceil(2 * (_MARGIN + 1) * max(self.binning, 1.0)))
-        a, b = (_good_size(max(int(np.ceil(n * (1 + self.padding))), n + reach)) for n in self.image_shape)
+        a, b = (fast_size(max(int(np.ceil(n * (1 + self.padding))), n + reach)) for n in self.image_shape)
         return a, b
 
     @cached_property
@@ -97,7 +98,7 @@ class ImageGrid:
     @cached_property
     def fine(self) -> tuple[int, int]:
         """Shape of the finer grid."""
-        a, b = (_good_size(max(int(np.ceil(_OVERSAMPLING * 2 * (m + 1))), 8)) for m in self.band)
+        a, b = (fast_size(max(int(np.ceil(_OVERSAMPLING * 2 * (m + 1))), 8)) for m in self.band)
         return a, b
 
     @cached_property
@@ -332,16 +333,3 @@ def _multiply_numba(source, target, direction, along_u, along_v, radial, slow, f
                 low = np.int32(place)
                 factor *= radial[low] + (place - np.float32(low)) * (radial[low + 1] - radial[low])
             row_out[j] = row_in[j] * (factor * common * fast[j])
-
-
-def _good_size(least: int) -> int:
-    """Smallest even number ≥ `least` that is a product of 2, 3 and 5."""
-    size = least + least % 2
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 2
