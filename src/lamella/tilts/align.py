@@ -21,7 +21,7 @@ from lamella.tilts.agreement import Agreement, agreement
 from lamella.tilts.align_settings import AlignSettings
 from lamella.tilts.axis import search_axis
 from lamella.tilts.coarse import coarse_shifts, is_compact
-from lamella.tilts.common_line import search_common_line
+from lamella.tilts.common_line import profile_correlation, search_common_line
 from lamella.tilts.level import centre, fit_plane, level
 from lamella.tilts.parallel import one_thread_per_operation, part_of
 from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid, patch_spectrum
@@ -346,7 +346,8 @@ def _record(series: TiltSeries, nominal: TiltGeometry, chosen: _Candidate, judge
     """The series' record with its geometry and every number that says how good it is."""
     geometry, after = chosen.geometry, chosen.score
     before = judge(nominal)
-    unturned = judge(geometry.with_terms(z_rot_deg=nominal.z_rot_deg))
+    straight = geometry.with_terms(z_rot_deg=nominal.z_rot_deg)
+    unturned = judge(straight)
     scores = {"AlignCorrelation": after.per_view}
     if chosen.solution is not None:
         errors = chosen.solution.standard_errors
@@ -368,4 +369,11 @@ def _record(series: TiltSeries, nominal: TiltGeometry, chosen: _Candidate, judge
         "AlignReprojectionCorrelationUnturned": unturned.reprojection,
         **chosen.quality,
     }
+    if judge.shape == "compact":
+        small = judge.images.binned(_AXIS_SIZE_PX)
+        quality |= {
+            "AlignProfileCorrelation": profile_correlation(small, geometry),
+            "AlignProfileCorrelationBefore": profile_correlation(small, nominal),
+            "AlignProfileCorrelationUnturned": profile_correlation(small, straight),
+        }
     return series.with_changes(geometry=geometry, scores=scores, quality=quality)

@@ -20,7 +20,7 @@ from lamella.progress import Progress, no_progress
 from lamella.tilts.parallel import each
 from lamella.tilts.working import Grid, WorkingImages
 
-__all__ = ["CommonLine", "search_common_line"]
+__all__ = ["CommonLine", "profile_correlation", "search_common_line"]
 
 Array = NDArray[np.float64]
 
@@ -101,6 +101,15 @@ def search_common_line(
     return CommonLine(corrected, change, tried, values)
 
 
+def profile_correlation(images: WorkingImages, geometry: TiltGeometry) -> float:
+    """Mean correlation of the profiles along the axis of views next to each other in tilt, as the geometry has them.
+
+    Unlike the views themselves, which match as well however all of them are turned, the profiles know the axis.
+    """
+    terms = _Profiler(images).terms(geometry)[np.argsort(geometry.y_tilt_deg, kind="stable")]
+    return float((terms[1:] * terms[:-1].conj()).real.sum(dim=1).mean())
+
+
 class _Profiler:
     """Sums of views across a candidate axis, against the position along it."""
 
@@ -117,11 +126,8 @@ class _Profiler:
 
     def agreement(self, geometry: TiltGeometry) -> tuple[float, Array]:
         """Mean correlation of the profiles with their mean, and how far each view's is moved along the axis, Å."""
-        profiles = torch.stack(each(lambda view: self._profile(geometry, view), range(len(geometry))))
         frequency = torch.fft.rfftfreq(self.count)
-        band = torch.exp(-0.5 * (frequency / _HIGH) ** 2) * (1 - torch.exp(-0.5 * (frequency * self.count / 3) ** 2))
-        terms = torch.fft.rfft(profiles * self.fade) * band
-        terms = terms / terms.abs().square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
+        terms = self.terms(geometry)
         tries = torch.arange(-4, 4.001, 0.05)
         waves = torch.exp(2j * torch.pi * frequency[:, None] * tries)
         moved = torch.zeros(len(terms))
@@ -134,6 +140,14 @@ class _Profiler:
                 break
             moved = found
         return float(height.mean()), moved.double().numpy() * self.spacing
+
+    def terms(self, geometry: TiltGeometry) -> Tensor:
+        """``(n, f)`` transforms of the views' profiles, in the band that is compared, each of unit length."""
+        profiles = torch.stack(each(lambda view: self._profile(geometry, view), range(len(geometry))))
+        frequency = torch.fft.rfftfreq(self.count)
+        band = torch.exp(-0.5 * (frequency / _HIGH) ** 2) * (1 - torch.exp(-0.5 * (frequency * self.count / 3) ** 2))
+        terms: Tensor = torch.fft.rfft(profiles * self.fade) * band
+        return terms / terms.abs().square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
 
     def _profile(self, geometry: TiltGeometry, view: int) -> Tensor:
         turn = np.deg2rad(geometry.z_rot_deg[view])
