@@ -1,17 +1,31 @@
 """Frozen records of what is known: they go into a stage function, and new ones come out."""
 
-from lamella.records.images import ArrayImages, ArrayVolume, ImageSink, ImageSource, VolumeSink, VolumeSource
+from lamella.records.images import (
+    ArrayFrames,
+    ArrayImages,
+    ArrayVolume,
+    FrameSource,
+    ImageSink,
+    ImageSource,
+    VolumeSink,
+    VolumeSource,
+)
+from lamella.records.motion import LocalMotion, MovieMotion
 from lamella.records.notes import Note
 from lamella.records.optics import Optics
 from lamella.records.tilt_series import Defocus, TiltSeries
 from lamella.records.tomogram import Tomogram
 
 __all__ = [
+    "ArrayFrames",
     "ArrayImages",
     "ArrayVolume",
     "Defocus",
+    "FrameSource",
     "ImageSink",
     "ImageSource",
+    "LocalMotion",
+    "MovieMotion",
     "Note",
     "Optics",
     "TiltSeries",

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import ImageError
 
-__all__ = ["ArrayImages", "ArrayVolume", "ImageSink", "ImageSource", "VolumeSink", "VolumeSource"]
+__all__ = [
+    "ArrayFrames",
+    "ArrayImages",
+    "ArrayVolume",
+    "FrameSource",
+    "ImageSink",
+    "ImageSource",
+    "VolumeSink",
+    "VolumeSource",
+]
 
 
 class ImageSource(Protocol):
@@ -25,6 +34,21 @@ class ImageSource(Protocol):
 
     def view(self, index: int) -> NDArray[np.float32]:
         """One image `(height, width)`, float32, row 0 at the bottom."""
+        ...
+
+
+class FrameSource(Protocol):
+    """The frames of one movie, before any correction; nothing is read before it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(frames, height, width)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """One frame `(height, width)` as it is stored (counts: uint8, uint16, int16, float32), in MRC's row order."""
         ...
 
 
@@ -77,6 +101,27 @@ class ArrayVolume:
         """Take the block whose first voxel is (z, y, x)."""
         nz, ny, nx = block.shape
         self.array[z : z + nz, y : y + ny, x : x + nx] = block
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayFrames:
+    """Frames that are in memory already: ``(frames, height, width)``, any kind of number."""
+
+    array: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(frames, height, width)."""
+        n, height, width = self.array.shape
+        return n, height, width
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """One frame as it is."""
+        frame: NDArray[Any] = self.array[index]
+        return frame
 
 
 @dataclass(frozen=True, eq=False)

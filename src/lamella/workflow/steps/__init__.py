@@ -66,8 +66,8 @@ def _load(path: str) -> Any:
 LINE: tuple[Step, ...] = (
     Step(
         name="motion",
-        summary="movies to tilt images; stacks pass through (this release corrects no movies)",
-        settings_path="lamella.workflow.steps.motion_settings:MotionSettings",
+        summary="movies to tilt images; stacks pass through",
+        settings_path="lamella.movies.motion_settings:MotionSettings",
         run_path="lamella.workflow.steps.motion:run",
     ),
     Step(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lamella.errors import InputError
+from lamella.movies.motion_settings import MotionSettings
 from lamella.records import TiltSeries
 from lamella.workflow.context import Context
-from lamella.workflow.steps.motion_settings import MotionSettings
 
 __all__ = ["problems", "run"]
 
