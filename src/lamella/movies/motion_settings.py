@@ -16,8 +16,8 @@ class MotionSettings(StepSettings):
 
     model: Literal["local", "global", "none"] = setting(
         "local",
-        "local: the whole field, then a smooth field of motion where the data support it; global: the whole field alone; "
-        "none: sum the frames as they are",
+        "local: the whole field, then a smooth field of motion where the data support it; global: the whole field "
+        "alone; none: sum the frames as they are",
     )
     max_shift: float = setting(100.0, "farthest that the specimen may move within a movie", unit="Å", gt=0)
     first_frame: int = setting(1, "first frame to use, counted from 1", ge=1)

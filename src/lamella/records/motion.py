@@ -53,7 +53,8 @@ class LocalMotion:
         along_x = spline_basis(flat[:, 0], width, self.coefficients_px.shape[3])
         along_y = spline_basis(flat[:, 1], height, self.coefficients_px.shape[2])
         moved = np.einsum("fcyx,py,px->fpc", self.coefficients_px, along_y, along_x, optimize=True)
-        return moved.reshape(len(self), *places.shape[:-1], 2)
+        displaced: Array = moved.reshape(len(self), *places.shape[:-1], 2)
+        return displaced
 
     def on_grid(self, y_px: ArrayLike, x_px: ArrayLike) -> Array:
         """Displacement ``(frames, 2, ny, nx)`` in px on the grid of some rows and columns."""
@@ -122,7 +123,8 @@ class MovieMotion:
         everywhere = self.global_px.reshape(len(self), *(1,) * (places.ndim - 1), 2)
         if self.local is None:
             return np.broadcast_to(everywhere, (len(self), *places.shape)).copy()
-        return everywhere + self.local.displacement(places)
+        moved: Array = everywhere + self.local.displacement(places)
+        return moved
 
 
 def spline_basis(places_px: ArrayLike, size: int, count: int) -> Array:
