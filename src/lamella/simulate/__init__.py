@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lamella.simulate.microscope import expose, mean_counts, record_series
     from lamella.simulate.raw_data import RawData, simulate
     from lamella.simulate.settings import PRESETS, SimulateSettings
-    from lamella.simulate.specimen import Specimen, build_specimen
+    from lamella.simulate.former_specimen import Specimen, build_specimen
 
 __all__ = [
     "PRESETS",
@@ -36,8 +36,8 @@ open_room(
         "Gaussians": "gaussians",
         "RawData": "raw_data",
         "SimulateSettings": "settings",
-        "Specimen": "specimen",
-        "build_specimen": "specimen",
+        "Specimen": "former_specimen",
+        "build_specimen": "former_specimen",
         "expose": "microscope",
         "project_gaussians": "gaussians",
         "record_series": "microscope",

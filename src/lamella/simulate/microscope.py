@@ -14,7 +14,7 @@ from lamella.optics import contrast_transfer, dose_filter, electron_wavelength_a
 from lamella.records import Defocus, Optics, TiltSeries
 from lamella.simulate.gaussians import Gaussians, project_gaussians
 from lamella.simulate.settings import SimulateSettings
-from lamella.simulate.specimen import Specimen
+from lamella.simulate.former_specimen import Specimen
 
 __all__ = ["acquisition_order", "expose", "interaction_per_volt_ang", "mean_counts", "record_series"]
 

@@ -33,7 +33,7 @@ from lamella.records import TiltSeries
 from lamella.runtime import threads
 from lamella.simulate.microscope import expose, record_series
 from lamella.simulate.settings import SimulateSettings
-from lamella.simulate.specimen import Specimen, build_specimen
+from lamella.simulate.former_specimen import Specimen, build_specimen
 
 __all__ = ["RawData", "simulate", "truth_shape"]
 
