@@ -13,6 +13,7 @@ from lamella.errors import FormatError, ImageError
 from lamella.formats.mrc import open_mrc
 from lamella.formats.mrc_writer import STACK_SUFFIXES
 from lamella.formats.tiff import open_tiff
+from lamella.formats.tiff_directories import TIFF_STARTS
 
 __all__ = [
     "NamedImages",
@@ -24,8 +25,6 @@ __all__ = [
     "open_volume",
     "split_name",
 ]
-
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class StackFile(Protocol):
@@ -65,7 +64,7 @@ def open_stack(path: Path | str) -> StackFile:
             start = file.read(4)
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror}", mend="check the name and the permissions") from error
-    return open_tiff(path) if start in _TIFF_STARTS else open_mrc(path)
+    return open_tiff(path) if start in TIFF_STARTS else open_mrc(path)
 
 
 def open_images(names: Sequence[str], root: Path | str) -> NamedImages:

@@ -1,7 +1,7 @@
 """MRC stacks and volumes: read a section or a block at a time, written block by block.
 
 Row 0 of every array is the picture's bottom row, as in the file; files whose row 0 is the top (see `mrc_header`) are
-turned over. Pixels come out as float32.
+turned over. Pixels come out as float32, frames as they are stored.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def write_mrc(
 
 
 class MrcFile:
-    """An MRC file, read where it is asked for: an `ImageSource` and a `VolumeSource` at once.
+    """An MRC file, read where it is asked for: an `ImageSource`, a `VolumeSource` and a `FrameSource` at once.
 
     The file is opened anew for each read, so that the object can be sent to other processes and needs no closing.
     """
@@ -119,17 +119,35 @@ class MrcFile:
         section: Array = self.block(slice(index, index + 1), slice(None), slice(None))[0]
         return section
 
+    def frame(self, index: int) -> NDArray[Any]:
+        """One section ``(y, x)`` in the type it is stored in, native byte order, row 0 at the bottom; nibbles as uint8.
+
+        Raises
+        ------
+        ImageError
+            if there is no such section.
+        """
+        if not 0 <= index < self.shape[0]:
+            raise ImageError(f"{self.path}: frame {index + 1} of {self.shape[0]}", mend="ask for a frame that is there")
+        section = self._stored(slice(index, index + 1), slice(None), slice(None))[0]
+        return np.ascontiguousarray(section, dtype=self.header.pixel.newbyteorder("="))
+
     def block(self, z: slice, y: slice, x: slice) -> Array:
         """A part of the volume ``(z, y, x)``, float32; slices have no step."""
+        # byte order, type and rows in one copy; none where the file holds native float32
+        return np.ascontiguousarray(self._stored(z, y, x), dtype=np.float32)
+
+    def _stored(self, z: slice, y: slice, x: slice) -> NDArray[Any]:
+        """A part of the volume, rows turned, in the file's type."""
         (z0, z1), (y0, y1), (x0, x1) = (_bounds(part, size) for part, size in zip((z, y, x), self.shape, strict=True))
         if self.header.top_row_first:
             y0, y1 = self.shape[1] - y1, self.shape[1] - y0
         stored = np.empty((z1 - z0, y1 - y0, x1 - x0), self.header.pixel)
-        if stored.size:
+        if stored.size and self.header.nibbles:
+            self._fill_nibbles(stored, z0, y0, x0)
+        elif stored.size:
             self._fill(stored, z0, y0, x0)
-        block = stored[:, ::-1] if self.header.top_row_first else stored
-        # byte order, type and rows in one copy; none where the file holds native float32
-        return np.ascontiguousarray(block, dtype=np.float32)
+        return stored[:, ::-1] if self.header.top_row_first else stored
 
     def read(self) -> Array:
         """The whole file ``(z, y, x)``, float32."""
@@ -158,8 +176,22 @@ class MrcFile:
                     for y in range(height):
                         self._read_into(descriptor, stored[z, y], first + y * nx + x0)
 
+    def _fill_nibbles(self, stored: NDArray[np.uint8], z0: int, y0: int, x0: int) -> None:
+        """Read the block that begins at (z0, y0, x0) of a file with two pixels in a byte, whole rows at a time."""
+        _, ny, _ = self.shape
+        depth, height, width = stored.shape
+        row_bytes = self.header.row_bytes
+        packed = np.empty((height, row_bytes), np.uint8)
+        rows = np.empty((height, row_bytes, 2), np.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            for z in range(depth):
+                self._read_into(file.fileno(), packed, ((z0 + z) * ny + y0) * row_bytes)
+                np.bitwise_and(packed, 15, out=rows[..., 0])
+                np.right_shift(packed, 4, out=rows[..., 1])
+                stored[z] = rows.reshape(height, 2 * row_bytes)[:, x0 : x0 + width]
+
     def _read_into(self, descriptor: int, piece: NDArray[Any], first: int) -> None:
-        """Fill a contiguous piece with the pixels from number `first` on."""
+        """Fill a contiguous piece with the pixels (of nibbles: the bytes) from number `first` on."""
         offset = self.header.data_offset + first * self.header.pixel.itemsize
         buffer = memoryview(piece.reshape(-1).view(np.uint8).data)
         while len(buffer):

@@ -28,16 +28,17 @@ HEADER_BYTES = 1024
 IMOD_STAMP = 1146047817
 
 # mode -> kind of one pixel; the byte order is the file's
-PIXELS = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-MODES = {"int8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
-_REFUSED = {3: "complex 16-bit numbers", 4: "complex numbers (a Fourier transform)", 101: "4-bit numbers"}
+PIXELS = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", 101: "u1"}
+MODES = {"int8": 0, "uint8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
+_REFUSED = {3: "complex 16-bit numbers", 4: "complex numbers (a Fourier transform)"}
 _KNOWN_MODES = {*PIXELS, *_REFUSED}
 
 _STAMPS: dict[bytes, Order] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
 _ORDERS: tuple[Order, Order] = ("<", ">")
 _LARGEST_SIDE = 2**26
 _OFFSET_NINT, _OFFSET_NREAL, _OFFSET_STAMP, _OFFSET_FLAGS = 128, 130, 152, 156
-_SIGNED_BYTES = 1  # bit 0 of IMOD's flags
+_SIGNED_BYTES, _NIBBLES = 1, 16  # of IMOD's flags: bytes are signed; each byte holds two pixels, and nx counts bytes
+_MODE_NIBBLES = 101
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,9 @@ class MrcHeader:
     shape
         (z, y, x).
     pixel
-        type of the stored pixels, with the file's byte order.
+        type of the stored pixels, with the file's byte order; of nibbles, uint8.
+    nibbles
+        whether a byte holds two pixels of four bits, the left one in its lower half (mode 101, or IMOD's flag 16).
     byte_order
         ``<`` (little-endian) or ``>``.
     data_offset
@@ -74,6 +77,7 @@ class MrcHeader:
     fields: Any
     shape: tuple[int, int, int]
     pixel: np.dtype[Any]
+    nibbles: bool
     byte_order: Order
     data_offset: int
     pixel_size_ang: float | None
@@ -82,6 +86,11 @@ class MrcHeader:
     real_count: int
     imod_stamped: bool
     notes: tuple[Note, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row in the file; a row of nibbles ends with a whole byte."""
+        return (self.shape[2] + 1) // 2 if self.nibbles else self.shape[2] * self.pixel.itemsize
 
     @property
     def extended_type(self) -> str:
@@ -122,7 +131,8 @@ def read_header(path: Path | str) -> MrcHeader:
 
     order = _byte_order(path, raw, size, doubt)
     fields = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order), count=1)[0]
-    shape = (int(fields["nz"]), int(fields["ny"]), int(fields["nx"]))
+    halved = _counts_bytes(path, fields, raw, order)
+    shape = (int(fields["nz"]), int(fields["ny"]), int(fields["nx"]) * (2 if halved else 1))
     if bytes(raw[208:211]) != b"MAP":
         doubt("no MAP stamp; read as MRC because its sizes and mode make sense")
     kind = _pixel_kind(path, fields, raw, order, doubt)
@@ -131,6 +141,7 @@ def read_header(path: Path | str) -> MrcHeader:
         fields=fields,
         shape=shape,
         pixel=np.dtype(kind).newbyteorder(order),
+        nibbles=halved or int(fields["mode"]) == _MODE_NIBBLES,
         byte_order=order,
         data_offset=HEADER_BYTES + max(int(fields["nsymbt"]), 0),
         pixel_size_ang=None,
@@ -164,7 +175,8 @@ def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *
     pixel_size_ang
         edge of a pixel, Å.
     dtype
-        ``float32``, ``float16``, ``int16``, ``uint16`` or ``int8``.
+        ``float32``, ``float16``, ``int16``, ``uint16``, ``int8`` or ``uint8`` (bytes that IMOD's stamp calls
+        unsigned).
     stack
         whether the sections are images of a stack (space group 0) or of one volume (1).
     """
@@ -188,10 +200,11 @@ def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *
     fields["machst"] = (0x44, 0x44, 0, 0)
     fields["nlabl"] = 1
     fields["label"][0] = f"Written by lamella {__version__}".encode("ascii")
-    if dtype == "int8":  # IMOD takes unstamped bytes for unsigned
+    if MODES[dtype] == 0:  # IMOD takes unstamped bytes for unsigned, the standard for signed
         extra = bytearray(bytes(fields["extra2"]))
         start = _OFFSET_STAMP - 112
-        extra[start : start + 8] = np.array([IMOD_STAMP, _SIGNED_BYTES], "<i4").tobytes()
+        flags = _SIGNED_BYTES if dtype == "int8" else 0
+        extra[start : start + 8] = np.array([IMOD_STAMP, flags], "<i4").tobytes()
         fields["extra2"] = np.void(bytes(extra))
     return fields
 
@@ -239,7 +252,21 @@ def _plausible(raw: bytes, order: Order) -> bool:
 
 def _expected_bytes(raw: bytes, order: Order) -> int:
     nx, ny, nz, mode, extended = (_number(raw, offset, "i4", order) for offset in (0, 4, 8, 12, 92))
-    return HEADER_BYTES + max(extended, 0) + nx * ny * nz * np.dtype(PIXELS.get(mode, "i1")).itemsize
+    row = (nx + 1) // 2 if mode == _MODE_NIBBLES else nx * np.dtype(PIXELS.get(mode, "i1")).itemsize
+    return HEADER_BYTES + max(extended, 0) + row * ny * nz
+
+
+def _counts_bytes(path: Path, fields: Any, raw: bytes, order: Order) -> bool:
+    """Whether nx counts bytes of two pixels each: how SerialEM saves 4-bit frames for programs without mode 101."""
+    flags = _number(raw, _OFFSET_FLAGS, "i4", order) if _number(raw, _OFFSET_STAMP, "i4", order) == IMOD_STAMP else 0
+    if int(fields["mode"]) != 0 or not flags & _NIBBLES:
+        return False
+    if flags & _SIGNED_BYTES:
+        raise FormatError(
+            f"{path}: its flags call its bytes signed and say that each holds two pixels: a contradiction",
+            mend="write the file again, or convert it to mode 1",
+        )
+    return True
 
 
 def _pixel_kind(path: Path, fields: Any, raw: bytes, order: Order, doubt: Any) -> str:
@@ -266,7 +293,7 @@ def _check_length(header: MrcHeader, size: int, doubt: Any) -> None:
         raise FormatError(f"{path}: an extended header of negative size", mend="copy the file again")
     if 0 in header.shape:
         raise FormatError(f"{path}: {nx} × {ny} × {nz} pixels: it holds no image", mend="write the stack again")
-    section = nx * ny * header.pixel.itemsize
+    section = header.row_bytes * ny
     expected = header.data_offset + section * nz
     if size < expected:
         whole = max(size - header.data_offset, 0) // section

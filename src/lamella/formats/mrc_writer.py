@@ -90,7 +90,8 @@ class MrcWriter:
     pixel_size_ang
         edge of a pixel, Å.
     dtype
-        ``float32``, ``float16``, ``int16``, ``uint16`` or ``int8``. Whole numbers are rounded to the nearest.
+        ``float32``, ``float16``, ``int16``, ``uint16``, ``int8`` or ``uint8``. Whole numbers are rounded to
+        the nearest.
     stack
         whether the sections are images (space group 0) rather than one volume (1); None goes by the name: ``.mrcs``,
         ``.st`` and IMOD's ``.ali``, ``.preali`` are stacks.

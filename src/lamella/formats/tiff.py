@@ -5,6 +5,8 @@ A TIFF's row 0 is the top of the picture, an MRC file's is the bottom: row y of 
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from lamella.errors import FormatError, ImageError, InputError, PostconditionError
 from lamella.formats.atomic import atomic_path, output_errors
+from lamella.formats.tiff_decode import decode_strips, plain_strips
+from lamella.formats.tiff_directories import read_directories
 
 __all__ = ["TiffStack", "open_tiff", "write_tiff"]
 
@@ -40,30 +44,35 @@ def open_tiff(path: Path | str) -> TiffStack:
 
 
 class TiffStack:
-    """The pages of a TIFF file: an `ImageSource` and a `VolumeSource` at once.
+    """The pages of a TIFF file: an `ImageSource`, a `VolumeSource` and a `FrameSource` at once.
 
     LZW, Deflate, Zstd and whatever else tifffile and imagecodecs decode; frame-by-frame files (a series per page) and
-    ImageJ's big files (one page for many images) alike.
+    ImageJ's big files (one page for many images) alike. Several threads may read at once: plain strips are decoded side
+    by side, what only tifffile can decode is decoded in turn.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = Lock()
         try:
-            self._file = tifffile.TiffFile(path)
+            self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise FormatError(f"{path}: {error.strerror}", mend="check the name and the permissions") from error
-        except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise FormatError(f"{path}: no TIFF file that can be read ({error})", mend="write it again") from error
+        self._close = weakref.finalize(self, os.close, self._descriptor)
         try:
+            self._directories = read_directories(path, self._descriptor)
+            self._file = tifffile.TiffFile(path)
             self._contiguous, self._shape = self._layout()
+            self.pixel_size_ang = _pixel_size(self._file)
+        except OSError as error:
+            self.close()
+            raise FormatError(f"{path}: {error.strerror or error}", mend="check the file") from error
         except FormatError:
-            self._file.close()
+            self.close()
             raise
         except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError) as error:
-            self._file.close()
+            self.close()
             raise FormatError(f"{path}: its directories are damaged ({error})", mend="copy the file again") from error
-        self.pixel_size_ang = _pixel_size(self._file)
 
     def __enter__(self) -> TiffStack:
         return self
@@ -79,7 +88,9 @@ class TiffStack:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._close()
+        if hasattr(self, "_file"):
+            self._file.close()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -88,6 +99,11 @@ class TiffStack:
 
     def __len__(self) -> int:
         return self._shape[0]
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """One page `(height, width)` in the type it is stored in, native byte order, row 0 at the bottom."""
+        stored = self._stored(index)
+        return np.ascontiguousarray(stored[::-1], dtype=stored.dtype.newbyteorder("="))
 
     def view(self, index: int) -> Array:
         """One page `(height, width)`, float32, row 0 at the bottom; index from 0."""
@@ -109,10 +125,8 @@ class TiffStack:
                 f"{self.path}: page {index + 1} of {len(self)}", mend="check the table that names the pages"
             )
         try:
-            with self._lock:
-                page: NDArray[Any]
-                page = self._file.pages[index].asarray() if self._contiguous is None else self._mapped()[index]
-        except (tifffile.TiffFileError, ValueError, RuntimeError, OSError) as error:
+            page = self._decoded(index)
+        except (tifffile.TiffFileError, ValueError, RuntimeError, OSError, EOFError) as error:
             raise FormatError(
                 f"{self.path}: page {index + 1} of {len(self)} cannot be decoded ({error})", mend="copy the file again"
             ) from error
@@ -123,16 +137,21 @@ class TiffStack:
             )
         return page
 
-    def _mapped(self) -> NDArray[Any]:
-        offset, kind = self._contiguous or (0, "")
-        return np.memmap(self.path, kind, "r", offset, self._shape)
+    def _decoded(self, index: int) -> NDArray[Any]:
+        if self._contiguous is not None:
+            offset, kind = self._contiguous
+            mapped: NDArray[Any] = np.memmap(self.path, kind, "r", offset, self._shape)[index]
+            return mapped
+        strips = plain_strips(self._directories[index])
+        if strips is not None:
+            return decode_strips(strips)
+        with self._lock:
+            page: NDArray[Any] = self._file.pages[index].asarray()
+        return page
 
     def _layout(self) -> tuple[tuple[int, str] | None, tuple[int, int, int]]:
         """Where a block of plain images lies that has only one page, else None; and (images, height, width)."""
-        pages = self._file.pages
-        if len(pages) == 0:
-            raise FormatError(f"{self.path}: no page", mend="check that this is the right file")
-        first = pages.first
+        first = self._file.pages.first
         kind = np.dtype(first.dtype).name if first.dtype is not None else "unknown"
         if first.samplesperpixel != 1 or kind not in _KINDS:
             what = f"{first.samplesperpixel} samples per pixel of {kind} numbers"
@@ -140,7 +159,8 @@ class TiffStack:
         height, width = int(first.imagelength), int(first.imagewidth)
         if min(height, width) == 0:
             raise FormatError(f"{self.path}: {width} × {height} pixels: it holds no image", mend="write it again")
-        images = int((self._file.imagej_metadata or {}).get("images", 1)) if len(pages) == 1 else 1
+        pages = len(self._directories)
+        images = int((self._file.imagej_metadata or {}).get("images", 1)) if pages == 1 else 1
         if images > 1:
             offset, stored = int(first.dataoffsets[0]), np.dtype(kind).newbyteorder(self._file.byteorder)
             there = max(self._file.filehandle.size - offset, 0) // (height * width * stored.itemsize)
@@ -150,7 +170,7 @@ class TiffStack:
                     mend="copy the file again",
                 )
             return (offset, stored.str), (images, height, width)
-        return None, (len(pages), height, width)
+        return None, (pages, height, width)
 
 
 def write_tiff(
