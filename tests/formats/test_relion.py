@@ -49,6 +49,7 @@ def made_series(rng: np.random.Generator, name: str = "TS_1", *, field: ImageFie
         odd_images=tuple(f"{i + 1:06d}@motion/{name}_odd.mrcs" for i in range(n)),
         movies=tuple(f"frames with space/{name}_{i}.tif" for i in range(n)),
         frame_counts=np.arange(8, 8 + n),
+        frame_turn=5,
         metadata=tuple(f"motion/{name}/{i}.star" for i in range(n)),
         pre_exposure=np.arange(n) * 3.1,
         place=np.array([1, 2, 3, 5, 6]),
@@ -98,6 +99,7 @@ def assert_same(one: TiltSeries, other: TiltSeries) -> None:
         "optics_group",
         "hand",
         "imaging",
+        "frame_turn",
         "thickness_ang",
     ):
         assert getattr(one, name) == getattr(other, name), name

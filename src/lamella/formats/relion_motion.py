@@ -269,7 +269,7 @@ def _as_spline(coefficients: Array, frames: int, shape: tuple[int, int]) -> Loca
     wanted = -shift.transpose(0, 2, 1).reshape(frames, 2, _EXACT_GRID, _EXACT_GRID)
     unit = LocalMotion(np.eye(_EXACT_GRID**2).reshape(-1, 1, _EXACT_GRID, _EXACT_GRID).repeat(2, axis=1), shape)
     basis = unit.on_grid(places[1], places[0])[:, 0].reshape(_EXACT_GRID**2, -1)  # (coefficient, place)
-    solved: Array = np.linalg.solve(basis.T, wanted.reshape(frames * 2, -1).T).T
+    solved = np.asarray(np.linalg.solve(basis.T, wanted.reshape(frames * 2, -1).T).T, np.float64)
     return LocalMotion(solved.reshape(wanted.shape), shape)
 
 

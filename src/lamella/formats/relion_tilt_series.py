@@ -49,9 +49,9 @@ DEFORMATION = ("rlnTomoDeformationType", "rlnTomoDeformationGridSizeX", "rlnTomo
 SIZE = ("lamellaImageSizeX", "lamellaImageSizeY")
 FIELD_GRID = ("lamellaFieldGridX", "lamellaFieldGridY")
 FIELD_WIDTH = ("lamellaFieldHalfWidthXAngst", "lamellaFieldHalfWidthYAngst")
-THICKNESS, IMAGING = "lamellaThicknessAngst", "lamellaImaging"
+THICKNESS, IMAGING, TURN = "lamellaThicknessAngst", "lamellaImaging", "lamellaFrameTurn"
 KNOWN = {NAME, FILE, PIXEL, MOVIE_PIXEL, HAND, GROUP, *OPTICS, *DEFORMATION, *SIZE, *FIELD_GRID, *FIELD_WIDTH}
-KNOWN |= {THICKNESS, IMAGING}
+KNOWN |= {THICKNESS, IMAGING, TURN}
 
 _OWN = "lamella"
 _ABSENT = {"None", "<NA>", "nan", ""}
@@ -179,6 +179,8 @@ def _global_row(series: TiltSeries, file: str | None, *, with_deformation: bool)
     row[PIXEL] = number_text(series.pixel_size_ang)
     row |= {label: str(size) for label, size in zip(SIZE, series.image_shape_px[::-1], strict=True)}
     row[IMAGING] = series.imaging
+    if series.frame_turn:
+        row[TURN] = str(series.frame_turn)
     if series.thickness_ang is not None:
         row[THICKNESS] = number_text(series.thickness_ang)
     field = None if series.geometry is None else series.geometry.field
@@ -247,6 +249,7 @@ def _series(row: Row, views: StarTable, root: Path) -> TiltSeries:
         optics_group=row.get(GROUP, "optics1"),
         hand=int(_number(row, HAND) or -1),
         imaging="dark" if row.get(IMAGING) == "dark" else "bright",
+        frame_turn=_turn(row),
         thickness_ang=_number(row, THICKNESS),
         **_series_extras(row),
         **view_fields(views, _deformation_of(row), shape, pixel),
@@ -304,6 +307,13 @@ def _number(row: Row, label: str) -> float | None:
     if not _is_number(value):
         raise FormatError(f"{row['']}: {row[NAME]}: {label} is {value!r}, no number", mend="correct the table")
     return float(value)
+
+
+def _turn(row: Row) -> int:
+    turn = _number(row, TURN) or 0.0
+    if turn not in range(8):
+        raise FormatError(f"{row['']}: {row[NAME]}: {TURN} is {turn:g}", mend="state a turn from 0 to 7")
+    return int(turn)
 
 
 def _is_number(text: str) -> bool:

@@ -63,6 +63,9 @@ class TiltSeries:
         the same for the sums of even and odd frames.
     movies, frame_counts
         the frame files and their numbers of frames, or None for a bare stack.
+    frame_turn
+        the turn that brings the frames of these files to the hand of the images (see
+        `lamella.formats.frame_turn.turn_image`): 0 … 7; `image_shape_px` and `images` are turned already.
     metadata
         per-movie tables (rlnMicrographMetadata), or None.
     pre_exposure
@@ -96,6 +99,7 @@ class TiltSeries:
     odd_images: Names | None = None
     movies: Names | None = None
     frame_counts: NDArray[np.int64] | None = None
+    frame_turn: int = 0
     metadata: Names | None = None
     pre_exposure: Array | None = None
     place: NDArray[np.int64] | None = None
@@ -120,6 +124,8 @@ class TiltSeries:
             raise InputError(f"{self.name}: a pixel size of {self.pixel_size_ang} Å", mend="state it with --pixel-size")
         if self.hand not in (-1, 1):
             raise InputError(f"{self.name}: a hand of {self.hand}", mend="state +1 or -1")
+        if self.frame_turn not in range(8):
+            raise InputError(f"{self.name}: frames turned by {self.frame_turn}", mend="state a turn from 0 to 7")
         if self.place is None:
             object.__setattr__(self, "place", np.arange(1, n + 1))
         for name in _MAPPINGS:
