@@ -545,11 +545,79 @@ def test_files_of_one_frame_are_images(tmp_path):
     assert said(imported.notes, "info", "one image")
 
 
-def test_turned_frames_are_told(tmp_path):
-    changes = {n: {"SubFramePath": f"ts_{n:03d}_{TILTS[n]}.mrc", "RotationAndFlip": 6} for n in range(5)}
-    path = put_series(tmp_path, text([(n, view(n, **changes[n])) for n in range(5)]))
-    put_frames(tmp_path)
-    assert said(series_from_mdoc([path]).notes, "warning", "RotationAndFlip 6")
+def put_titled_frames(folder: Path, *titles: str) -> None:
+    """Frames of which file n bears title n, the last title all that follow."""
+    put_frames(folder)
+    for number in range(5):
+        path = folder / f"ts_{number:03d}_{TILTS[number]}.mrc"
+        body = bytearray(path.read_bytes())
+        struct.pack_into("<i", body, 220, 1)
+        body[224:304] = titles[min(number, len(titles) - 1)].encode().ljust(80)
+        path.write_bytes(bytes(body))
+
+
+TITLE = "SerialEMCCD: Dose frac. image, scaled by 1.00  r/f "
+
+
+def turned_series(folder: Path, flip: int | None, *titles: str):
+    changes = {n: {"SubFramePath": f"ts_{n:03d}_{TILTS[n]}.mrc", "RotationAndFlip": flip} for n in range(5)}
+    path = put(folder, "ts.mrc.mdoc", text([(n, view(n, **changes[n])) for n in range(5)]))
+    put_titled_frames(folder, *titles)
+    return series_from_mdoc([path])
+
+
+def test_frames_whose_turn_nobody_can_know_are_told(tmp_path):
+    imported = turned_series(tmp_path, 6, "a camera")
+    assert said(imported.notes, "warning", "RotationAndFlip 6", "no title", "mirrored")
+    assert imported.series[0].frame_turn == 0
+    assert imported.series[0].image_shape_px == (6, 8)
+
+
+def test_frames_that_were_turned_before_they_were_saved(tmp_path):
+    imported = turned_series(tmp_path, 5, TITLE + "5")
+    assert imported.series[0].frame_turn == 0
+    assert said(imported.notes, "info", "r/f 5", "gain reference")
+    assert not [note for note in imported.notes if note.kind == "warning"]
+
+
+@pytest.mark.parametrize(("flip", "title"), [(None, "0 need 5"), (5, "0"), (5, "0 need 5")])
+def test_frames_that_were_saved_unturned(flip, title, tmp_path):
+    imported = turned_series(tmp_path, flip, TITLE + title)
+    assert imported.series[0].frame_turn == 5
+    assert imported.series[0].image_shape_px == (8, 6)  # as the images will stand
+    assert said(imported.notes, "info", "mirror them left to right, then turn them by 90°")
+
+
+def test_frames_of_different_turns_are_refused(tmp_path):
+    with pytest.raises(FormatError, match=r"ZValue = 2.*ts_002_-3.0.mrc.*ts_000_0.0.mrc"):
+        turned_series(tmp_path, 5, TITLE + "5", TITLE + "5", TITLE + "0")
+
+
+def test_single_images_that_want_a_turn_go_through_motion(tmp_path):
+    turned_series(tmp_path, 3, TITLE + "0")
+    for path in tmp_path.glob("ts_*.mrc"):
+        body = bytearray(path.read_bytes())
+        struct.pack_into("<i", body, 8, 1)
+        path.write_bytes(bytes(body[: 1024 + 2 * 8 * 6]))
+    imported = series_from_mdoc([tmp_path / "ts.mrc.mdoc"])
+    assert imported.series[0].images is None
+    assert imported.series[0].frame_counts.tolist() == [1] * 5
+
+
+def test_most_frames_absent_names_both_places(tmp_path):
+    sections = [(n, view(n, SubFramePath=f"D:\\f\\ts_{n:03d}_{TILTS[n]}.mrc")) for n in range(5)]
+    path = put_series(tmp_path, text(sections))
+    put_frames(tmp_path / "frames")
+    for number in range(2):
+        (tmp_path / "frames" / f"ts_{number:03d}_{TILTS[number]}.mrc").unlink()
+    imported = series_from_mdoc([path], frames=tmp_path / "frames")
+    assert len(imported.series[0]) == 3
+    assert said(imported.notes, "warning", "2 of 5 frame files are not there")
+    (tmp_path / "frames" / "ts_002_-3.0.mrc").unlink()
+    with pytest.raises(FormatError, match="3 of 5 frame files") as caught:
+        series_from_mdoc([path], frames=tmp_path / "frames")
+    assert "D:\\f\\ts_000_0.0.mrc" in str(caught.value)
+    assert str(tmp_path / "frames") in str(caught.value)
 
 
 def test_neither_frames_nor_stack_names_both_places(tmp_path):

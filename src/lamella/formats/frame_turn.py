@@ -24,7 +24,16 @@ from lamella.errors import FormatError
 from lamella.formats.mrc_header import read_header
 from lamella.formats.tiff_directories import TIFF_STARTS
 
-__all__ = ["TurnTitle", "inverse_turn", "read_turn_title", "turn_image", "turn_shape", "turn_to_do"]
+__all__ = [
+    "TurnTitle",
+    "inverse_turn",
+    "parse_turn_title",
+    "read_turn_title",
+    "turn_image",
+    "turn_in_words",
+    "turn_shape",
+    "turn_to_do",
+]
 
 Pixels = TypeVar("Pixels", bound=NDArray[Any])
 
@@ -65,6 +74,13 @@ def inverse_turn(turn: int) -> int:
 def turn_shape(shape: tuple[int, int], turn: int) -> tuple[int, int]:
     """(height, width) of a turned image."""
     return (shape[1], shape[0]) if turn % 2 else shape
+
+
+def turn_in_words(turn: int) -> str:
+    """What a turn does: ``mirror them left to right, then turn them by 90° counter-clockwise``."""
+    parts = ["mirror them left to right"] if turn & 4 else []
+    parts += [f"turn them by {90 * (turn & 3)}° counter-clockwise"] if turn & 3 else []
+    return ", then ".join(parts) or "leave them as they are"
 
 
 def turn_to_do(title: TurnTitle | None, rotation_and_flip: int | None) -> int | None:

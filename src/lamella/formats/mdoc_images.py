@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamella.errors import FormatError, InputError
+from lamella.formats.frame_turn import turn_shape
 from lamella.formats.images import StackFile, image_name, open_stack
 from lamella.formats.mdoc_interpret import OVERRIDE, MdocSeries
+from lamella.formats.mdoc_turn import settle_turn
 from lamella.formats.mdoc_values import MdocView, file_name
 from lamella.records import Note
 
@@ -32,8 +34,10 @@ class FoundImages:
         ``000001@stack.mrc`` or single images, or None where there are movies.
     movies, frame_counts
         frame files and how many frames each holds, or None.
+    frame_turn
+        the turn that the frames of these files still want (`frame_turn.turn_image`).
     shape_px
-        (height, width).
+        (height, width) after that turn.
     pixel_size_ang
         of these images, or None where nobody knows.
     place
@@ -50,6 +54,7 @@ class FoundImages:
     pixel_size_ang: float | None
     place: tuple[int, ...] | None
     notes: tuple[Note, ...]
+    frame_turn: int = 0
 
 
 def find_images(series: MdocSeries, frames: Path | None, given_pixel_size: float | None) -> FoundImages:
@@ -67,8 +72,8 @@ def find_images(series: MdocSeries, frames: Path | None, given_pixel_size: float
     Raises
     ------
     FormatError
-        if neither is there (both places are named), a file is truncated, or the stack's size or number of sections
-        does not fit the mdoc.
+        if neither is there (both places are named), more than half of the frame files are absent, a file is
+        truncated, or the stack's size or number of sections does not fit the mdoc.
     """
     notes: list[Note] = []
     paths = [_find_frames(series, view, frames, notes) for view in series.views]
@@ -76,6 +81,7 @@ def find_images(series: MdocSeries, frames: Path | None, given_pixel_size: float
     stack = None if frames is not None else _find_stacks(series, notes)
     complete = len(found) == len(paths)
     if found and (complete or stack is None):
+        _tell_of_absent(series, paths, frames, notes)
         return _from_frames(series, paths, given_pixel_size, notes)
     if stack is not None:
         if found:
@@ -121,14 +127,30 @@ def _by_name(folder: Path, view: MdocView, notes: list[Note]) -> Path | None:
     return others[0]
 
 
+def _tell_of_absent(series: MdocSeries, paths: Sequence[Path | None], folder: Path | None, notes: list[Note]) -> None:
+    """Each view without its frame file, and how many there are; more than half of them is no series."""
+    absent = [view for view, path in zip(series.views, paths, strict=True) if path is None]
+    if not absent:
+        return
+    count = f"{len(absent)} of {len(paths)} frame files are not there"
+    if 2 * len(absent) > len(paths):
+        named = next((view for view in absent if view.frames), absent[0])
+        places = f"{named.frames_text or 'no SubFramePath'} does not exist, nor is it in "
+        places += str(folder or series.mdocs[named.source].path.parent)
+        raise FormatError(
+            f"{series.where}: {count}: {places}",
+            mend="copy them, name their folder with --frames, or take their sections out of the mdoc",
+        )
+    for view in absent:
+        text = f"its frames {view.frames or '(no SubFramePath)'} are not there; the view was left out"
+        notes.append(Note(kind="dropped", where=view.where, text=text))
+    notes.append(Note(kind="warning", where=series.where, text=f"{count}: the series goes on without these views"))
+
+
 def _from_frames(
     series: MdocSeries, paths: Sequence[Path | None], given_pixel_size: float | None, notes: list[Note]
 ) -> FoundImages:
     kept = [place for place, path in enumerate(paths) if path is not None]
-    for view, path in zip(series.views, paths, strict=True):
-        if path is None:
-            text = f"its frames {view.frames or '(no SubFramePath)'} are not there; the view was left out"
-            notes.append(Note(kind="dropped", where=view.where, text=text))
     opened = [_open(Path(path), series.views[place].where) for place, path in enumerate(paths) if path is not None]
     files = tuple(str(path.resolve()) for path in paths if path is not None)
     shape = (opened[0].shape[1], opened[0].shape[2])
@@ -145,13 +167,13 @@ def _from_frames(
                 f"NumSubFrames says {view.frame_count}, {file.path.name} holds {file.shape[0]}; the file was believed"
             )
             notes.append(Note(kind="warning", where=view.where, text=text))
-    turned = sorted({view.rotation_and_flip for view in series.views if view.rotation_and_flip})
-    if turned:
-        text = f"RotationAndFlip {', '.join(map(str, turned))}: frames are read as they are stored, unturned"
-        notes.append(Note(kind="warning", where=series.where, text=text))
+    turn, told = settle_turn(
+        series.where, [series.views[place] for place in kept], [path for path in paths if path is not None]
+    )
+    notes += told
     pixel_size = given_pixel_size or _frame_pixel_size(series, shape, notes)
     counts = tuple(file.shape[0] for file in opened)
-    single = set(counts) == {1}
+    single = set(counts) == {1} and turn == 0  # where they want a turn, motion does it
     if single:
         text = "each file holds one image: they were taken as the tilt images, not as movies"
         notes.append(Note(kind="info", where=series.where, text=text))
@@ -160,7 +182,8 @@ def _from_frames(
         images=files if single else None,
         movies=None if single else files,
         frame_counts=None if single else counts,
-        shape_px=shape,
+        frame_turn=turn,
+        shape_px=turn_shape(shape, turn),
         pixel_size_ang=pixel_size,
         place=None,
         notes=tuple(notes),

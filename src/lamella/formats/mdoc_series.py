@@ -195,6 +195,7 @@ def _record(
         images=found.images,
         movies=found.movies,
         frame_counts=None if found.frame_counts is None else np.array(found.frame_counts, dtype=np.int64),
+        frame_turn=found.frame_turn,
         pre_exposure=None if series.pre_exposure is None else series.pre_exposure[kept],
         place=np.array(place, dtype=np.int64),
         original_pixel_size_ang=found.pixel_size_ang,
