@@ -58,7 +58,7 @@ class Builder:
 
     def file(self, *pictures: bytes) -> bytes:
         extras = [
-            self.data("Name", [18, 3], "abc".encode("utf-16-le")),
+            self.data("Name", [18, 3], b"abc"),
             self.data("Rect", [15, 0, 2, 0, 3, 0, 6], bytes(8)),
             self.data("Points", [20, 15, 0, 2, 0, 2, 0, 7, 3], bytes(30)),
             self.data("Flag", [8], b"\1"),

@@ -170,7 +170,7 @@ class _Reader:
         if kind == _STRUCT:
             return sum(self._simple(one) for one in info[4::2])
         if kind == _STRING and len(info) == 2:
-            return 2 * info[1]
+            return info[1]
         if kind == _ARRAY and len(info) >= 3:
             return info[-1] * self._bytes_of(info[1:-1])
         raise self._damage(f"data of kind {kind}")
