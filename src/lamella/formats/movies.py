@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from lamella.errors import FormatError
+from lamella.formats.eer import holds_events, open_eer
 from lamella.formats.mrc import MrcFile, open_mrc
 from lamella.formats.tiff import TiffStack, open_tiff
 from lamella.formats.tiff_directories import TIFF_STARTS
@@ -116,14 +117,16 @@ def open_movie(path: Path | str, *, eer_frames: int = 1, eer_upsampling: int = 1
     path
         a TIFF, MRC or EER file.
     eer_frames
-        of EER files: raw frames that are summed into one frame.
+        of EER files: raw frames that are summed into one frame, see `open_eer`.
     eer_upsampling
         of EER files: 1 for the detector's own pixels, 2 for halves of them.
 
     Raises
     ------
+    InputError
+        if `eer_frames` or `eer_upsampling` is out of range.
     FormatError
-        if the file cannot be read as what it is, or ends early.
+        if the file cannot be read as what it is, or ends early; if a plain TIFF is named ``.eer``.
     """
     path = Path(path)
     try:
@@ -132,5 +135,7 @@ def open_movie(path: Path | str, *, eer_frames: int = 1, eer_upsampling: int = 1
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror}", mend="check the name and the permissions") from error
     if start in TIFF_STARTS:
+        if path.suffix.lower() == ".eer" or holds_events(path):
+            return open_eer(path, frames=eer_frames, upsampling=eer_upsampling)
         return StackMovie(open_tiff(path))
     return StackMovie(open_mrc(path))

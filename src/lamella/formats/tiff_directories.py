@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from lamella.errors import FormatError
 
-__all__ = ["TIFF_STARTS", "Directory", "Tag", "read_directories", "read_exactly"]
+__all__ = ["TIFF_STARTS", "Directory", "Tag", "first_compressions", "read_directories", "read_exactly"]
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -28,6 +29,7 @@ _MOST_PAGES = 1_000_000
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2**28  # of one tag: the offsets of 2²⁵ strips
 
+COMPRESSION = 259
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
 
 
@@ -107,19 +109,34 @@ def read_directories(path: Path, descriptor: int) -> Sequence[Directory]:
         if it is no TIFF file, holds no page, or ends early; the message names the first page that is not whole.
     """
     size = os.fstat(descriptor).st_size
-    directories = list(_walk(path, descriptor, size))
+    directories = list(_walk(path, descriptor))
     if not directories:
         raise FormatError(f"{path}: no page", mend="check that this is the right file")
     short = [directory.page + 1 for directory in directories if _reach(path, directory) > size]
     if short:
         pages = f"page {short[0]}" if len(short) == 1 else f"pages {short[0]}–{short[-1]}"
         raise FormatError(
-            f"{path}: the file ends early: {pages} of {len(directories)} reach beyond its end"
-            if len(short) > 1
-            else f"{path}: the file ends early: {pages} of {len(directories)} reaches beyond its end",
-            mend="copy the file again",
+            f"{path}: the file ends early: {pages} of {len(directories)} not whole", mend="copy the file again"
         )
     return directories
+
+
+def first_compressions(path: Path, most: int) -> list[int]:
+    """How the first `most` pages of a TIFF file are packed, by the standard's numbers (1: as they are).
+
+    Raises
+    ------
+    FormatError
+        as `read_directories`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror}", mend="check the name and the permissions") from error
+    try:
+        return [page.number(COMPRESSION, 1) for page in islice(_walk(path, descriptor), most)]
+    finally:
+        os.close(descriptor)
 
 
 def read_exactly(descriptor: int, offset: int, size: int) -> bytes:
@@ -143,7 +160,7 @@ def read_exactly(descriptor: int, offset: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _walk(path: Path, descriptor: int, size: int) -> Iterator[Directory]:
+def _walk(path: Path, descriptor: int) -> Iterator[Directory]:
     start = os.pread(descriptor, 16, 0)
     if start[:4] not in TIFF_STARTS:
         raise FormatError(f"{path}: no TIFF file that can be read", mend="check that this is the right file")
@@ -152,7 +169,7 @@ def _walk(path: Path, descriptor: int, size: int) -> Iterator[Directory]:
     try:
         offset = int(struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)[0])
     except struct.error as error:
-        raise FormatError(f"{path}: a TIFF file of {size} bytes", mend="copy the file again") from error
+        raise FormatError(f"{path}: a TIFF file of {len(start)} bytes", mend="copy the file again") from error
     seen: set[int] = set()
     while offset:
         page = len(seen)
