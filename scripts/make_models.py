@@ -24,8 +24,8 @@ from lamella.simulate.scattering import scattering_lengths_ang
 
 FOLDER = Path(__file__).resolve().parents[1] / "src" / "lamella" / "simulate" / "models"
 RIBOSOME = (
-    "parts of 2J00 and 2J01 (now in 4V51), T. thermophilus 70S with tRNA, and of 1OB2, EF-Tu with kirromycin, GDPNP and "
-    "Phe-tRNA, put together; the file names no entry: they are known from its molecules, unit cells and dates"
+    "parts of 2J00 and 2J01 (now in 4V51), T. thermophilus 70S with tRNA, and of 1OB2, EF-Tu with kirromycin, "
+    "GDPNP and Phe-tRNA, put together; the file names no entry: they are known from its molecules, unit cells and dates"
 )
 HYDROPHOBIC = frozenset({"ALA", "VAL", "LEU", "ILE", "PHE", "MET", "TRP", "CYS", "GLY"})
 CHARGED = frozenset({"ASP", "GLU", "LYS", "ARG", "ASN", "GLN", "HIS"})
@@ -86,7 +86,9 @@ def main() -> None:
         write(told.folder / f"{name}.npz", globs)
         facts[name] = {"title": title, "entries": list(entries), "source": source, "mass_kda": round(mass_kda(atoms))}
         size = (told.folder / f"{name}.npz").stat().st_size
-        print(f"{name}: {len(atoms)} atoms, {len(globs)} globs of {len(globs.table)} kinds, {size} bytes, {facts[name]}")
+        print(
+            f"{name}: {len(atoms)} atoms, {len(globs)} globs of {len(globs.table)} kinds, {size} bytes, {facts[name]}"
+        )
     (told.folder / "models.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -124,7 +126,9 @@ def dihedral(atoms: Atoms, order: int) -> Atoms:
     places = atoms.places_ang @ (turn * np.sign(np.linalg.det(turn))).T
     # A twofold along x takes azimuth φ of the upper ring to −φ in the lower one.
     phase = [
-        np.angle((weights * np.hypot(*places.T[:2]) ** 2 * np.exp(1j * order * np.arctan2(*places.T[1::-1])))[ring].sum())
+        np.angle(
+            (weights * np.hypot(*places.T[:2]) ** 2 * np.exp(1j * order * np.arctan2(*places.T[1::-1])))[ring].sum()
+        )
         for ring in (places[:, 2] > 0, places[:, 2] < 0)
     ]
     back = -(phase[0] + phase[1]) / 2 / order
@@ -161,7 +165,10 @@ def in_membrane(atoms: Atoms) -> Atoms:
 
 def mass_kda(atoms: Atoms) -> float:
     """Mass with hydrogens."""
-    heavy = sum(count * gemmi.Element(str(name)).weight for name, count in zip(*np.unique(atoms.elements, return_counts=True), strict=True))
+    heavy = sum(
+        count * gemmi.Element(str(name)).weight
+        for name, count in zip(*np.unique(atoms.elements, return_counts=True), strict=True)
+    )
     return float((heavy + 1.008 * atoms.hydrogens.sum()) / 1000)
 
 

@@ -82,7 +82,7 @@ class Film:
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng([self.seed, 11])
-        tile = rng.normal(size=(TILE, TILE)).astype(np.float32)
+        tile = rng.normal(size=(TILE, TILE))
         # Neighbours of an amorphous network are not independent: less power at the lowest frequencies.
         k = np.hypot(np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE))
         tile = np.fft.irfft2(np.fft.rfft2(tile) * np.minimum(1.0, 0.3 + 2.8 * k), s=tile.shape)

@@ -92,8 +92,8 @@ def globs_of(atoms: Atoms) -> Globs:
     glob, count = rank[which], len(order)
     lengths, volumes = scattering_lengths_ang(atoms), displaced_volumes_ang3(atoms)
     total, displaced = np.bincount(glob, lengths, count), np.bincount(glob, volumes, count)
-    centre = np.stack([np.bincount(glob, lengths * line, count) for line in atoms.places_ang.T], axis=1)
-    centre /= total[:, None]
+    moments = np.stack([np.bincount(glob, lengths * line, count) for line in atoms.places_ang.T], axis=1)
+    centre = moments / total[:, None]
     spread = ((atoms.places_ang - centre[glob]) ** 2).sum(axis=1) / 3
     variance = np.bincount(glob, lengths * (spread + atom_variances_ang2(atoms)), count)
     displaced_variance = np.bincount(glob, volumes * (spread + displaced_variances_ang2(atoms)), count)

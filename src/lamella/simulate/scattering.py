@@ -169,4 +169,5 @@ def _group_volumes(atoms: Atoms) -> Array:
 
 def _by_element(atoms: Atoms, value: Callable[[str], float]) -> Array:
     kinds, which = np.unique(atoms.elements, return_inverse=True)
-    return np.array([value(str(kind)) for kind in kinds], dtype=np.float64)[which]
+    values: Array = np.array([value(str(kind)) for kind in kinds], dtype=np.float64)
+    return np.asarray(values[which])

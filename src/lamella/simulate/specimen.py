@@ -143,47 +143,20 @@ def midplane_z(xy_ang: ArrayLike, bend_ang: float, width_ang: float) -> Array:
 def build_specimen(settings: SpecimenSettings, index: int = 0) -> Specimen:
     """Make the specimen of one series; the same settings and index give the same one.
 
+    Parameters
+    ----------
+    settings
+        of the specimen; those of a whole simulation do as well.
+    index
+        number of the series, from 0.
+
     Raises
     ------
     SettingsError
-        if the slab has no room for all that it shall hold.
+        if the slab has no room for all that it shall hold, or a complex is unknown.
+    FormatError, ImageError
+        if a model's file cannot be used.
     """
-    from types import SimpleNamespace
+    from lamella.simulate.fill import fill_specimen
 
-    from lamella.simulate.former_specimen import _Slab
-    from lamella.simulate.matter import bilayer_sphere, two_lobed_particle
-    from lamella.simulate.templates import ball_template, cloud_template
-
-    rng = np.random.default_rng([settings.seed, index, 1])
-    height, width = settings.image_shape_px
-    told = SimpleNamespace(**{**settings.model_dump(), "height": height, "width": width})
-    slab = _Slab(told, rng)  # type: ignore[arg-type]
-    vesicles = slab.fill(
-        settings.vesicles, "vesicle", (settings.vesicle_radius_min, settings.vesicle_radius_max), hollow=True
-    )
-    beads = slab.fill(settings.beads, "bead", (settings.bead_diameter / 2,) * 2)[:, :3]
-    particle = cloud_template("two_lobed", two_lobed_particle(), settings.pixel_size)
-    gold = ball_template("gold", settings.bead_diameter, 25.0, settings.pixel_size, absorption=1.4e-4)
-    places = slab.fill(settings.particles, "particle", (particle.radius_ang,) * 2)[:, :3]
-    n = len(places)
-    angles = np.stack(
-        [rng.uniform(-180, 180, n), np.rad2deg(np.arccos(rng.uniform(-1, 1, n))), rng.uniform(-180, 180, n)], axis=1
-    )
-    return Specimen(
-        templates=(particle, gold),
-        bodies=Bodies.joined(
-            [
-                Bodies(places_ang=places, angles_deg=angles, template=np.zeros(n, dtype=np.int64)),
-                Bodies(places_ang=beads, angles_deg=np.zeros_like(beads), template=np.ones(len(beads), dtype=np.int64)),
-            ]
-        ),
-        cloud=Gaussians.joined([bilayer_sphere(r).moved(np.eye(3), c) for *c, r in vesicles]),
-        beads_ang=beads,
-        bead_diameter_ang=np.full(len(beads), settings.bead_diameter),
-        vesicles_ang=vesicles[:, :3],
-        vesicle_radii_ang=vesicles[:, 3],
-        film=None,
-        field_ang=(*slab.field, settings.thickness),
-        thickness_ang=settings.thickness,
-        bend_ang=settings.bend,
-    )
+    return fill_specimen(settings, index)

@@ -31,6 +31,8 @@ class SpecimenSettings(BaseModel):
     tilt_range: float = setting(
         60.0, "the series goes from minus this angle to plus this angle", unit="deg", ge=0, le=80
     )
+    start_tilt: float = setting(0.0, "nominal angle that the range of tilts lies around", unit="deg", ge=-40, le=40)
+    dual_axis: bool = setting(False, "two series (a, b) of one specimen, the second turned by 90° in its plane")
     tilt_offset: float = setting(
         1.5, "tilt of the specimen's plane at a stage angle of 0 (pre-tilt of a lamella)", unit="deg", ge=-30, le=30
     )

@@ -208,6 +208,5 @@ def _cropped(terms: NDArray[np.complex64], old: int, new: int) -> NDArray[np.com
     """Terms of a smaller cube over the same field; that cube's voxel n // 2 lies where the larger one's does."""
     half = new // 2
     keep = np.r_[0:half, old - half : old]
-    out = np.ascontiguousarray(terms[np.ix_(keep, keep, np.arange(half + 1))])
     # Both origins are half a box from the first voxel, so the phases agree as they are.
-    return out
+    return np.ascontiguousarray(terms[np.ix_(keep, keep, np.arange(half + 1))])

@@ -1,0 +1,407 @@
+"""Fill a slab: membranes first, then what sits in them, then filaments, beads, particles, and the small among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.errors import SettingsError
+from lamella.simulate.bodies import ACTIN_SEGMENT_ANG, ACTIN_SEGMENT_TURN_DEG, MICROTUBULE_SEGMENT_ANG
+from lamella.simulate.field_of_view import extent_ang, field_of_view_ang
+from lamella.simulate.filaments import filament_poses, pose_angles
+from lamella.simulate.film import CARBON, GOLD, Film
+from lamella.simulate.gaussians import Gaussians
+from lamella.simulate.library import file_template, gold_template, ice_template, made_up_template, named_template
+from lamella.simulate.membranes import (
+    HALF_BILAYER_ANG,
+    Surface,
+    hexagonal_sphere,
+    membrane_angles,
+    sheet_surface,
+    sphere_surface,
+)
+from lamella.simulate.packing import (
+    MEMBRANE,
+    OUTSIDE,
+    SOLID,
+    Shape,
+    Space,
+    ball_shape,
+    fibonacci_sphere,
+    shape_of,
+    shell_shape,
+    uniform_angles,
+)
+from lamella.simulate.specimen import Bodies, Specimen, midplane_z
+from lamella.simulate.specimen_settings import SpecimenSettings
+from lamella.simulate.templates import Template
+
+__all__ = ["fill_specimen"]
+
+Array = NDArray[np.float64]
+
+PER_MICROMOLAR_UM3 = 602.214
+"""Molecules in a cubic micrometre at 1 µM."""
+BATCH = 4096
+TRIALS = 400_000
+"""Random poses tried without one that fits before the slab counts as full."""
+PATHS = 400
+"""Random courses tried for one filament or sheet."""
+CLEARANCE_ANG = 15.0
+"""Between a vesicle and the slab's surface."""
+SPIKE_REACH_ANG = 150.0
+CAPSID_DEPTH_ANG = 85.0
+"""From the middle of a virion's bilayer to that of its capsomers."""
+CAPSOMER_SPACING_ANG = 75.0
+VIRION_SPREAD = 0.08
+ICE_RADII_ANG = (160.0, 260.0, 420.0)
+MICROTUBULE_BEND_ANG = 200_000.0
+ACTIN_BEND_ANG = 60_000.0
+
+
+def fill_specimen(settings: SpecimenSettings, index: int = 0) -> Specimen:
+    """Make the specimen of one series, as `build_specimen` says."""
+    return _Filling(settings, index).specimen()
+
+
+@dataclass
+class _Filling:
+    """The slab while it is being filled, and what is in it so far."""
+
+    settings: SpecimenSettings
+    index: int
+    templates: list[Template] = field(default_factory=list)
+    shapes: dict[int, Shape] = field(default_factory=dict)
+    bodies: list[Bodies] = field(default_factory=list)
+    surfaces: list[Surface] = field(default_factory=list)
+    clouds: list[Gaussians] = field(default_factory=list)
+    vesicles: list[tuple[Array, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng([self.settings.seed, self.index, 1])
+        self.field = field_of_view_ang(self.settings)
+        self.extent = extent_ang(self.settings)
+        corner = np.array([[self.extent[0] / 2, 0.0], [0.0, 0.0]])
+        heights = self._midplane(corner)
+        half = self.settings.thickness / 2
+        self.space = Space(self.extent, (float(heights.min()) - half, float(heights.max()) + half))
+        columns = self.space.column_places_ang()
+        self.space.close_outside(self._midplane(columns), half)
+
+    def specimen(self) -> Specimen:
+        """Everything, in the order of size: what is large finds no place among what is small."""
+        told = self.settings
+        self._sheets()
+        self._virions()
+        self._vesicles()
+        if told.membrane_proteins:
+            self._membrane_proteins()
+        self._filaments(told.microtubules, "microtubule", MICROTUBULE_SEGMENT_ANG, 0.0, 130.0, MICROTUBULE_BEND_ANG)
+        self._filaments(told.actin, "actin", ACTIN_SEGMENT_ANG, ACTIN_SEGMENT_TURN_DEG, 50.0, ACTIN_BEND_ANG)
+        beads = self._beads()
+        self._particles()
+        self._contamination()
+        return Specimen(
+            templates=tuple(self.templates),
+            bodies=Bodies.joined(self.bodies),
+            cloud=self._membrane_cloud(),
+            beads_ang=beads,
+            bead_diameter_ang=np.full(len(beads), told.bead_diameter),
+            vesicles_ang=np.array([centre for centre, _ in self.vesicles]).reshape(-1, 3),
+            vesicle_radii_ang=np.array([radius for _, radius in self.vesicles]),
+            film=self._film(),
+            field_ang=(*self.field, told.thickness),
+            thickness_ang=told.thickness,
+            bend_ang=told.bend,
+        )
+
+    # -- membranes
+
+    def _sheets(self) -> None:
+        for _ in range(self.settings.sheets):
+            for _ in range(PATHS):
+                seed = int(self.rng.integers(2**62))
+                told = (self.field, self.extent, self.settings.thickness, self._midplane)
+                fine = sheet_surface(np.random.default_rng(seed), *told, spacing_ang=0.7 * self.space.step_ang)
+                filling = fine.filling(self.space.step_ang)
+                if not (self.space.at(filling) & (MEMBRANE | SOLID)).any():
+                    surface = sheet_surface(np.random.default_rng(seed), *told)
+                    self.space.mark(filling, MEMBRANE)
+                    self.surfaces.append(surface)
+                    self.clouds.append(surface.leaflets())
+                    break
+            else:
+                raise self._full("sheet of bilayer")
+
+    def _vesicles(self) -> None:
+        told = self.settings
+        largest = min(told.vesicle_radius_max, told.thickness / 2 - 2 * HALF_BILAYER_ANG + CLEARANCE_ANG)
+        for in_view, count in self._counts(told.vesicles):
+            for _ in range(count):
+                radius = float(self.rng.uniform(min(told.vesicle_radius_min, largest), largest))
+                if radius < 2 * HALF_BILAYER_ANG:
+                    raise self._full("vesicle")
+                shape = shell_shape(radius, HALF_BILAYER_ANG, self.space.step_ang)
+                centre = self._places(shape, 1, in_view, "vesicle", upright=True)[0][0]
+                surface, cloud = sphere_surface(centre, radius)
+                self.space.mark_shell(centre, radius, HALF_BILAYER_ANG)
+                self.surfaces.append(surface)
+                self.clouds.append(cloud)
+                self.vesicles.append((centre, radius))
+
+    def _virions(self) -> None:
+        told = self.settings
+        if not told.virions:
+            return
+        capsomer = self._add(made_up_template("capsomer", told.pixel_size, told.b_factor))
+        spike = self._add(made_up_template("spike", told.pixel_size, told.b_factor))
+        for in_view, count in self._counts(told.virions):
+            for _ in range(count):
+                radius = told.virion_radius * (1 + VIRION_SPREAD * float(np.clip(self.rng.normal(), -2, 2)))
+                shape = ball_shape(radius + SPIKE_REACH_ANG, self.space.step_ang)
+                centre = self._places(shape, 1, in_view, "virion", upright=True)[0][0]
+                self.clouds.append(sphere_surface(centre, radius)[1])
+                self.vesicles.append((centre, radius))
+                turn = uniform_angles(self.rng, 1)[1][0]
+                places, towards = hexagonal_sphere(radius - CAPSID_DEPTH_ANG, CAPSOMER_SPACING_ANG)
+                self._lattice(capsomer, centre, places @ turn.T, towards @ turn.T)
+                self._on_sphere(spike, centre, radius, told.virion_spikes)
+
+    def _lattice(self, template: int, centre: Array, places: Array, towards: Array) -> None:
+        normals = places / np.linalg.norm(places, axis=1)[:, None]
+        frame = np.stack([towards, np.cross(normals, towards), normals], axis=-1)
+        # An immature shell covers about two thirds of its sphere.
+        pole = self.rng.normal(size=3)
+        kept = normals @ (pole / np.linalg.norm(pole)) > -0.4
+        self._keep(template, places[kept] + centre, pose_angles(frame[kept]))
+
+    def _on_sphere(self, template: int, centre: Array, radius: float, count: int) -> None:
+        """As many as asked for at random places, none closer to another than an even spread's third of a step."""
+        if not count:
+            return
+        spacing = radius * np.sqrt(4 * np.pi / count) * 0.75
+        normals = fibonacci_sphere(1.0, spacing / radius)
+        normals = normals[self.rng.permutation(len(normals))[:count]] @ uniform_angles(self.rng, 1)[1][0].T
+        normals += self.rng.normal(scale=0.12 * spacing / radius, size=normals.shape)
+        normals /= np.linalg.norm(normals, axis=1)[:, None]
+        angles, _ = membrane_angles(normals, self.rng.uniform(0, 360, len(normals)))
+        self._keep(template, centre + radius * normals, angles)
+
+    def _membrane_proteins(self) -> None:
+        told = self.settings
+        kinds = [self._named(name) for name in told.membrane_complexes]
+        shapes = [
+            shape_of(self.templates[kind], self.space.step_ang, membrane_half_ang=HALF_BILAYER_ANG + 14.0)
+            for kind in kinds
+        ]
+        for surface in self.surfaces:
+            wanted = int(self.rng.poisson(told.membrane_proteins * surface.area_ang2 / 1e8))
+            tried = self.rng.integers(len(surface.points_ang), size=50 * wanted + 1)
+            angles, matrices = membrane_angles(surface.normals[tried], self.rng.uniform(0, 360, len(tried)))
+            places = surface.points_ang[tried]
+            for number, (kind, shape) in enumerate(zip(kinds, shapes, strict=True)):
+                part = slice(number, None, len(kinds))
+                most = (wanted + len(kinds) - 1 - number) // len(kinds)
+                kept = self.space.fit(shape, places[part], matrices[part], most)
+                self._keep(kind, places[part][kept], angles[part][kept])
+
+    def _membrane_cloud(self) -> Gaussians:
+        """Head groups, but for those that a protein has taken the place of."""
+        cloud = Gaussians.joined(self.clouds)
+        if not len(cloud) or not self.settings.membrane_proteins:
+            return cloud
+        taken = (self.space.at(cloud.places_ang) & SOLID) != 0
+        return Gaussians(cloud.places_ang[~taken], cloud.weights[~taken], cloud.sigma_ang[~taken])
+
+    # -- filaments, beads, particles
+
+    def _filaments(
+        self, count: int, name: str, segment_ang: float, turn_deg: float, radius_ang: float, bend_ang: float
+    ) -> None:
+        if not count:
+            return
+        told = self.settings
+        kind = self._add(made_up_template(name, told.pixel_size, told.b_factor, particle=False))
+        shape = shape_of(self.templates[kind], self.space.step_ang)
+        room = told.thickness - 2 * radius_ang - 2 * self.space.step_ang
+        if room < 0:
+            raise self._full(name)
+        for _ in range(count):
+            for _ in range(PATHS):
+                places, matrices = filament_poses(
+                    self.rng, self.field, self.extent, room, self._midplane, segment_ang, turn_deg, bend_ang
+                )
+                points = np.einsum("nij,mj->nmi", matrices, shape.points_ang) + places[:, None]
+                points = points[(np.abs(points[..., :2]) < np.array(self.extent) / 2).all(axis=-1)]
+                if not self.space.at(points).any():
+                    self.space.mark(points, SOLID)
+                    self._keep(kind, places, pose_angles(matrices))
+                    break
+            else:
+                raise self._full(name)
+
+    def _beads(self) -> Array:
+        told = self.settings
+        found = [np.empty((0, 3))]
+        if told.beads:
+            kind = self._add(gold_template(told.bead_diameter, told.pixel_size))
+            anywhere = told.bead_surfaces == "inside"
+            forbid = SOLID | MEMBRANE | (OUTSIDE if anywhere else np.uint8(0))
+            shape = ball_shape(told.bead_diameter / 2, self.space.step_ang, forbid)
+            sides = {"both": (-1.0, 1.0), "top": (1.0,), "bottom": (-1.0,), "inside": None}[told.bead_surfaces]
+            for in_view, count in self._counts(told.beads):
+                places = self._places(shape, count, in_view, "bead", upright=True, sides=sides)[0]
+                self._keep(kind, places, np.zeros_like(places))
+                found.append(places)
+        return np.concatenate(found)
+
+    def _particles(self) -> None:
+        told = self.settings
+        volume_um3 = np.prod(self.field) * told.thickness * 1e-12
+        wanted = told.particles
+        if told.concentration:
+            wanted = round(told.concentration * PER_MICROMOLAR_UM3 * volume_um3)
+        if wanted:
+            if told.models:
+                made = [file_template(path, told.pixel_size, told.b_factor) for path in told.models]
+                kinds = [self._add(template) for template in made]
+            else:
+                kinds = [self._named(name) for name in told.complexes]
+            self._crowd(kinds, wanted, "particle")
+        if told.small_particles:
+            self._crowd([self._named(name) for name in told.small_complexes], told.small_particles, "small particle")
+
+    def _crowd(self, kinds: list[int], wanted: int, what: str) -> None:
+        """As many of each kind, the largest first; in view, then as dense around."""
+        kinds = sorted(kinds, key=lambda kind: -self.templates[kind].radius_ang)
+        for in_view, count in self._counts(wanted):
+            for number, kind in enumerate(kinds):
+                share = (count + len(kinds) - 1 - number) // len(kinds)
+                places, angles = self._places(self._shape(kind), share, in_view, what)
+                self._keep(kind, places, angles)
+
+    def _contamination(self) -> None:
+        told = self.settings
+        if not told.contamination:
+            return
+        kinds = [
+            self._add(ice_template(radius, told.pixel_size, told.seed * 7 + number))
+            for number, radius in enumerate(ICE_RADII_ANG)
+        ]
+        for in_view, count in self._counts(told.contamination):
+            xy = self._spots(count, in_view)
+            side = self.rng.choice([-1.0, 1.0], count)
+            which = self.rng.integers(len(kinds), size=count)
+            # A crystal lies on the surface with a part of it grown in.
+            height = told.thickness / 2 + 0.6 * np.array(ICE_RADII_ANG)[which]
+            places = np.column_stack([xy, self._midplane(xy) + side * height])
+            angles, _ = uniform_angles(self.rng, count)
+            for number, kind in enumerate(kinds):
+                self._keep(kind, places[which == number], angles[which == number])
+
+    def _film(self) -> Film | None:
+        told = self.settings
+        if told.film == "none":
+            return None
+        material = {"carbon": CARBON, "gold": GOLD}[told.film_material]
+        towards = float(self.rng.uniform(0, 360))
+        half = np.array(self.field) / 2
+        if told.film == "edge":
+            # A straight edge that covers about a sixth of the field.
+            reach = float(half @ np.abs([np.cos(np.deg2rad(towards)), np.sin(np.deg2rad(towards))]))
+            distance = 0.62 * reach
+        else:
+            corner = half * self.rng.choice([-1.0, 1.0], 2)
+            towards = float(np.rad2deg(np.arctan2(corner[1], corner[0])) + self.rng.uniform(-12, 12))
+            distance = 0.72 * float(np.linalg.norm(half))
+        return Film(
+            normal_deg=(towards,),
+            distance_ang=(distance,),
+            z_ang=-(told.thickness + told.film_thickness) / 2,
+            thickness_ang=told.film_thickness,
+            material=material,
+            seed=told.seed * 1000 + self.index,
+        )
+
+    # -- places
+
+    def _places(
+        self,
+        shape: Shape,
+        count: int,
+        in_view: bool,
+        what: str,
+        *,
+        upright: bool = False,
+        sides: tuple[float, ...] | None = None,
+    ) -> tuple[Array, Array]:
+        """Find places ``(count, 3)`` and angles ``(count, 3)`` for a body, and take their space.
+
+        Raises
+        ------
+        SettingsError
+            if `TRIALS` poses in succession do not fit.
+        """
+        places, angles, failed = [np.empty((0, 3))], [np.empty((0, 3))], 0
+        missing = count
+        while missing:
+            xy = self._spots(BATCH, in_view)
+            depth = self.rng.uniform(-0.5, 0.5, BATCH) if sides is None else self.rng.choice(sides, BATCH) / 2
+            tried = np.column_stack([xy, self._midplane(xy) + depth * self.settings.thickness])
+            turned, matrices = (np.zeros((BATCH, 3)), None) if upright else uniform_angles(self.rng, BATCH)
+            kept = self.space.fit(shape, tried, matrices, missing)
+            places.append(tried[kept])
+            angles.append(turned[kept])
+            missing -= len(kept)
+            failed = 0 if len(kept) else failed + BATCH
+            if failed > TRIALS:
+                raise self._full(what)
+        return np.concatenate(places), np.concatenate(angles)
+
+    def _spots(self, count: int, in_view: bool) -> Array:
+        """``(count, 2)`` random xy inside the field of view, or around it."""
+        half, whole = np.array(self.field) / 2, np.array(self.extent) / 2
+        if in_view:
+            return self.rng.uniform(-half, half, (count, 2))
+        found = np.empty((0, 2))
+        while len(found) < count:
+            more = self.rng.uniform(-whole, whole, (2 * count + 16, 2))
+            found = np.concatenate([found, more[(np.abs(more) > half).any(axis=1)]])
+        return found[:count]
+
+    def _counts(self, in_view: int) -> tuple[tuple[bool, int], tuple[bool, int]]:
+        """How many to put into the field of view, and how many around it at the same density."""
+        area = np.prod(self.extent) / np.prod(self.field)
+        return (True, in_view), (False, round(in_view * (area - 1)))
+
+    def _midplane(self, xy: Array) -> Array:
+        return midplane_z(xy, self.settings.bend, self.field[0])
+
+    # -- what is kept
+
+    def _named(self, name: str) -> int:
+        for number, template in enumerate(self.templates):
+            if template.name == name and template.particle:
+                return number
+        return self._add(named_template(name, self.settings.pixel_size, self.settings.b_factor))
+
+    def _add(self, template: Template) -> int:
+        self.templates.append(template)
+        return len(self.templates) - 1
+
+    def _shape(self, kind: int) -> Shape:
+        if kind not in self.shapes:
+            self.shapes[kind] = shape_of(self.templates[kind], self.space.step_ang)
+        return self.shapes[kind]
+
+    def _keep(self, kind: int, places: Array, angles: Array) -> None:
+        template = np.full(len(places), kind, dtype=np.int64)
+        self.bodies.append(Bodies(places_ang=places, angles_deg=angles, template=template))
+
+    def _full(self, what: str) -> SettingsError:
+        return SettingsError(
+            f"no room for another {what} in {self.settings.thickness:.0f} Å of ice",
+            mend="ask for fewer, or for a thicker slab",
+        )
