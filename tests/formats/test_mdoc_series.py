@@ -620,6 +620,38 @@ def test_most_frames_absent_names_both_places(tmp_path):
     assert str(tmp_path / "frames") in str(caught.value)
 
 
+def test_references_that_the_mdoc_names_are_found_beside_the_frames(tmp_path):
+    named = {"GainReference": "D:\\f\\CountRef.dm4", "DefectFile": "defects.txt"}
+    sections = [(n, view(n, SubFramePath=f"D:\\f\\ts_{n:03d}_{TILTS[n]}.mrc", **named)) for n in range(5)]
+    path = put_series(tmp_path, text(sections))
+    put_frames(tmp_path / "frames")
+    imported = series_from_mdoc([path], frames=tmp_path / "frames")
+    assert imported.references["gain"].path is None
+    assert said(imported.references["gain"].notes, "warning", "CountRef.dm4", "--gain")
+    put(tmp_path / "frames", "CountRef.dm4", b"")
+    put(tmp_path, "defects.txt", "")
+    imported = series_from_mdoc([path], frames=tmp_path / "frames")
+    assert imported.references["gain"].path == (tmp_path / "frames/CountRef.dm4").resolve()
+    assert imported.references["defects"].path == (tmp_path / "defects.txt").resolve()
+    assert said(imported.references["gain"].notes, "assumed", "GainReference", "--gain")
+    assert not said(imported.notes, "dropped", "GainReference")
+    assert not series_from_mdoc([path]).references  # a stack needs none
+
+
+def test_two_gains_in_one_project_are_left_to_the_user(tmp_path):
+    sections = [
+        (n, view(n, SubFramePath=f"ts_{n:03d}_{TILTS[n]}.mrc", GainReference="a.dm4" if n else "b.dm4"))
+        for n in range(5)
+    ]
+    path = put_series(tmp_path, text(sections))
+    put_frames(tmp_path)
+    put(tmp_path, "a.dm4", b"")
+    put(tmp_path, "b.dm4", b"")
+    gain = series_from_mdoc([path]).references["gain"]
+    assert gain.path is None
+    assert said(gain.notes, "warning", "2 different files", "--gain")
+
+
 def test_neither_frames_nor_stack_names_both_places(tmp_path):
     path = put(tmp_path, "ts.mrc.mdoc", text())
     with pytest.raises(FormatError) as caught:

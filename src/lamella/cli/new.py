@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob as globbing
 import json as json_text
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,19 @@ def new(
     ] = None,
     frames: Annotated[
         Path | None, Option(name="--frames", help="folder of the frame files that the mdocs name")
+    ] = None,
+    gain: Annotated[
+        str | None, Option(name="--gain", help="gain reference of the movies: MRC, TIFF, DM4 or .gain")
+    ] = None,
+    gain_flip: Annotated[
+        str | None, Option(name="--gain-flip", help="none, up-down, left-right or auto, after its rotation")
+    ] = None,
+    gain_rotation: Annotated[
+        str | None, Option(name="--gain-rotation", help="counter-clockwise: 0, 90, 180, 270 or auto")
+    ] = None,
+    dark: Annotated[str | None, Option(name="--dark", help="dark reference of the movies: MRC, TIFF or DM4")] = None,
+    defects: Annotated[
+        str | None, Option(name="--defects", help="bad pixels: an image, or a text of x y width height lines")
     ] = None,
     stack: Annotated[Path | None, Option(name="--stack", help="a stack without mdoc, MRC or TIFF")] = None,
     angles: Annotated[
@@ -64,7 +78,7 @@ def new(
     """Make a project: understand the raw data, and write what was understood. No image is copied.
 
     Either --mdoc, or --stack with --angles, --pixel-size and --tilt-axis. A value given here overrides what the files
-    say; every override, assumption and dropped section is reported.
+    say; every override, assumption and dropped section is reported. The options of movies become settings of `motion`.
     """
     if (mdoc is None) == (stack is None):
         raise InputError(
@@ -72,8 +86,16 @@ def new(
             mend="--mdoc 'DIR/*.mdoc', or --stack FILE --angles FILE --pixel-size A --tilt-axis DEG",
         )
     from lamella.workflow.new import check_new_folder, create_project
+    from lamella.workflow.references import settle_references
 
     check_new_folder(project)
+    references = {
+        "gain": gain,
+        "gain_flip": gain_flip,
+        "gain_rotation": gain_rotation,
+        "dark": dark,
+        "defects": defects,
+    }
     given = {
         "voltage_kv": voltage,
         "spherical_aberration_mm": cs,
@@ -92,7 +114,9 @@ def new(
             imported = _from_stack(stack, angles, pixel_size, tilt_axis, given)
         else:
             imported = _from_mdoc(mdoc or [], frames, pixel_size, tilt_axis, given)
-        made = create_project(project, imported)
+        motion, notes = settle_references(imported, references)
+        imported = replace(imported, notes=(*imported.notes, *notes))
+        made = create_project(project, imported, motion)
     _tell(project, imported, json, str(made.root))
     _tell_warnings(imported, [str(entry.message) for entry in caught])
     return 0
@@ -162,8 +186,6 @@ def _tell(path: Path, imported: Imported, json: bool, root: str) -> None:
             f"{series.name}: {len(series)} {what} of {width} × {height} px at {series.pixel_size_ang:g} Å, tilts "
             f"{tilts.min():g}° to {tilts.max():g}°, axis {series.nominal_axis_deg[0]:g}°"
         )
-        if series.images is None:
-            print("  warning: this release corrects no movies; give tilt images instead")
     for line in _grouped(imported.notes):
         print("  " + line)
     print(f"project {path} made; next: lamella run {path}")

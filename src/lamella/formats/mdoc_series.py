@@ -18,6 +18,7 @@ from lamella.formats.image_shift_groups import optics_groups
 from lamella.formats.mdoc import Mdoc, read_mdoc
 from lamella.formats.mdoc_images import FoundImages, find_images
 from lamella.formats.mdoc_interpret import OVERRIDE, MdocSeries, NotATiltSeries, interpret, series_name
+from lamella.formats.mdoc_references import named_references
 from lamella.formats.mdoc_values import file_name
 from lamella.formats.overrides import Imported, Overrides, settle_imaging, settle_optics
 from lamella.records import Note, TiltSeries
@@ -82,7 +83,8 @@ def series_from_mdoc(
         record, series_notes = _record(series, find_images(series, frames, overrides.pixel_size_ang), overrides, group)
         records.append(record)
         notes += series_notes
-    return Imported(tuple(records), (*notes, *optics_notes))
+    movies = [(one, record.movies) for one, record in zip(described, records, strict=True) if record.movies]
+    return Imported(tuple(records), (*notes, *optics_notes), named_references(movies))
 
 
 def _without_overridden(mdocs: Sequence[Mdoc], notes: list[Note]) -> list[Mdoc]:

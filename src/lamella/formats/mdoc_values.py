@@ -19,11 +19,13 @@ UNDERSTOOD = frozenset(
     {
         "Binning",
         "DateTime",
+        "DefectFile",
         "Defocus",
         "DoseRate",
         "ExposureDose",
         "ExposureTime",
         "FrameDosesAndNumber",
+        "GainReference",
         "ImageFile",
         "ImageShift",
         "ImageSize",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InputError
 from lamella.records import Note, Optics, TiltSeries
+
+if TYPE_CHECKING:
+    from lamella.formats.mdoc_references import NamedReference
 
 __all__ = ["Imported", "Overrides", "settle", "settle_imaging", "settle_optics"]
 
@@ -81,10 +85,13 @@ class Imported:
         one record per tilt series, views by rising tilt angle.
     notes
         every assumption, dropped section, override and contradiction.
+    references
+        ``gain`` and ``defects``, where the files name them; the user's own come before them.
     """
 
     series: tuple[TiltSeries, ...]
     notes: tuple[Note, ...]
+    references: Mapping[str, NamedReference] = field(default_factory=dict)
 
 
 def settle(

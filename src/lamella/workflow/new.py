@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lamella.formats.overrides import Imported
 from lamella.records import TiltSeries
 from lamella.workflow.ledger import Ledger
 from lamella.workflow.project import Project
-from lamella.workflow.record_name import RAW, check_file_name
+from lamella.workflow.record_name import RAW, RecordName, check_file_name
 from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.tables import write_record
 
@@ -40,7 +40,7 @@ def check_new_folder(path: Path) -> Path:
     return target
 
 
-def create_project(path: Path, imported: Imported) -> Project:
+def create_project(path: Path, imported: Imported, motion: Mapping[str, Any] | None = None) -> Project:
     """Make the folder of a project, whole or not at all.
 
     Parameters
@@ -49,6 +49,8 @@ def create_project(path: Path, imported: Imported) -> Project:
         of the folder, which must not exist or be empty.
     imported
         the series, with image names relative to the present working directory or absolute, and what is to be told.
+    motion
+        settings of `motion` that the project begins with (see `references.settle_references`).
 
     Raises
     ------
@@ -67,7 +69,9 @@ def create_project(path: Path, imported: Imported) -> Project:
         temporary.mkdir(parents=True)
         draft = Project(temporary)
         write_record(draft, RAW, series)
-        SettingsFile.default(draft.settings_path).save()
+        settings = SettingsFile.default(draft.settings_path)
+        settings.change(RecordName("motion"), motion or {})
+        settings.save()
         with Ledger(draft.ledger_path) as ledger:
             ledger.add_notes("raw", imported.notes)
         if target.is_dir():
