@@ -1,8 +1,8 @@
 """Loops over the codes of EER files (`eer_codec`), compiled.
 
 Events are counted straight into the sum of many frames, a band of rows at a time: the band stays in the processor's
-cache while the frames' events for it come in. Codes are taken from words of 64 bits, several from each, by sums in place
-of branches: whether a code has an event is a coin's throw at usual doses, which no processor foresees.
+cache while the frames' events for it come in. Codes are taken from words of 64 bits, several from each, by sums in
+place of branches: whether a code has an event is a coin's throw at usual doses, which no processor foresees.
 """
 
 from __future__ import annotations

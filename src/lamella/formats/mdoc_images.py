@@ -13,6 +13,7 @@ from lamella.formats.images import StackFile, image_name, open_stack
 from lamella.formats.mdoc_interpret import OVERRIDE, MdocSeries
 from lamella.formats.mdoc_turn import settle_turn
 from lamella.formats.mdoc_values import MdocView, file_name
+from lamella.formats.movies import MovieFile, open_movie
 from lamella.records import Note
 
 __all__ = ["FoundImages", "find_images"]
@@ -33,7 +34,7 @@ class FoundImages:
     images
         ``000001@stack.mrc`` or single images, or None where there are movies.
     movies, frame_counts
-        frame files and how many frames each holds, or None.
+        frame files and how many frames each holds (of EER: raw frames), or None.
     frame_turn
         the turn that the frames of these files still want (`frame_turn.turn_image`).
     shape_px
@@ -151,7 +152,9 @@ def _from_frames(
     series: MdocSeries, paths: Sequence[Path | None], given_pixel_size: float | None, notes: list[Note]
 ) -> FoundImages:
     kept = [place for place, path in enumerate(paths) if path is not None]
-    opened = [_open(Path(path), series.views[place].where) for place, path in enumerate(paths) if path is not None]
+    opened = [
+        _open_frames(Path(path), series.views[place].where) for place, path in enumerate(paths) if path is not None
+    ]
     files = tuple(str(path.resolve()) for path in paths if path is not None)
     shape = (opened[0].shape[1], opened[0].shape[2])
     for place, file in zip(kept, opened, strict=True):
@@ -162,9 +165,9 @@ def _from_frames(
                 f"{shape[1]} × {shape[0]}",
                 mend="take the section out, or bring the files to one size",
             )
-        if view.frame_count is not None and view.frame_count != file.shape[0]:
+        if view.frame_count is not None and view.frame_count != file.raw_frames:
             text = (
-                f"NumSubFrames says {view.frame_count}, {file.path.name} holds {file.shape[0]}; the file was believed"
+                f"NumSubFrames says {view.frame_count}, {file.path.name} holds {file.raw_frames}; the file was believed"
             )
             notes.append(Note(kind="warning", where=view.where, text=text))
     turn, told = settle_turn(
@@ -172,8 +175,9 @@ def _from_frames(
     )
     notes += told
     pixel_size = given_pixel_size or _frame_pixel_size(series, shape, notes)
-    counts = tuple(file.shape[0] for file in opened)
-    single = set(counts) == {1} and turn == 0  # where they want a turn, motion does it
+    counts = tuple(file.raw_frames for file in opened)
+    plain = all(file.kind != "eer" for file in opened) and turn == 0  # motion counts events and turns frames
+    single = set(counts) == {1} and plain
     if single:
         text = "each file holds one image: they were taken as the tilt images, not as movies"
         notes.append(Note(kind="info", where=series.where, text=text))
@@ -193,6 +197,13 @@ def _from_frames(
 def _open(path: Path, where: str) -> StackFile:
     try:
         return open_stack(path)
+    except InputError as error:
+        raise FormatError(f"{where}: {error.problem}", mend=error.mend or "copy the file again") from error
+
+
+def _open_frames(path: Path, where: str) -> MovieFile:
+    try:
+        return open_movie(path)
     except InputError as error:
         raise FormatError(f"{where}: {error.problem}", mend=error.mend or "copy the file again") from error
 
