@@ -5,6 +5,7 @@ Each is filled with Gaussians of protein's potential above ice; shapes and helic
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -104,17 +105,32 @@ def capsomer() -> Gaussians:
     return Gaussians.joined(units)
 
 
-def ice_crystal(radius_ang: float, voxel_size_ang: float, size: int, seed: int) -> Array:
+def ice_crystal(radius_ang: float, voxel_size_ang: float, size: int, seed: int) -> NDArray[np.float32]:
     """``(size, size, size)`` 1 inside a convex body of 14 random facets, 0 outside, soft over two voxels."""
     rng = np.random.default_rng([seed, 17])
     normals = rng.normal(size=(14, 3))
     normals /= np.linalg.norm(normals, axis=1)[:, None]
-    line = (np.arange(size) - size // 2) * voxel_size_ang
-    z, y, x = np.meshgrid(line, line, line, indexing="ij", sparse=True)
-    beyond = np.sqrt(x**2 + y**2 + z**2) - 1.2 * radius_ang
-    for normal, distance in zip(normals, rng.uniform(0.7, 1.05, 14) * radius_ang, strict=True):
-        beyond = np.maximum(beyond, normal[0] * x + normal[1] * y + normal[2] * z - distance)
-    return np.asarray(np.clip(0.5 - beyond / (2 * voxel_size_ang), 0, 1))
+    out = np.zeros((size, size, size), dtype=np.float32)
+    facets = rng.uniform(0.7, 1.05, 14) * radius_ang / voxel_size_ang
+    _cut(normals, facets, 1.2 * radius_ang / voxel_size_ang, out)
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _cut(normals, facets, reach, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """1 inside all facets and a ball, 0 outside, falling over two voxels."""
+    size = out.shape[0]
+    for k in range(size):
+        for j in range(size):
+            for i in range(size):
+                x, y, z = i - size // 2, j - size // 2, k - size // 2
+                beyond = np.sqrt(x * x + y * y + z * z) - reach
+                for facet in range(len(facets)):
+                    if beyond > 1:
+                        break
+                    normal = normals[facet]
+                    beyond = max(beyond, normal[0] * x + normal[1] * y + normal[2] * z - facets[facet])
+                out[k, j, i] = min(max(0.5 - beyond / 2, 0.0), 1.0)
 
 
 def _ellipsoid(centre_ang: ArrayLike, half_axes_ang: ArrayLike, kda: float) -> Gaussians:

@@ -21,8 +21,8 @@ def field_of_view_ang(settings: SpecimenSettings) -> tuple[float, float]:
 def extent_ang(settings: SpecimenSettings) -> tuple[float, float]:
     """(x, y) of all ice that any view sees, tilted and shifted as they are."""
     field = field_of_view_ang(settings)
-    reach = max(abs(settings.start_tilt - settings.tilt_range), abs(settings.start_tilt + settings.tilt_range))
-    steepest = np.deg2rad(min(STEEPEST_DEG, reach + abs(settings.tilt_offset)))
+    middle = abs(settings.start_tilt + settings.tilt_offset)
+    steepest = np.deg2rad(min(STEEPEST_DEG, middle + settings.tilt_range))
     slanted = abs(np.sin(2 * np.deg2rad(settings.axis))) / 2  # corners of a turned image reach further
     margin = 3 * settings.shift
     x, y = (side + slanted * max(field) + 2 * margin for side in field)

@@ -57,6 +57,8 @@ CAPSID_DEPTH_ANG = 85.0
 CAPSOMER_SPACING_ANG = 75.0
 VIRION_SPREAD = 0.08
 ICE_RADII_ANG = (160.0, 260.0, 420.0)
+LARGEST_ICE_PX = 80
+"""Radius in pixels; a crystal is as large as a template may be, not as nature makes it."""
 MICROTUBULE_BEND_ANG = 200_000.0
 ACTIN_BEND_ANG = 60_000.0
 
@@ -160,8 +162,10 @@ class _Filling:
         for in_view, count in self._counts(told.virions):
             for _ in range(count):
                 radius = told.virion_radius * (1 + VIRION_SPREAD * float(np.clip(self.rng.normal(), -2, 2)))
-                shape = ball_shape(radius + SPIKE_REACH_ANG, self.space.step_ang)
+                reach = radius + SPIKE_REACH_ANG
+                shape = shell_shape(reach / 2, reach / 2, self.space.step_ang)
                 centre = self._places(shape, 1, in_view, "virion", upright=True)[0][0]
+                self.space.mark_ball(centre, reach)
                 self.clouds.append(sphere_surface(centre, radius)[1])
                 self.vesicles.append((centre, radius))
                 turn = uniform_angles(self.rng, 1)[1][0]
@@ -286,16 +290,17 @@ class _Filling:
         told = self.settings
         if not told.contamination:
             return
+        radii = np.minimum(ICE_RADII_ANG, LARGEST_ICE_PX * told.pixel_size)
         kinds = [
-            self._add(ice_template(radius, told.pixel_size, told.seed * 7 + number))
-            for number, radius in enumerate(ICE_RADII_ANG)
+            self._add(ice_template(float(radius), told.pixel_size, told.seed * 7 + number))
+            for number, radius in enumerate(radii)
         ]
         for in_view, count in self._counts(told.contamination):
             xy = self._spots(count, in_view)
             side = self.rng.choice([-1.0, 1.0], count)
             which = self.rng.integers(len(kinds), size=count)
             # A crystal lies on the surface with a part of it grown in.
-            height = told.thickness / 2 + 0.6 * np.array(ICE_RADII_ANG)[which]
+            height = told.thickness / 2 + 0.6 * radii[which]
             places = np.column_stack([xy, self._midplane(xy) + side * height])
             angles, _ = uniform_angles(self.rng, count)
             for number, kind in enumerate(kinds):
@@ -315,7 +320,7 @@ class _Filling:
         else:
             corner = half * self.rng.choice([-1.0, 1.0], 2)
             towards = float(np.rad2deg(np.arctan2(corner[1], corner[0])) + self.rng.uniform(-12, 12))
-            distance = 0.72 * float(np.linalg.norm(half))
+            distance = 0.66 * float(np.linalg.norm(half))
         return Film(
             normal_deg=(towards,),
             distance_ang=(distance,),

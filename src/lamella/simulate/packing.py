@@ -134,9 +134,20 @@ class Space:
         x, y, z = index[((index >= 0) & (index < self.taken.shape[::-1])).all(axis=1)].T
         self.taken[z, y, x] |= what
 
+    def mark_ball(self, centre_ang: Array, radius_ang: float) -> None:
+        """Let a ball be solid."""
+        part, distance = self._distances(centre_ang, radius_ang)
+        part[distance < radius_ang] |= SOLID
+
     def mark_shell(self, centre_ang: Array, radius_ang: float, half_width_ang: float) -> None:
         """Let a spherical shell be a membrane, whatever it was before."""
-        reach = radius_ang + half_width_ang + self.step_ang
+        part, distance = self._distances(centre_ang, radius_ang + half_width_ang)
+        shell = np.abs(distance - radius_ang) < half_width_ang + 0.5 * self.step_ang
+        part[shell] = (part[shell] & ~SOLID) | MEMBRANE
+
+    def _distances(self, centre_ang: Array, reach_ang: float) -> tuple[NDArray[np.uint8], Array]:
+        """The voxels about a point, as a view, and how far their middles are from it."""
+        reach = reach_ang + self.step_ang
         first = np.maximum(np.floor((centre_ang - reach - self.origin_ang) / self.step_ang), 0).astype(int)
         last = np.ceil((centre_ang + reach - self.origin_ang) / self.step_ang).astype(int)
         part = self.taken[first[2] : last[2], first[1] : last[1], first[0] : last[0]]
@@ -145,9 +156,7 @@ class Space:
             for axis in range(3)
         ]
         x, y, z = (line - middle for line, middle in zip(lines, centre_ang, strict=True))
-        distance = np.sqrt((x**2 + y[:, None] ** 2) + (z**2)[:, None, None])
-        shell = np.abs(distance - radius_ang) < half_width_ang + 0.5 * self.step_ang
-        part[shell] = (part[shell] & ~SOLID) | MEMBRANE
+        return part, np.sqrt((x**2 + y[:, None] ** 2) + (z**2)[:, None, None])
 
     def filled_fraction(self) -> float:
         """Part of the slab's volume that bodies and membranes take."""
@@ -183,8 +192,14 @@ def ball_shape(radius_ang: float, step_ang: float, forbid: np.uint8 = ANYTHING) 
 
 
 def shell_shape(radius_ang: float, half_width_ang: float, step_ang: float) -> Shape:
-    """A spherical shell, told by points on its middle and both its sides; the gaps between them are below two voxels."""
-    layers = [radius_ang + side * half_width_ang for side in (1, 0, -1) if radius_ang + side * half_width_ang > 0]
+    """A spherical shell, told by points less than three voxels apart; to be marked in full once it has a place.
+
+    With `half_width_ang` equal to the radius: a ball.
+    """
+    count = int(np.ceil(2 * half_width_ang / (2.5 * step_ang))) + 1
+    layers = [
+        layer for layer in np.linspace(radius_ang + half_width_ang, radius_ang - half_width_ang, count) if layer > 0
+    ]
     points = np.concatenate([fibonacci_sphere(layer, 1.5 * step_ang) for layer in layers])
     # The golden ratio's stride visits all parts of the shell early, so that a trial that fails does so soon.
     stride = np.argsort((np.arange(len(points)) * 0.6180339887498949) % 1, kind="stable")

@@ -85,7 +85,7 @@ ICE_POTENTIAL = WATER_PER_ANG3 * POTENTIAL_PER_SCATTERING_LENGTH * _water_scatte
 def scattering_lengths_ang(atoms: Atoms) -> Array:
     """``(n,)`` f(0) of each heavy atom with its hydrogens, times its occupancy, Å."""
     own = _by_element(atoms, lambda element: float(form_factor(element)[0].sum()))
-    return (own + atoms.hydrogens * form_factor("H")[0].sum()) * atoms.occupancy
+    return np.asarray((own + atoms.hydrogens * form_factor("H")[0].sum()) * atoms.occupancy)
 
 
 def displaced_volumes_ang3(atoms: Atoms) -> Array:
