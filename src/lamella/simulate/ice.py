@@ -68,7 +68,7 @@ class IceGrain:
         # white noise of unit variance per pixel has the spectrum pixel² per area
         self._scale = settings.ice_noise * math.sqrt(density) / self._pixel
         size = round(TILE_ANG / self._pixel / 2) * 2
-        self._tile = 2 * scipy.fft.next_fast_len(min(max(size, 64), 256) // 2, real=True)
+        self._tile = 4 * scipy.fft.next_fast_len(min(max(size, 64), 256) // 4, real=True)
         self._tilt = geometry.rotations()[0]
         self._filters: dict[int, Image] = {}
 
@@ -87,23 +87,30 @@ class IceGrain:
         return self._filtered(np.asarray(white, dtype=np.float32))
 
     def _filtered(self, white: Image) -> Image:
-        """Apply each place's own transfer: pieces that overlap by half, whose windows add up to 1."""
-        step = self._tile // 2
+        """Apply each place's own transfer: pieces that overlap by a quarter, whose windows add up to 1."""
+        size = self._tile
+        ramp = size // 4
+        step = size - ramp
         height, width = self._shape
-        rows, columns = -(-height // step) + 1, -(-width // step) + 1
-        padded = np.zeros(((rows + 1) * step, (columns + 1) * step), dtype=np.float32)
-        padded[step : step + height, step : step + width] = white
+        rows, columns = -(-(height + ramp) // step), -(-(width + ramp) // step)
+        padded = np.zeros((rows * step + ramp, columns * step + ramp), dtype=np.float32)
+        padded[ramp : ramp + height, ramp : ramp + width] = white
         out = np.zeros_like(padded)
-        line = np.sin(np.pi * (np.arange(self._tile) + 0.5) / self._tile).astype(np.float32) ** 2
+        line = np.ones(size, dtype=np.float32)
+        line[:ramp] = np.sin(np.pi / 2 * (np.arange(ramp) + 0.5) / ramp) ** 2
+        line[-ramp:] = line[:ramp][::-1]
         window = line[:, None] * line
         for row in range(rows):
             for column in range(columns):
-                part = (slice(row * step, row * step + self._tile), slice(column * step, column * step + self._tile))
-                middle = ((column * step - width // 2) * self._pixel, (row * step - height // 2) * self._pixel)
+                x, y = column * step, row * step
+                part = (slice(y, y + size), slice(x, x + size))
+                middle = size / 2 - ramp
                 terms = scipy.fft.rfft2(padded[part] * window, workers=1)
-                terms *= self._filter(self._depth(*middle))
+                terms *= self._filter(
+                    self._depth((x + middle - width // 2) * self._pixel, (y + middle - height // 2) * self._pixel)
+                )
                 out[part] += scipy.fft.irfft2(terms, s=window.shape, workers=1)
-        return out[step : step + height, step : step + width]
+        return out[ramp : ramp + height, ramp : ramp + width]
 
     def _depth(self, x_ang: float, y_ang: float) -> float:
         """Depth of the slab's middle plane at a place of the image, from the rotation alone."""

@@ -82,9 +82,7 @@ def series_mdoc(
     return new_mdoc(path, header, _titles(settings, views[0].when), sections)
 
 
-def _views(
-    series: TiltSeries, settings: SimulateSettings, extremes: list[Extremes], first: datetime
-) -> list[_View]:
+def _views(series: TiltSeries, settings: SimulateSettings, extremes: list[Extremes], first: datetime) -> list[_View]:
     assert series.place is not None
     assert series.pre_exposure is not None
     assert series.defocus is not None

@@ -9,10 +9,10 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from lamella.optics import dose_filter
 from lamella.records import MovieMotion, TiltSeries
 from lamella.simulate.contrast import TemplateSpectra, padded_shape, view_contrast
 from lamella.simulate.detector import Sensor, camera_of, count
+from lamella.simulate.fading import Fading
 from lamella.simulate.ice import IceGrain
 from lamella.simulate.mount import MountedSpecimen, mount
 from lamella.simulate.settings import SimulateSettings
@@ -78,14 +78,16 @@ class Microscope:
         electrons = np.float32(dose * settings.pixel_size**2 * brightness_of_views(series)[view])
         rng = np.random.default_rng([settings.seed, self.index, 8, int(series.place[view])])
         grain = IceGrain(optics, geometry, settings, shape, rng) if settings.ice_noise else None
-        blur = camera_of(settings).mtf(
-            np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
-        ).astype(np.float32)
+        fading = Fading(shape, settings) if settings.damage else None
+        blur = (
+            camera_of(settings)
+            .mtf(np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])))
+            .astype(np.float32)
+        )
         for frame in range(frames):
             terms = contrast.lasting.copy()
-            if settings.damage:
-                left = dose_filter(shape, settings.pixel_size, before + frame * dose, dose, settings.voltage)
-                terms += contrast.fading * left.numpy()
+            if fading is not None:
+                terms += contrast.fading * fading.left(before + frame * dose, dose)
             else:
                 terms += contrast.fading
             if grain is not None:

@@ -54,9 +54,7 @@ def mount(specimen: Specimen, turn_deg: float = 0.0, shift_ang: ArrayLike = (0.0
     width, depth = specimen.field_ang[:2]
     turned = replace(
         specimen,
-        bodies=Bodies(
-            places_ang=bodies.places_ang @ turn.T + shift, angles_deg=angles, template=bodies.template
-        ),
+        bodies=Bodies(places_ang=bodies.places_ang @ turn.T + shift, angles_deg=angles, template=bodies.template),
         cloud=specimen.cloud.moved(turn, shift),
         beads_ang=specimen.beads_ang @ turn.T + shift,
         vesicles_ang=specimen.vesicles_ang @ turn.T + shift,

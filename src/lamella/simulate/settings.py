@@ -95,9 +95,7 @@ class SimulateSettings(SpecimenSettings):
     xrays: float = setting(2.0, "X-ray hits in each view", ge=0, le=10000)
     mdoc: Literal["serialem", "pacetomo", "tomo5"] = setting("serialem", "whose way of writing mdoc files")
 
-    truth_binning: float = setting(
-        2.0, "of the noise-free volume written beside the raw data; 0: none", ge=0, le=64
-    )
+    truth_binning: float = setting(2.0, "of the noise-free volume written beside the raw data; 0: none", ge=0, le=64)
 
     @model_validator(mode="after")
     def _microscope_fits(self) -> SimulateSettings:
@@ -120,31 +118,75 @@ class SimulateSettings(SpecimenSettings):
 _PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
     "purified": {
-        **{"size": 1024, "pixel_size": 3.4, "defocus": 30000.0, "dose": 3.0, "frames": 8},
-        **{"motion_start": 6.0, "motion_drift": 4.0, "local_motion": 2.0, "truth_binning": 4.0},
+        "size": 1024,
+        "pixel_size": 3.4,
+        "defocus": 30000.0,
+        "dose": 3.0,
+        "frames": 8,
+        "motion_start": 6.0,
+        "motion_drift": 4.0,
+        "local_motion": 2.0,
+        "truth_binning": 4.0,
     },
     "beads": {"size": 1024, "pixel_size": 5.4, "defocus": 40000.0, "frames": 8, "truth_binning": 2.0},
     "cellular": {
-        **{"size": 1024, "pixel_size": 5.0, "defocus": 45000.0, "dose": 3.0, "frames": 8},
-        **{"deformation": 6.0, "defocus_spread": 350.0, "truth_binning": 2.0},
+        "size": 1024,
+        "pixel_size": 5.0,
+        "defocus": 45000.0,
+        "dose": 3.0,
+        "frames": 8,
+        "deformation": 6.0,
+        "defocus_spread": 350.0,
+        "truth_binning": 2.0,
     },
     "lamella": {
-        **{"size": 1024, "pixel_size": 4.0, "defocus": 40000.0, "dose": 3.0, "frames": 8, "start_tilt": -10.0},
-        **{"tilt_range": 54.0, "tilt_group": 2, "mdoc": "tomo5", "detector": "falcon4", "frame_format": "eer"},
-        **{"deformation": 8.0, "truth_binning": 2.0},
+        "size": 1024,
+        "pixel_size": 4.0,
+        "defocus": 40000.0,
+        "dose": 3.0,
+        "frames": 8,
+        "start_tilt": -10.0,
+        "tilt_range": 54.0,
+        "tilt_group": 2,
+        "mdoc": "tomo5",
+        "detector": "falcon4",
+        "frame_format": "eer",
+        "deformation": 8.0,
+        "truth_binning": 2.0,
     },
     "virions": {
-        **{"size": 1024, "pixel_size": 4.0, "defocus": 30000.0, "frames": 8, "mdoc": "pacetomo"},
+        "size": 1024,
+        "pixel_size": 4.0,
+        "defocus": 30000.0,
+        "frames": 8,
+        "mdoc": "pacetomo",
         "truth_binning": 2.0,
     },
     "dual": {
-        **{"size": 1024, "pixel_size": 5.0, "defocus": 40000.0, "frames": 0, "dual_axis": True, "dose": 1.5},
-        **{"scheme": "bidirectional", "truth_binning": 2.0},
+        "size": 1024,
+        "pixel_size": 5.0,
+        "defocus": 40000.0,
+        "frames": 0,
+        "dual_axis": True,
+        "dose": 1.5,
+        "scheme": "bidirectional",
+        "truth_binning": 2.0,
     },
     "movies": {
-        **{"size": 2048, "pixel_size": 1.35, "defocus": 25000.0, "frames": 8, "dose": 0.7 * 8 / 1.35**2},
-        **{"hot_columns": 3, "hot_pixels": 40, "dead_pixels": 30, "truth_binning": 0.0},
-        **{"motion_start": 4.0, "motion_drift": 4.0, "motion_jitter": 0.25, "local_motion": 1.5, "doming": 6.0},
+        "size": 2048,
+        "pixel_size": 1.35,
+        "defocus": 25000.0,
+        "frames": 8,
+        "dose": 0.7 * 8 / 1.35**2,
+        "hot_columns": 3,
+        "hot_pixels": 40,
+        "dead_pixels": 30,
+        "truth_binning": 0.0,
+        "motion_start": 4.0,
+        "motion_drift": 4.0,
+        "motion_jitter": 0.25,
+        "local_motion": 1.5,
+        "doming": 6.0,
     },
 }
 

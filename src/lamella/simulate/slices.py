@@ -86,9 +86,7 @@ def template_spectrum(template: Template) -> TemplateSpectrum:
     distance = np.arange(_STEPS * (TAPS + 1) // 2 + 2) / _STEPS
     inside = np.clip(1 - (2 * distance / TAPS) ** 2, 0, None)
     table = np.where(2 * distance < TAPS, scipy.special.i0(beta * np.sqrt(inside)), 0.0)
-    return TemplateSpectrum(
-        size_px=size, terms=_with_wings(terms), table=table.astype(np.float32)
-    )
+    return TemplateSpectrum(size_px=size, terms=_with_wings(terms), table=table.astype(np.float32))
 
 
 def _with_wings(terms: NDArray[np.complex64]) -> NDArray[np.complex64]:

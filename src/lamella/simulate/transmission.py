@@ -51,9 +51,7 @@ def specimen_points(geometry: TiltGeometry, q_ang: Array, z_at: object = None, z
 
 def pixel_places(shape_px: tuple[int, int], pixel_size_ang: float, nodes: int | None = None) -> Array:
     """Image points ``(rows, columns, 2)`` in Å from the centre pixel: of all pixels, or of a grid over them."""
-    y, x = (
-        (np.arange(size) if nodes is None else np.linspace(0, size - 1, nodes)) - size // 2 for size in shape_px
-    )
+    y, x = ((np.arange(size) if nodes is None else np.linspace(0, size - 1, nodes)) - size // 2 for size in shape_px)
     return np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1) * pixel_size_ang
 
 
@@ -91,9 +89,7 @@ def film_picture(
         return None
     plain = geometry.with_terms(field=None)
     z = film.z_ang + mounted.shift_ang[2]
-    corners = mounted.own_xy(
-        specimen_points(plain, pixel_places(shape_px, settings.pixel_size, 65), z_ang=z)[..., :2]
-    )
+    corners = mounted.own_xy(specimen_points(plain, pixel_places(shape_px, settings.pixel_size, 65), z_ang=z)[..., :2])
     if film.coverage(corners).max() == 0:
         return None
     slant = max(abs(float(geometry.rotations()[0, 2, 2])), _LEAST_SLANT)

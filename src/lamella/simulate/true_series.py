@@ -76,9 +76,7 @@ def record_series(settings: SimulateSettings, index: int = 0) -> TiltSeries:
         ),
         hand=settings.hand,
         geometry=geometry if geometry.field is None else normalise_field(geometry),
-        defocus=Defocus(
-            u_ang=defocus + astigmatism[0], v_ang=defocus - astigmatism[0], angle_deg=astigmatism[1]
-        ),
+        defocus=Defocus(u_ang=defocus + astigmatism[0], v_ang=defocus - astigmatism[0], angle_deg=astigmatism[1]),
         thickness_ang=settings.thickness,
         scores={
             "AcquisitionOrder": np.asarray(order + 1, dtype=np.float64),
@@ -142,11 +140,13 @@ def _beam(settings: SimulateSettings, n: int, index: int) -> Array:
     """``(n,)`` share of the beam in the order of recording."""
     rng = np.random.default_rng([settings.seed, index, 6])
     share = np.ones(n)
-    order = rng.permutation(n)
-    for wanted, level in ((settings.dark_views, DARK_VIEW), (settings.blank_views, 0.0)):
+    kinds = ((settings.dark_views, DARK_VIEW), (settings.blank_views, 0.0))
+    for wanted, level in kinds:
+        if not isinstance(wanted, int):
+            share[[place - 1 for place in wanted if 1 <= place <= n]] = level
+    rest = rng.permutation(np.flatnonzero(share == 1))
+    for wanted, level in kinds:
         if isinstance(wanted, int):
-            chosen, order = order[:wanted], order[wanted:]
-        else:
-            chosen = np.array([place - 1 for place in wanted if 1 <= place <= n], dtype=np.int64)
-        share[chosen] = level
+            chosen, rest = rest[:wanted], rest[wanted:]
+            share[chosen] = level
     return share

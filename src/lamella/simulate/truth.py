@@ -103,9 +103,7 @@ def _beads(truths: Sequence[TruthOfSeries]) -> StarTable:
     rows = [
         (one.series.name, *(number_text(round(float(value), 6)) for value in (*place, diameter)))
         for one in truths
-        for place, diameter in zip(
-            one.mounted.specimen.beads_ang, one.mounted.specimen.bead_diameter_ang, strict=True
-        )
+        for place, diameter in zip(one.mounted.specimen.beads_ang, one.mounted.specimen.bead_diameter_ang, strict=True)
     ]
     return _table("beads", names, rows)
 
