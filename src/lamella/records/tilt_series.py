@@ -152,6 +152,22 @@ class TiltSeries:
         """``(n,)`` the best tilt angles known: solved ones where there are any, else the nominal ones."""
         return self.nominal_tilt_deg if self.geometry is None else self.geometry.y_tilt_deg
 
+    @property
+    def view_dose(self) -> Array | None:
+        """``(n,)`` dose of each view in e/Å²: what the next one had more before it began; the last has the median.
+
+        None where nobody stated a dose.
+        """
+        if self.pre_exposure is None:
+            return None
+        before = np.asarray(self.pre_exposure, np.float64)
+        order = np.argsort(before, kind="stable")
+        doses = np.zeros(len(before))
+        if len(before) > 1:
+            steps = np.diff(before[order])
+            doses[order] = np.append(steps, np.median(steps))
+        return doses
+
     def with_changes(self, **changes: Any) -> TiltSeries:
         """A copy with some fields replaced; mappings given are added to those that are there."""
         for name in _MAPPINGS:

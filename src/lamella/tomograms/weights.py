@@ -85,14 +85,10 @@ def radial_filter(
 def dose_weights(series: TiltSeries, frequency: Array, voxel_size_ang: float) -> list[Array] | None:
     """Per view what the dose left of each frequency (evenly spaced from 0, cycles per voxel); None where unknown."""
     voltage = series.optics.voltage_kv
-    if series.pre_exposure is None or voltage is None:
+    doses = series.view_dose
+    if series.pre_exposure is None or doses is None or voltage is None:
         return None
     before = np.asarray(series.pre_exposure, np.float64)
-    order = np.argsort(before, kind="stable")
-    doses = np.zeros(len(before))
-    if len(before) > 1:
-        steps = np.diff(before[order])
-        doses[order] = np.append(steps, np.median(steps))
     # a one-row image whose half spectrum is exactly these frequencies
     count, highest = len(frequency), frequency[-1]
     pixel = voxel_size_ang * 0.5 / highest

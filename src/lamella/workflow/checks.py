@@ -99,7 +99,8 @@ def _problem(where: str, error: LamellaError) -> Finding:
 
 def _check_series(project: Project, record: TiltSeries, jobs: Sequence[Job], every_pixel: bool) -> Iterator[Finding]:
     for job in jobs:
-        for text in getattr(_module(job.step), "problems", lambda _: [])(record):
+        find = getattr(_module(job.step), "problems", None)
+        for text in find(record, job.settings, project.root) if find else []:
             yield Finding(kind="problem", where=job.step.name, text=text)
     for images in (record.images, record.even_images, record.odd_images):
         if images is not None:

@@ -171,7 +171,7 @@ def series_states(
 
 def _state(project: Project, job: Job, record: TiltSeries | Tomogram, files: FileDigests) -> SeriesState:
     inputs = {str(job.source): digest(record)}
-    for path in files_of(record, project.root):
+    for path in (*files_of(record, project.root), *job.step.inputs(record, job.settings, project.root)):
         inputs[_short(path, project.root)] = files.of(path)
     settings = job.settings.model_dump(mode="json", exclude={"enabled"})
     version = version_of(job.step)

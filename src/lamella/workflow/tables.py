@@ -102,7 +102,7 @@ def read_part(folder: Path, root: Path) -> Record | None:
 
 
 def files_of(record: Record, root: Path) -> tuple[Path, ...]:
-    """The image and volume files that a record names, each once."""
+    """The image and volume files that a record names (movies, where there are no images yet), each once."""
     names: list[str] = []
     if isinstance(record, Tomogram):
         names += [name for name in (record.volume, record.even_volume, record.odd_volume) if name]
@@ -110,6 +110,8 @@ def files_of(record: Record, root: Path) -> tuple[Path, ...]:
     else:
         for images in (record.images, record.even_images, record.odd_images):
             names += [split_name(name)[1] for name in images or ()]
+        if record.images is None:
+            names += record.movies or ()
     return tuple(root / name for name in dict.fromkeys(names))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.errors import InputError
@@ -34,6 +35,9 @@ class Step:
         one sentence: what it does.
     settings_path, run_path
         ``module:name`` of the settings class and of ``run(record, settings, context) -> record``.
+    inputs_path
+        the same of ``inputs(record, settings, root) -> list[Path]``, where settings name files that the result depends
+        on; else empty.
     takes, gives
         the kind of record that goes in and comes out: tilt series or tomograms.
     version
@@ -45,6 +49,7 @@ class Step:
     summary: str
     settings_path: str
     run_path: str
+    inputs_path: str = ""
     takes: RecordKind = "series"
     gives: RecordKind = "series"
     version: int = 1
@@ -52,6 +57,10 @@ class Step:
     def settings_class(self) -> type[StepSettings]:
         """The class of this step's settings (light to import)."""
         return _load(self.settings_path)  # type: ignore[no-any-return]
+
+    def inputs(self, record: Any, settings: StepSettings, root: Path) -> list[Path]:
+        """Files that the settings name and the result depends on."""
+        return _load(self.inputs_path)(record, settings, root) if self.inputs_path else []
 
     def load_run(self) -> Callable[[Any, Any, Any], Any]:
         """The step's function; with it comes what it computes with."""
@@ -69,6 +78,8 @@ LINE: tuple[Step, ...] = (
         summary="movies to tilt images; stacks pass through",
         settings_path="lamella.movies.motion_settings:MotionSettings",
         run_path="lamella.workflow.steps.motion:run",
+        inputs_path="lamella.workflow.steps.motion_files:inputs",
+        version=2,
     ),
     Step(
         name="clean",

@@ -1,0 +1,111 @@
+"""Sum every movie of a series, several at a time within the memory that is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import numpy as np
+import torch
+
+from lamella.movies.detector import Detector
+from lamella.movies.sum_grid import plan_grid
+from lamella.movies.sums import Sums, sum_movie
+from lamella.progress import Progress, no_progress
+from lamella.records import FrameSource, ImageSink, MovieMotion
+from lamella.runtime import free_memory_bytes, threads
+
+__all__ = ["memory_of_one", "movies_at_once", "resolution_of_halves", "sum_series"]
+
+_SHARE_OF_FREE = 0.6
+
+
+def memory_of_one(shape_px: tuple[int, int], *, local: bool = True, weighted: bool = False) -> float:
+    """Bytes that one movie's sums take at once: frames being read and corrected, transforms, sums."""
+    height, width = plan_grid(shape_px, 1.0, (64.0, 64.0)).padded
+    return 4.0 * height * width * (7 + local + 3 * weighted)
+
+
+def movies_at_once(count: int, bytes_of_one: float) -> int:
+    """How many movies to work on side by side: a thread for each, as far as memory goes."""
+    fitting = int(_SHARE_OF_FREE * free_memory_bytes("cpu") // bytes_of_one)
+    return max(1, min(count, threads(), fitting))
+
+
+def sum_series(
+    movies: Sequence[FrameSource],
+    detector: Detector,
+    motions: Sequence[MovieMotion],
+    take: Callable[[int, Sums], None],
+    *,
+    halves: bool = True,
+    voltage_kv: float | None = None,
+    aligned: Callable[[int], ImageSink] | None = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> None:
+    """Sum movies along their motions.
+
+    Parameters
+    ----------
+    movies, motions
+        one motion for each movie.
+    take
+        called with a movie's place and its sums, from one thread at a time, in no fixed order.
+    halves, voltage_kv
+        as in `sum_movie`.
+    aligned
+        makes the sink of a movie's aligned frames, where they are wanted.
+    progress
+        told after every movie.
+    """
+    one = memory_of_one(motions[0].shape_px, weighted=voltage_kv is not None)
+    at_once = movies_at_once(len(movies), one) if device == "cpu" else 1
+    each = max(1, threads() // at_once)
+
+    def work(place: int) -> tuple[int, Sums]:
+        sums = sum_movie(
+            movies[place],
+            detector,
+            motions[place],
+            halves=halves,
+            voltage_kv=voltage_kv,
+            aligned=None if aligned is None else aligned(place),
+            threads=each,
+            device=device,
+        )
+        return place, sums
+
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(each,))
+    try:
+        waiting = list(range(len(movies)))[::-1]
+        running = {pool.submit(work, waiting.pop()) for _ in range(min(at_once, len(waiting)))}
+        done = 0
+        while running:
+            future = next(as_completed(running))
+            running.discard(future)
+            place, sums = future.result()
+            if waiting:
+                running.add(pool.submit(work, waiting.pop()))
+            take(place, sums)
+            done += 1
+            progress(done / len(movies), f"sum movie {done} of {len(movies)}")
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def resolution_of_halves(sums: Sums, threshold: float = 0.143) -> float:
+    """Resolution in Å to which even and odd sums agree: where their smoothed correlation falls below the threshold.
+
+    NaN where there are no halves, or they agree nowhere.
+    """
+    curve = sums.half_correlation
+    if curve is None:
+        return float("nan")
+    width = max(3, len(curve) // 40)
+    smooth = np.convolve(np.pad(curve[1:], width // 2, mode="edge"), np.ones(width) / width, mode="valid")
+    below = np.flatnonzero(smooth < threshold)
+    last = below[0] if len(below) else len(curve) - 1
+    return float("nan") if last == 0 else sums.pixel_size_ang * 2 * (len(curve) - 1) / float(last + 0.5)

@@ -1,0 +1,217 @@
+"""What `motion` starts from: every frame file opened and checked, and the camera's references read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.errors import FormatError, ImageError, InputError, LamellaError
+from lamella.formats.defect_list import read_defects
+from lamella.formats.frame_turn import turn_shape
+from lamella.formats.gain import GainReference, as_factor, match_grid, read_gain, read_image_reference
+from lamella.formats.movies import MovieFile, open_movie
+from lamella.movies.find_detector import References
+from lamella.movies.motion_settings import MotionSettings
+from lamella.movies.still import frame_range
+from lamella.records import TiltSeries
+from lamella.workflow.steps.motion_files import reference_path
+
+__all__ = ["OpenedMovies", "gain_path", "open_movies", "read_references"]
+
+_LISTED = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenedMovies:
+    """The movies of a series that can be used.
+
+    Attributes
+    ----------
+    series
+        its record, without the views whose movies cannot be used, sorted by tilt angle.
+    files
+        one per view of `series`.
+    pixel_size_ang
+        of the frames.
+    notes
+        what was left out, and why.
+    """
+
+    series: TiltSeries
+    files: tuple[MovieFile, ...]
+    pixel_size_ang: float
+    notes: tuple[str, ...]
+
+    @property
+    def shape_px(self) -> tuple[int, int]:
+        """(height, width) of the stored frames."""
+        return self.files[0].shape[1], self.files[0].shape[2]
+
+    @property
+    def is_eer(self) -> bool:
+        """Whether the movies are EER files."""
+        return self.files[0].kind == "eer"
+
+
+def open_movies(series: TiltSeries, settings: MotionSettings, root: Path) -> OpenedMovies:
+    """Open every movie of a series, and see that each can be used.
+
+    Raises
+    ------
+    InputError
+        if some cannot and `settings.missing` is ``stop``: all of them are named; or if none can.
+    """
+    assert series.movies is not None
+    doses = series.view_dose
+    files: list[MovieFile | None] = []
+    trouble: dict[int, str] = {}
+    for view, name in enumerate(series.movies):
+        try:
+            files.append(_open(root / name, settings, None if doses is None else float(doses[view])))
+        except LamellaError as error:
+            files.append(None)
+            trouble[view] = error.problem
+    _compare(series, files, settings, trouble)
+    if settings.missing == "skip":
+        _read_all(files, trouble)
+    if trouble and (settings.missing == "stop" or len(trouble) == len(series)):
+        raise InputError(_all_of(series, trouble), mend=_mend(len(trouble) == len(series)))
+    kept = np.array([view for view in np.argsort(series.nominal_tilt_deg, kind="stable") if view not in trouble])
+    chosen = tuple(file for view in kept if (file := files[view]) is not None)
+    height = turn_shape((chosen[0].shape[1], chosen[0].shape[2]), series.frame_turn)[0]
+    pixel_size = series.original_pixel_size_ang or series.pixel_size_ang
+    return OpenedMovies(
+        series=series.select(kept),
+        files=chosen,
+        pixel_size_ang=pixel_size * series.image_shape_px[0] / height,  # EER frames may be counted in half pixels
+        notes=tuple(f"{_view(series, view)} left out: {text}" for view, text in trouble.items()),
+    )
+
+
+def _open(path: Path, settings: MotionSettings, dose: float | None) -> MovieFile:
+    if not path.is_file():
+        raise FormatError(f"{path}: there is no such file", mend="put it back")
+    file = open_movie(path, eer_frames=max(settings.eer_frames, 1), eer_upsampling=settings.eer_upsampling)
+    if file.kind != "eer" or settings.eer_frames:
+        return file
+    if not dose:
+        raise InputError(
+            f"{path}: the dose of its view is unknown, so its EER frames cannot be divided by dose",
+            mend="set motion.eer_frames, or state the dose with --dose-per-tilt",
+        )
+    fractions = max(1, round(dose / settings.eer_dose))
+    frames = max(1, round(file.raw_frames / fractions))
+    return open_movie(path, eer_frames=frames, eer_upsampling=settings.eer_upsampling)
+
+
+def _compare(
+    series: TiltSeries, files: Sequence[MovieFile | None], settings: MotionSettings, trouble: dict[int, str]
+) -> None:
+    """Movies that are another's, shorter than they were, of too few frames, or of another size than most."""
+    sizes = [file.shape[1:] for file in files if file is not None]
+    usual = max(dict.fromkeys(sizes), key=sizes.count, default=(0, 0))
+    seen: dict[Path, int] = {}
+    for view, file in enumerate(files):
+        if file is None:
+            continue
+        known = None if series.frame_counts is None or file.kind == "eer" else int(series.frame_counts[view])
+        first = seen.setdefault(file.path.resolve(), view)
+        if file.shape[1:] != usual:
+            trouble[view] = f"{file.path}: {_size(file.shape[1:])} pixels where the others have {_size(usual)}"
+        elif first != view:
+            trouble[view] = f"{file.path} belongs to {_view(series, first)} too"
+        elif known is not None and len(file) < known:
+            trouble[view] = f"{file.path}: {len(file)} frames, {known} when it was imported"
+        else:
+            try:
+                frame_range(len(file), settings)
+            except ImageError as error:
+                trouble[view] = f"{file.path}: {error.problem}"
+
+
+def _read_all(files: Sequence[MovieFile | None], trouble: dict[int, str]) -> None:
+    """Read every frame once, so that a view whose file is damaged inside can be left out."""
+    for view, file in enumerate(files):
+        if file is None or view in trouble:
+            continue
+        try:
+            for index in range(len(file)):
+                frame = file.frame(index)
+                if frame.dtype.kind == "f" and not np.isfinite(frame).all():
+                    raise ImageError(f"{file.path}: frame {index + 1} holds NaN or infinity")
+        except LamellaError as error:
+            trouble[view] = error.problem
+
+
+def _all_of(series: TiltSeries, trouble: dict[int, str]) -> str:
+    listed = [f"{_view(series, view)}: {text}" for view, text in list(trouble.items())[:_LISTED]]
+    more = f"; and {len(trouble) - _LISTED} more" if len(trouble) > _LISTED else ""
+    return f"{series.name}: {len(trouble)} of {len(series)} movies cannot be used: " + "; ".join(listed) + more
+
+
+def _mend(every_one: bool) -> str:
+    if every_one:
+        return "put the files where the project's raw table names them, or make the project again"
+    return "copy those files again, or set motion.missing to skip, which goes on without their views"
+
+
+def _view(series: TiltSeries, view: int) -> str:
+    return f"the view at {series.nominal_tilt_deg[view]:+.1f}°"
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]} × {shape[0]}"
+
+
+def gain_path(settings: MotionSettings, file: MovieFile, root: Path) -> Path | None:
+    """The gain reference: the one that is set, else the one that an EER file names, where it lies beside it."""
+    if settings.gain:
+        return reference_path(settings.gain, root)
+    if file.gain:
+        beside = file.path.parent / Path(file.gain.replace("\\", "/")).name
+        return beside if beside.is_file() else None
+    return None
+
+
+def read_references(opened: OpenedMovies, settings: MotionSettings, root: Path) -> tuple[References, list[str]]:
+    """Read the camera's references, and what is to be told of them.
+
+    Raises
+    ------
+    InputError
+        if one cannot be read, or has a size that the frames cannot have.
+    """
+    notes: list[str] = []
+    fields: dict[str, Any] = {}
+    first = opened.files[0]
+    path = gain_path(settings, first, root)
+    if path is None and first.gain:
+        notes.append(
+            f"warning: the EER files name the gain reference {first.gain}, which does not lie beside them: no gain was "
+            "corrected; set motion.gain"
+        )
+    if path is not None:
+        reference = read_gain(path, eer=opened.is_eer)
+        notes += [f"{note.kind}: {note.where}: {note.text}" for note in reference.notes]
+        fields["factor"], fields["dead"] = _on_frames(reference, opened)
+        fields["gain_name"] = path.name
+    if settings.dark:
+        fields["dark"] = read_image_reference(reference_path(settings.dark, root))
+    if settings.defects:
+        fields["defects"] = read_defects(reference_path(settings.defects, root), opened.shape_px)
+    return References(**fields), notes
+
+
+def _on_frames(reference: GainReference, opened: OpenedMovies) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The factor on the frames' grid, still in its file's orientation."""
+    factor, dead = as_factor(reference)
+    if not opened.is_eer or sorted(factor.shape) == sorted(opened.shape_px):
+        return factor, dead
+    height, width = opened.shape_px
+    lies_across = (factor.shape[0] > factor.shape[1]) != (height > width) and height != width
+    return match_grid(factor, dead, (width, height) if lies_across else (height, width))
