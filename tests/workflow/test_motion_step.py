@@ -69,18 +69,19 @@ def as_mrc(folder: Path, view: int, frames: Array) -> Path:
     return path
 
 
+RAW = 32  # raw EER frames to a fraction: a pixel counts at most one electron in each
+
+
 def as_eer(folder: Path, view: int, frames: Array) -> Path:
-    """Every count is one event in the middle of its pixel, in 40 raw frames: 10 to a fraction."""
+    """Every count is one event somewhere in its pixel, in some of the raw frames of its fraction."""
     rng = np.random.default_rng(view)
     raw: list[Array] = []
     for frame in frames:
-        parts = rng.multinomial(frame.astype(int).ravel(), [0.1] * 10).T.reshape(10, H, W)
-        for part in parts:
-            assert part.max() < 16
+        assert frame.max() <= RAW
+        for part in rng.permuted(np.arange(RAW)[:, None, None] < np.zeros((RAW, H, W)) + frame, axis=0):
             y, x = np.nonzero(part)
-            repeats = part[y, x]
-            y, x, sub = np.repeat(y, repeats), np.repeat(x, repeats), np.concatenate([np.arange(n) for n in repeats])
-            raw.append(np.sort((4 * y + sub // 4) * 4 * W + 4 * x + sub % 4).astype(np.int64))
+            sub_y, sub_x = rng.integers(0, 4, (2, len(y)))
+            raw.append(np.sort((4 * y + sub_y) * 4 * W + 4 * x + sub_x).astype(np.int64))
     path = folder / f"m_{TILTS[view]:.1f}.eer"
     write_eer(path, raw, (H, W))
     return path
@@ -136,7 +137,7 @@ def test_one_specimen_from_every_format(tmp_path: Path, counts: Array) -> None:
             reference = "gain.mrc"
         else:
             reference = write_gain(folder / "gain.tif", gain())
-        settings = still(gain=reference, eer_frames=10 if name == "eer" else 0)
+        settings = still(gain=reference, eer_frames=RAW if name == "eer" else 0)
         record = run(series, settings, context_in(folder))
         found[name] = stack(record, folder)
     for turn in (3, 6):
