@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lamella.errors import FormatError, InputError
+from lamella.formats.eer_write import write_eer
 from lamella.formats.mdoc import parse_mdoc, read_mdoc
 from lamella.formats.mdoc_axis import axis_from_title, wrap_deg
 from lamella.formats.mdoc_interpret import NotATiltSeries, interpret, series_name
@@ -491,6 +493,20 @@ def test_frames_of_a_given_folder(tmp_path):
     assert [Path(movie).name for movie in series.movies] == [f"ts_{n:03d}_{TILTS[n]}.mrc" for n in (3, 2, 0, 1, 4)]
     assert series.frame_counts.tolist() == [3] * 5
     assert series.place.tolist() == [4, 3, 1, 2, 5]
+
+
+def test_frames_of_electron_events_count_raw_frames(tmp_path):
+    sections = [(n, view(n, SubFramePath=f"D:\\f\\ts_{n:03d}_{TILTS[n]}.eer", NumSubFrames=7)) for n in range(5)]
+    path = put_series(tmp_path, text(sections))
+    for number in range(5):
+        write_eer(tmp_path / "frames" / f"ts_{number:03d}_{TILTS[number]}.eer", [np.array([5])] * 7, (6, 8))
+    (series,) = series_from_mdoc([path], frames=tmp_path / "frames").series
+    assert series.images is None
+    assert series.image_shape_px == (6, 8)
+    assert series.frame_counts.tolist() == [7] * 5
+    tifffile.imwrite(tmp_path / "frames" / "ts_003_-6.0.eer", np.zeros((7, 6, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(FormatError, match=r"ZValue = 3.*plain TIFF file that is named \.eer"):
+        series_from_mdoc([path], frames=tmp_path / "frames")
 
 
 def test_frames_beside_the_mdoc_come_before_the_stack(tmp_path):

@@ -182,6 +182,21 @@ def test_bytes_that_hold_two_pixels_have_twice_the_columns(tmp_path: Path, rng: 
         open_movie(tmp_path / "a.mrc")
 
 
+@pytest.mark.parametrize("title", ["SerialEMCCD: Dose frac. image, 4 bits packed  r/f 0", "plain"])
+def test_tiffs_of_serialem_with_two_pixels_a_byte(tmp_path: Path, rng: np.random.Generator, title: str) -> None:
+    truth = rng.integers(0, 16, (2, HEIGHT, 8))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in truth[:, ::-1]:
+            packed = np.frombuffer(nibbles(page), np.uint8).reshape(HEIGHT, 4)
+            file.write(packed, contiguous=False, description=title, metadata=None, photometric="minisblack")
+    movie = open_movie(tmp_path / "a.tif")
+    if title == "plain":
+        assert movie.shape == (2, HEIGHT, 4)
+    else:
+        assert movie.shape == truth.shape
+        np.testing.assert_array_equal([movie.frame(0), movie.frame(1)], truth)
+
+
 def test_four_bits_cut_short(tmp_path: Path) -> None:
     data = mrc(nibbles(SPECIMEN) * 3, 101, sections=3)
     (tmp_path / "a.mrc").write_bytes(data[:-1])

@@ -5,13 +5,13 @@ The text comes from outside: it is read only up to a size, and never with entiti
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape, quoteattr
 
 from lamella.records import Note
 
@@ -96,7 +96,9 @@ def read_metadata(path: Path, raw: bytes) -> EerMetadata:
 def metadata_xml(items: Mapping[str, tuple[str, str]]) -> bytes:
     """The XML of some items, name -> (text, unit); no unit where that is empty."""
     lines = [
-        f"<item name={quoteattr(name)}{f' unit={quoteattr(unit)}' if unit else ''}>{escape(text)}</item>"
+        f'<item name="{html.escape(name)}"'
+        + (f' unit="{html.escape(unit)}"' if unit else "")
+        + f">{html.escape(text)}</item>"
         for name, (text, unit) in items.items()
     ]
     return ("<metadata>" + "".join(lines) + "</metadata>").encode("utf-8")

@@ -20,6 +20,7 @@ from lamella.errors import FormatError, ImageError
 from lamella.formats.mrc_extended import read_extended
 from lamella.formats.mrc_header import MrcHeader, read_header
 from lamella.formats.mrc_writer import MrcWriter
+from lamella.formats.nibbles import unpack_nibbles
 from lamella.records import Note
 
 __all__ = ["MrcFile", "MrcWriter", "open_mrc", "read_mrc", "write_mrc"]
@@ -178,17 +179,14 @@ class MrcFile:
 
     def _fill_nibbles(self, stored: NDArray[np.uint8], z0: int, y0: int, x0: int) -> None:
         """Read the block that begins at (z0, y0, x0) of a file with two pixels in a byte, whole rows at a time."""
-        _, ny, _ = self.shape
+        _, ny, nx = self.shape
         depth, height, width = stored.shape
         row_bytes = self.header.row_bytes
         packed = np.empty((height, row_bytes), np.uint8)
-        rows = np.empty((height, row_bytes, 2), np.uint8)
         with self.path.open("rb", buffering=0) as file:
             for z in range(depth):
                 self._read_into(file.fileno(), packed, ((z0 + z) * ny + y0) * row_bytes)
-                np.bitwise_and(packed, 15, out=rows[..., 0])
-                np.right_shift(packed, 4, out=rows[..., 1])
-                stored[z] = rows.reshape(height, 2 * row_bytes)[:, x0 : x0 + width]
+                stored[z] = unpack_nibbles(packed, nx)[:, x0 : x0 + width]
 
     def _read_into(self, descriptor: int, piece: NDArray[Any], first: int) -> None:
         """Fill a contiguous piece with the pixels (of nibbles: the bytes) from number `first` on."""

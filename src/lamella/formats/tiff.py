@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lamella.errors import FormatError, ImageError, InputError, PostconditionError
 from lamella.formats.atomic import atomic_path, output_errors
+from lamella.formats.nibbles import unpack_nibbles
 from lamella.formats.tiff_decode import decode_strips, plain_strips
 from lamella.formats.tiff_directories import read_directories
 
@@ -28,6 +29,7 @@ Array = NDArray[np.float32]
 _KINDS = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"}
 _DTYPES = ("float32", "float16", "int16", "uint16", "int8", "uint8")
 _IMAGEJ_UNITS = {"nm": 10.0, "um": 1e4, "µm": 1e4, "\\u00b5m": 1e4, "micron": 1e4, "a": 1.0, "å": 1.0, "angstrom": 1.0}
+_PACKED_TITLE = ("SerialEMCCD", "4 bits packed")  # SerialEM's words for bytes that hold two pixels each
 _CENTIMETRE = 3
 _BIG_TIFF = 2**31  # bytes of pixels from which 32-bit offsets might not reach
 
@@ -47,8 +49,8 @@ class TiffStack:
     """The pages of a TIFF file: an `ImageSource`, a `VolumeSource` and a `FrameSource` at once.
 
     LZW, Deflate, Zstd and whatever else tifffile and imagecodecs decode; frame-by-frame files (a series per page) and
-    ImageJ's big files (one page for many images) alike. Several threads may read at once: plain strips are decoded side
-    by side, what only tifffile can decode is decoded in turn.
+    ImageJ's big files (one page for many images) alike; of SerialEM's bytes with two pixels each, the pixels. Several
+    threads may read at once: plain strips are decoded side by side, what only tifffile can decode is decoded in turn.
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,6 +128,8 @@ class TiffStack:
             )
         try:
             page = self._decoded(index)
+            if self._nibbles:
+                page = unpack_nibbles(page, 2 * page.shape[1])
         except (tifffile.TiffFileError, ValueError, RuntimeError, OSError, EOFError) as error:
             raise FormatError(
                 f"{self.path}: page {index + 1} of {len(self)} cannot be decoded ({error})", mend="copy the file again"
@@ -156,6 +160,7 @@ class TiffStack:
         if first.samplesperpixel != 1 or kind not in _KINDS:
             what = f"{first.samplesperpixel} samples per pixel of {kind} numbers"
             raise FormatError(f"{self.path}: {what}, which is no grey image", mend="write plain grey values")
+        self._nibbles = kind == "uint8" and all(words in first.description for words in _PACKED_TITLE)
         height, width = int(first.imagelength), int(first.imagewidth)
         if min(height, width) == 0:
             raise FormatError(f"{self.path}: {width} × {height} pixels: it holds no image", mend="write it again")
@@ -170,7 +175,7 @@ class TiffStack:
                     mend="copy the file again",
                 )
             return (offset, stored.str), (images, height, width)
-        return None, (pages, height, width)
+        return None, (pages, height, 2 * width if self._nibbles else width)
 
 
 def write_tiff(
