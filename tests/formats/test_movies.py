@@ -13,8 +13,10 @@ import pytest
 import tifffile
 
 from lamella.errors import FormatError, ImageError, InputError, PostconditionError
+from lamella.formats.eer import open_eer
 from lamella.formats.movies import open_movie
 from lamella.formats.mrc import MrcWriter, open_mrc
+from lamella.formats.tiff import open_tiff
 from lamella.formats.tiff_movie import write_movie_tiff
 
 # an F, upright for one who has row 0 at the bottom
@@ -300,6 +302,25 @@ def test_what_is_no_movie(tmp_path: Path) -> None:
     (tmp_path / "a.mrc").write_bytes(FILES["mrc of bytes"]())
     with pytest.raises(ImageError, match="2 of 1"):
         open_movie(tmp_path / "a.mrc").frame(1)
+
+
+def test_a_closed_movie_is_not_read(tmp_path: Path) -> None:
+    for name in ("tiff", "eer"):
+        (tmp_path / "a").write_bytes(FILES[name]())
+        file = open_eer(tmp_path / "a") if name == "eer" else open_tiff(tmp_path / "a")
+        with file:
+            np.testing.assert_array_equal(file.frame(0), SPECIMEN)
+        with pytest.raises(ValueError, match="closed"):
+            file.frame(0)
+
+
+def test_a_tag_that_points_beyond_the_end_is_named(tmp_path: Path) -> None:
+    data = bytearray(tiff("<", False, "u1"))
+    place = data.index(struct.pack("<HHI", 259, 3, 1))
+    struct.pack_into("<II", data, place + 4, 3, 10**6)  # three kinds of compression, far away
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(FormatError, match="page 1 lacks the values of its tag 259"):
+        open_movie(tmp_path / "a.tif")
 
 
 def test_frames_that_cannot_be_written_leave_nothing(tmp_path: Path) -> None:

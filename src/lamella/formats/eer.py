@@ -118,7 +118,7 @@ class EerMovie:
         try:
             directories = read_directories(path, self._descriptor)
             self._raw = _find_frames(path, directories)
-            self.metadata: EerMetadata = read_metadata(path, _metadata_bytes(path, directories))
+            self.metadata: EerMetadata = read_metadata(path, _metadata_bytes(directories))
         except BaseException:
             self.close()
             raise
@@ -221,6 +221,8 @@ class EerMovie:
         """The codes of one raw frame, as they lie in the file."""
         if not 0 <= raw_frame < self.raw_frames:
             raise ImageError(f"{self.path}: raw frame {raw_frame + 1} of {self.raw_frames}", mend="ask for another")
+        if not self._close.alive:
+            raise ValueError(f"{self.path} is read after it was closed")
         try:
             return b"".join(read_exactly(self._descriptor, *strip) for strip in self._raw.strips[raw_frame])
         except (EOFError, OSError) as error:
@@ -295,15 +297,6 @@ def _layout(page: Directory) -> tuple[tuple[int, int], int, tuple[int, int, int]
     return (page.number(_HEIGHT, 0), page.number(_WIDTH, 0)), compression, bits
 
 
-def _metadata_bytes(path: Path, directories: Sequence[Directory]) -> bytes:
-    """What tag 65001 of the first page that has one holds."""
-    for page in directories[:2]:
-        if _METADATA not in page.tags:
-            continue
-        try:
-            return page.raw(_METADATA)
-        except EOFError as error:
-            raise FormatError(
-                f"{path}: the file ends early: its metadata are missing", mend="copy the file again"
-            ) from error
-    return b""
+def _metadata_bytes(directories: Sequence[Directory]) -> bytes:
+    """What tag 65001 of the first page that has one holds; a picture of the sum may come before the frames."""
+    return next((page.raw(_METADATA) for page in directories[:2] if _METADATA in page.tags), b"")

@@ -66,6 +66,9 @@ class TiffStack:
             self._file = tifffile.TiffFile(path)
             self._contiguous, self._shape = self._layout()
             self.pixel_size_ang = _pixel_size(self._file)
+            self._strips = [plain_strips(directory) for directory in self._directories]
+            if self._contiguous is not None or None not in self._strips:
+                self._file.close()  # what it knew is known; many files may be open at a time
         except OSError as error:
             self.close()
             raise FormatError(f"{path}: {error.strerror or error}", mend="check the file") from error
@@ -126,6 +129,8 @@ class TiffStack:
             raise ImageError(
                 f"{self.path}: page {index + 1} of {len(self)}", mend="check the table that names the pages"
             )
+        if not self._close.alive:
+            raise ValueError(f"{self.path} is read after it was closed")
         try:
             page = self._decoded(index)
             if self._nibbles:
@@ -146,7 +151,7 @@ class TiffStack:
             offset, kind = self._contiguous
             mapped: NDArray[Any] = np.memmap(self.path, kind, "r", offset, self._shape)[index]
             return mapped
-        strips = plain_strips(self._directories[index])
+        strips = self._strips[index]
         if strips is not None:
             return decode_strips(strips)
         with self._lock:

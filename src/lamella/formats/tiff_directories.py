@@ -53,6 +53,8 @@ class Directory:
 
     Attributes
     ----------
+    path
+        the file.
     page
         number of the page, from 0.
     order
@@ -63,6 +65,7 @@ class Directory:
         the open file.
     """
 
+    path: Path
     page: int
     order: Literal["<", ">"]
     tags: Mapping[int, Tag]
@@ -82,9 +85,21 @@ class Directory:
         return int(values[0]) if len(values) else default
 
     def raw(self, tag: int) -> bytes:
-        """Bytes of a tag's values, as they lie in the file; none where the page has no such tag."""
+        """Bytes of a tag's values, as they lie in the file; none where the page has no such tag.
+
+        Raises
+        ------
+        FormatError
+            if the file ends before.
+        """
         entry = self.tags.get(tag)
-        return read_exactly(self.descriptor, entry.offset, entry.size) if entry else b""
+        try:
+            return read_exactly(self.descriptor, entry.offset, entry.size) if entry else b""
+        except (EOFError, OSError) as error:
+            raise FormatError(
+                f"{self.path}: the file ends early: page {self.page + 1} lacks the values of its tag {tag}",
+                mend="copy the file again",
+            ) from error
 
     def segments(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Offset and length ``(n,)`` in bytes of each strip, or of each tile."""
@@ -112,7 +127,7 @@ def read_directories(path: Path, descriptor: int) -> Sequence[Directory]:
     directories = list(_walk(path, descriptor))
     if not directories:
         raise FormatError(f"{path}: no page", mend="check that this is the right file")
-    short = [directory.page + 1 for directory in directories if _reach(path, directory) > size]
+    short = [directory.page + 1 for directory in directories if _reach(directory) > size]
     if short:
         pages = f"page {short[0]}" if len(short) == 1 else f"pages {short[0]}–{short[-1]}"
         raise FormatError(
@@ -187,7 +202,7 @@ def _walk(path: Path, descriptor: int) -> Iterator[Directory]:
             raise FormatError(
                 f"{path}: the directory of page {page + 1} is damaged ({error})", mend="copy the file again"
             ) from error
-        yield Directory(page, order, tags, descriptor)
+        yield Directory(path, page, order, tags, descriptor)
 
 
 def _directory(descriptor: int, offset: int, order: str, big: bool) -> tuple[dict[int, Tag], int]:
@@ -210,16 +225,10 @@ def _directory(descriptor: int, offset: int, order: str, big: bool) -> tuple[dic
     return tags, int(last.unpack(table[-last.size :])[0])
 
 
-def _reach(path: Path, directory: Directory) -> int:
+def _reach(directory: Directory) -> int:
     """The byte behind the last one of the page's pixels."""
-    where = f"{path}: page {directory.page + 1}"
-    try:
-        offsets, counts = directory.segments()
-    except EOFError as error:
-        raise FormatError(
-            f"{path}: the file ends early: the table of page {directory.page + 1} is missing",
-            mend="copy the file again",
-        ) from error
+    where = f"{directory.path}: page {directory.page + 1}"
+    offsets, counts = directory.segments()
     if len(offsets) == 0 or (len(counts) not in (0, len(offsets))):
         raise FormatError(f"{where} does not say where its pixels are", mend="write the file again")
     if (offsets < 0).any() or (len(counts) and (counts < 0).any()):
