@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -473,3 +474,21 @@ def test_bad_frames_are_refused_and_leave_nothing(tmp_path: Path) -> None:
 def test_electrons_fall_on_quarters_of_pixels() -> None:
     places = [(0.0, 0.0), (-0.5, -0.5), (2.49, 0.74), (-0.51, 0.0), (0.0, 1.5)]
     assert event_index(places, (2, 3)).tolist() == [2 * 12 + 2, 0, 4 * 12 + 11]
+
+
+@pytest.mark.program("relion_convert_to_tiff")
+@pytest.mark.parametrize("upsampling", [1, 2])
+def test_relion_sees_what_we_see(tmp_path: Path, rng: np.random.Generator, upsampling: int) -> None:
+    shape = (4096, 4096)  # the only size that RELION reads
+    places = [rng.uniform(-0.5, 4095.5, (40_000, 2)) * (1, 0.5) for _ in range(4)]  # the lower half, in MRC's order
+    write_eer(tmp_path / "a.eer", [event_index(xy, shape) for xy in places], shape)
+    command = ["relion_convert_to_tiff", "--i", "a.eer", "--o", "out/", "--eer_grouping", "2", "--compression", "lzw"]
+    command += ["--eer_upsampling", str(upsampling), "--ignore_error"]
+    (tmp_path / "out").mkdir()
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    ours, theirs = open_movie(tmp_path / "a.eer", eer_frames=2, eer_upsampling=upsampling), tmp_path / "out" / "a.tif"
+    relions = open_movie(theirs)
+    assert relions.shape == ours.shape
+    for number in range(2):
+        np.testing.assert_array_equal(relions.frame(number), ours.frame(number))
+    assert not ours.frame(0)[2049 * upsampling :].any()
