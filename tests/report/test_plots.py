@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from scipy.ndimage import center_of_mass
 
-from lamella.errors import GeometryError
+from lamella.errors import GeometryError, InputError
 from lamella.geometry import TiltGeometry
-from lamella.records import ArrayImages, ArrayVolume, TiltSeries, Tomogram
+from lamella.records import ArrayImages, ArrayVolume, LocalMotion, MovieMotion, TiltSeries, Tomogram
 from lamella.records.tracks import Tracks
 from lamella.report import RunRow
 from lamella.report import plots as plots_room
@@ -20,13 +20,16 @@ from lamella.report.plots import (
     plot_axis,
     plot_heights,
     plot_intensity,
+    plot_local_motion,
     plot_montage,
+    plot_motion_lengths,
     plot_power,
     plot_power_images,
     plot_shifts,
     plot_slices,
     plot_timings,
     plot_tracks,
+    plot_trajectories,
     tilt_movie,
 )
 from lamella.report.plots.montage import aligned_view
@@ -274,3 +277,37 @@ def test_small_things() -> None:
 def test_the_room_offers_what_it_lists() -> None:
     for name in plots_room.__all__:
         assert callable(getattr(plots_room, name))
+
+
+def moved_series(views: int = 5) -> tuple[TiltSeries, list[MovieMotion]]:
+    rng = np.random.default_rng(3)
+    motions = []
+    for view in range(views):
+        drift = np.cumsum(rng.normal(0, 1, (6, 2)), axis=0)
+        local = LocalMotion(rng.normal(0, 1, (6, 2, 4, 4)), (96, 128)) if view % 2 else None
+        motions.append(MovieMotion(shape_px=(96, 128), pixel_size_ang=1.5, global_px=drift - drift[0], local=local))
+    columns = {"rlnAccumMotionTotal": tuple(str(view + 1.0) for view in range(views))}
+    return series(views).with_changes(other_columns=columns), motions
+
+
+def test_motion_is_drawn_to_scale() -> None:
+    record, motions = moved_series()
+    lengths = plot_motion_lengths(record).axes[0].lines[0]
+    np.testing.assert_allclose(lengths.get_ydata(), [1, 2, 3, 4, 5])
+    panels = plot_trajectories(record, motions).axes[:5]
+    for panel, motion in zip(panels, motions, strict=True):
+        first, last = (marks.get_offsets()[0] for marks in panel.collections[1:3])
+        np.testing.assert_allclose(last - first, motion.global_px[-1] * 1.5)
+        assert np.abs(panel.collections[0].get_segments()).max() <= panel.get_xlim()[1]
+    arrows = plot_local_motion(record, motions).axes
+    assert len(arrows) == 2
+
+
+def test_motion_that_is_not_there_is_said() -> None:
+    record, motions = moved_series()
+    with pytest.raises(InputError, match="run motion"):
+        plot_motion_lengths(series(5))
+    with pytest.raises(InputError, match="4 motions for 5 views"):
+        plot_trajectories(record, motions[:4])
+    with pytest.raises(InputError, match="no view has local motion"):
+        plot_local_motion(record, motions[:1])

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lamella.errors import InputError, PostconditionError, ProjectError
+from lamella.errors import PostconditionError, ProjectError
 from lamella.formats.images import image_name, open_images
 from lamella.formats.mrc import read_mrc, write_mrc
 from lamella.formats.relion import read_tilt_table
+from lamella.movies import MotionSettings
 from lamella.records import TiltSeries
 from lamella.tilts.clean_settings import CleanSettings
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.workflow.context import Context
 from lamella.workflow.steps import clean, motion, reconstruct
-from lamella.workflow.steps.motion_settings import MotionSettings
 
 VIEWS, SIZE = 11, 64
 
@@ -85,12 +85,9 @@ def test_clean_uses_one_mask_for_the_three_stacks(series, context):
     assert context.quality["ReplacedPixels"] >= 1
 
 
-def test_motion_passes_stacks_on_and_refuses_movies(series, context):
+def test_motion_passes_stacks_on(series, context):
     assert motion.run(series, MotionSettings(), context) is series
     assert context.passed_on
-    movies = series.with_changes(images=None, even_images=None, odd_images=None, movies=("a.tif",) * VIEWS)
-    with pytest.raises(InputError, match="this release of lamella corrects none"):
-        motion.run(movies, MotionSettings(), context)
 
 
 def test_reconstruct_wants_an_alignment(series, context):

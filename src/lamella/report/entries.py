@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSource
+from lamella.records import ImageSource, MovieMotion, TiltSeries, Tomogram, VolumeSource
 from lamella.records.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class SeriesReport:
     ----------
     raw, raw_images
         the imported record and its pictures.
+    moved, moved_images, motions
+        the record of the sums of its movies, their pictures, and the motion of each movie; None where it was a stack.
     cleaned
         the record after bad views were taken out.
     excluded, excluded_reasons
@@ -39,6 +41,9 @@ class SeriesReport:
 
     raw: TiltSeries
     raw_images: ImageSource | None = None
+    moved: TiltSeries | None = None
+    moved_images: ImageSource | None = None
+    motions: tuple[MovieMotion, ...] | None = None
     cleaned: TiltSeries | None = None
     excluded: TiltSeries | None = None
     excluded_reasons: tuple[str, ...] = ()

@@ -16,12 +16,15 @@ from lamella.report.plots import (
     plot_axis,
     plot_heights,
     plot_intensity,
+    plot_local_motion,
     plot_montage,
+    plot_motion_lengths,
     plot_power,
     plot_power_images,
     plot_shifts,
     plot_slices,
     plot_tracks,
+    plot_trajectories,
     tilt_movie,
 )
 from lamella.report.plots.slices import small_picture
@@ -47,6 +50,7 @@ def series_section(entry: SeriesReport, runs: Sequence[RunRow], anchor: str) -> 
         page.facts(series_facts(entry)),
         *_tomogram(entry),
         *_alignment(entry, mark),
+        *_motion(entry, mark),
         *_views(entry, mark),
         *_import_notes(entry),
         "<h3>Steps and quality</h3>" + run_table(runs, f"steps of {entry.name}") if runs else "",
@@ -219,8 +223,47 @@ def _alignment_pictures(entry: SeriesReport, aligned: TiltSeries) -> list[str]:
     return parts
 
 
+def _motion(entry: SeriesReport, mark: str) -> list[str]:
+    moved, motions = entry.moved, entry.motions
+    if moved is None:
+        return [] if entry.raw.images is not None else ["<h3>Motion</h3>", _missing("movies not corrected yet")]
+    parts = [
+        "<h3>Motion within views</h3>",
+        draw_plot(
+            lambda: plot_motion_lengths(moved),
+            "motion of each view",
+            "How far the whole field moved while each view was taken, along its way.",
+            f"{mark}lengths",
+        ),
+    ]
+    if motions is None:
+        return [*parts, _missing("the tables of the movies' motion have gone")]
+    parts.append(
+        page.details(
+            "The way of each view",
+            draw_plot(
+                lambda: plot_trajectories(moved, motions),
+                "way of the whole field in each view",
+                "From the ring (first frame) to the red point (last frame), all to one scale; dark is late.",
+                f"{mark}ways",
+            ),
+            is_open=True,
+        )
+    )
+    if any(motion.local is not None for motion in motions):
+        parts.append(
+            draw_plot(
+                lambda: plot_local_motion(moved, motions),
+                "local motion",
+                "Where places moved against the whole field, from the first frame to the last, in some views.",
+                f"{mark}local",
+            )
+        )
+    return parts
+
+
 def _views(entry: SeriesReport, mark: str) -> list[str]:
-    raw, images = entry.raw, entry.raw_images
+    raw, images = (entry.moved, entry.moved_images) if entry.moved is not None else (entry.raw, entry.raw_images)
     out = frozenset() if entry.excluded is None else frozenset(int(place) for place in _places(entry.excluded))
     parts = ["<h3>Views</h3>"]
     if images is None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from lamella.errors import FormatError, ImageError
 from lamella.formats.images import open_images, open_volume
 from lamella.formats.relion import read_tilt_table
+from lamella.formats.relion_motion import read_movie_motion
 from lamella.formats.tracks import read_tracks
-from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSource
+from lamella.records import ImageSource, MovieMotion, TiltSeries, Tomogram, VolumeSource
 from lamella.records.tracks import Tracks
 from lamella.report import RunRow, SeriesReport, write_report
 from lamella.workflow.ledger import Ledger, TaskRow
@@ -26,13 +27,19 @@ def make_report(project: Project) -> Path:
     """Write ``report/index.html`` and return its path."""
     with Ledger(project.ledger_path) as ledger:
         tasks, notes = ledger.last_tasks(), ledger.notes()
-    cleaned, aligned = (_tilt_series(project, name) for name in ("clean", "align"))
+    moved, cleaned, aligned = (_tilt_series(project, name) for name in ("motion", "clean", "align"))
     tomograms = _tomograms(project, "reconstruct") | _tomograms(project, "denoise")
     said = tuple(f"{kind}: {where}: {text}" for record, kind, where, text in notes if record in ("raw", "align"))
     raw = [record for record in read_record(project, RAW) if isinstance(record, TiltSeries)]
     series = [
         _series_report(
-            project, one, cleaned.get(one.name), aligned.get(one.name), tomograms.get(one.name), _about(one, raw, said)
+            project,
+            one,
+            moved.get(one.name) if one.images is None else None,
+            cleaned.get(one.name),
+            aligned.get(one.name),
+            tomograms.get(one.name),
+            _about(one, raw, said),
         )
         for one in raw
     ]
@@ -43,6 +50,7 @@ def make_report(project: Project) -> Path:
 def _series_report(
     project: Project,
     raw: TiltSeries,
+    moved: TiltSeries | None,
     cleaned: TiltSeries | None,
     aligned: TiltSeries | None,
     tomogram: Tomogram | None,
@@ -53,6 +61,9 @@ def _series_report(
     return SeriesReport(
         raw=raw,
         raw_images=_images(project, raw),
+        moved=moved,
+        moved_images=_images(project, moved) if moved is not None else None,
+        motions=_motions(project, moved),
         cleaned=cleaned,
         excluded=excluded,
         excluded_reasons=excluded.other_columns.get(REASON, ()) if excluded else (),
@@ -91,6 +102,16 @@ def _images(project: Project, record: TiltSeries) -> ImageSource | None:
     try:
         return open_images(record.images, project.root) if record.images is not None else None
     except (FormatError, ImageError):
+        return None
+
+
+def _motions(project: Project, moved: TiltSeries | None) -> tuple[MovieMotion, ...] | None:
+    """The motion of each movie; None where a table has gone."""
+    if moved is None or moved.metadata is None:
+        return None
+    try:
+        return tuple(read_movie_motion(project.root / name) for name in moved.metadata)
+    except FormatError:
         return None
 
 

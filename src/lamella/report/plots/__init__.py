@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lamella.report.plots.alignment import plot_axis, plot_shifts, plot_tracks
     from lamella.report.plots.intensity import plot_intensity
     from lamella.report.plots.montage import plot_montage, tilt_movie
+    from lamella.report.plots.motion import plot_local_motion, plot_motion_lengths, plot_trajectories
     from lamella.report.plots.slices import plot_heights, plot_slices
     from lamella.report.plots.spectra import plot_power, plot_power_images, plot_shell_correlation
     from lamella.report.plots.timings import plot_timings
@@ -18,7 +19,9 @@ __all__ = [
     "plot_axis",
     "plot_heights",
     "plot_intensity",
+    "plot_local_motion",
     "plot_montage",
+    "plot_motion_lengths",
     "plot_power",
     "plot_power_images",
     "plot_shell_correlation",
@@ -26,6 +29,7 @@ __all__ = [
     "plot_slices",
     "plot_timings",
     "plot_tracks",
+    "plot_trajectories",
     "tilt_movie",
 ]
 
@@ -35,7 +39,9 @@ open_room(
         "plot_axis": "alignment",
         "plot_heights": "slices",
         "plot_intensity": "intensity",
+        "plot_local_motion": "motion",
         "plot_montage": "montage",
+        "plot_motion_lengths": "motion",
         "plot_power": "spectra",
         "plot_power_images": "spectra",
         "plot_shell_correlation": "spectra",
@@ -43,6 +49,7 @@ open_room(
         "plot_slices": "slices",
         "plot_timings": "timings",
         "plot_tracks": "alignment",
+        "plot_trajectories": "motion",
         "tilt_movie": "montage",
     },
 )
