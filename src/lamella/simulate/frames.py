@@ -97,7 +97,7 @@ def _numbers(frame: Image) -> tuple[float, float, float]:
 def _write_tiff(path: Path, frames: Iterator[Image], settings: SimulateSettings) -> Extremes:
     """LZW, unsigned whole numbers that saturate, row 0 at the top."""
     bright = settings.dose * settings.pixel_size**2 / settings.frames > _EIGHT_BITS
-    kind = np.dtype(np.uint16 if bright else np.uint8)
+    kind, most = (np.uint16, 65535) if bright else (np.uint8, 255)
     numbers = []
     with atomic_path(path) as temporary:
         with output_errors(path, every=True):
@@ -105,7 +105,7 @@ def _write_tiff(path: Path, frames: Iterator[Image], settings: SimulateSettings)
         with writer:
             for frame in frames:
                 numbers.append(_numbers(frame))
-                page = np.minimum(frame, np.iinfo(kind).max).astype(kind)[::-1]
+                page = np.minimum(frame, most).astype(kind)[::-1]
                 with output_errors(path, every=True):
                     writer.write(
                         page, photometric="minisblack", compression="lzw", metadata=None, software="lamella",

@@ -61,7 +61,7 @@ class IceGrain:
         self._optics, self._shape, self._rng = optics, shape_px, rng
         self._pixel = settings.pixel_size
         self._mobility = settings.ice_mobility
-        self._state: Image | None = None
+        self._state: NDArray[np.complex64] | None = None
         slant = max(abs(float(geometry.rotations()[0, 2, 2])), 0.05)
         self._path = settings.thickness / slant
         density = MOLECULES_PER_A3 * self._path * POTENTIAL_OF_A_MOLECULE**2  # V² Å⁴: spectrum per area

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ Image = NDArray[np.float32]
 
 _COARSE = 33  # nodes each way of smooth maps
 _LEAST_SLANT = 0.05
+_ROUNDS = 6  # until a bent surface is found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,13 +42,14 @@ class FilmPicture:
     depth_ang: float
 
 
-def specimen_points(geometry: TiltGeometry, q_ang: Array, z_at: object = None, z_ang: float = 0.0) -> Array:
+def specimen_points(geometry: TiltGeometry, q_ang: Array, z_at: Callable[[Array], Array] | float) -> Array:
     """Specimen points ``(..., 3)`` that one view shows at ``(..., 2)``, on a plane z or a surface z(x, y)."""
-    points = geometry.back_project(q_ang[None], z_ang)[0]
-    if callable(z_at):
-        for _ in range(6):
-            points = geometry.back_project(q_ang[None], z_at(points[..., :2]))[0]
-    return points
+    if not callable(z_at):
+        return np.asarray(geometry.back_project(q_ang[None], z_at)[0])
+    points = geometry.back_project(q_ang[None], 0.0)[0]
+    for _ in range(_ROUNDS):
+        points = geometry.back_project(q_ang[None], z_at(points[..., :2]))[0]
+    return np.asarray(points)
 
 
 def pixel_places(shape_px: tuple[int, int], pixel_size_ang: float, nodes: int | None = None) -> Array:
@@ -89,7 +92,7 @@ def film_picture(
         return None
     plain = geometry.with_terms(field=None)
     z = film.z_ang + mounted.shift_ang[2]
-    corners = mounted.own_xy(specimen_points(plain, pixel_places(shape_px, settings.pixel_size, 65), z_ang=z)[..., :2])
+    corners = mounted.own_xy(specimen_points(plain, pixel_places(shape_px, settings.pixel_size, 65), z)[..., :2])
     if film.coverage(corners).max() == 0:
         return None
     slant = max(abs(float(geometry.rotations()[0, 2, 2])), _LEAST_SLANT)
@@ -98,7 +101,7 @@ def film_picture(
     places = pixel_places(shape_px, settings.pixel_size)
     for first in range(0, shape_px[0], 256):  # a band at a time: places in float64 are large
         rows = slice(first, first + 256)
-        xy = mounted.own_xy(specimen_points(plain, places[rows], z_ang=z)[..., :2])
+        xy = mounted.own_xy(specimen_points(plain, places[rows], z)[..., :2])
         path[rows] = film.coverage(xy) * film.thickness_ang / slant
         potential[rows] = film.texture(xy) * path[rows]
     return FilmPicture(

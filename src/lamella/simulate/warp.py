@@ -18,7 +18,7 @@ TAPS = 8
 """Pixels each way that an interpolated value is made of: windowed sinc, Kaiser's window."""
 BETA = 4.6
 _STEPS = 2048
-_NODE_PX = 32
+_NODES = 64  # about, along the shorter side, of the grid on which the smooth displacement is worked out
 _ROUNDS = 8
 
 
@@ -46,15 +46,16 @@ def warp(
         of the size that `local` states.
     """
     height, width = local.shape_px
+    spacing = max(4, min(height, width) // _NODES)
     one = LocalMotion(local.coefficients_px[frame : frame + 1], local.shape_px)
-    y, x = np.arange(0, height + _NODE_PX, _NODE_PX, np.float64), np.arange(0, width + _NODE_PX, _NODE_PX, np.float64)
+    y, x = (np.arange(0, size + spacing, spacing, dtype=np.float64) for size in (height, width))
     target = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1)
     source = target
     for _ in range(_ROUNDS):
         source = target - one.displacement(source - np.array(moved_px))[0]
     moved = np.ascontiguousarray((source - target).transpose(2, 0, 1), dtype=np.float32)
     out = np.empty((height, width), dtype=np.float32)
-    _sample(np.ascontiguousarray(image), moved, _table(), corner_px[0], corner_px[1], out)
+    _sample(np.ascontiguousarray(image), moved, _table(), spacing, corner_px[0], corner_px[1], out)
     return out
 
 
@@ -68,20 +69,20 @@ def _table() -> Image:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _sample(image, moved, table, left, top, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _sample(image, moved, table, spacing, left, top, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     height, width = image.shape
     steps = table.shape[0] - 1
     nodes = moved.shape[2]
     line_x, line_y = np.empty(nodes, np.float32), np.empty(nodes, np.float32)
     for row in range(out.shape[0]):
-        node_y = row // _NODE_PX
-        part_y = np.float32(row - node_y * _NODE_PX) / _NODE_PX
+        node_y = row // spacing
+        part_y = np.float32(row - node_y * spacing) / spacing
         for node in range(nodes):
             line_x[node] = (1 - part_y) * moved[0, node_y, node] + part_y * moved[0, node_y + 1, node]
             line_y[node] = (1 - part_y) * moved[1, node_y, node] + part_y * moved[1, node_y + 1, node]
         for column in range(out.shape[1]):
-            node_x = column // _NODE_PX
-            part_x = np.float32(column - node_x * _NODE_PX) / _NODE_PX
+            node_x = column // spacing
+            part_x = np.float32(column - node_x * spacing) / spacing
             by_x = (1 - part_x) * line_x[node_x] + part_x * line_x[node_x + 1]
             by_y = (1 - part_x) * line_y[node_x] + part_x * line_y[node_x + 1]
             whole_x, whole_y = int(np.floor(by_x)), int(np.floor(by_y))
