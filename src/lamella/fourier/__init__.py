@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lamella.fourier.filters import apply_filter, band_pass, gaussian_low_pass
     from lamella.fourier.grids import fast_size, frequency_axes, frequency_grid
     from lamella.fourier.masks import edge_taper, soft_mask, taper_edges
-    from lamella.fourier.resample import crop_image, crop_volume
+    from lamella.fourier.resample import crop_image, crop_spectrum, crop_volume
     from lamella.fourier.shells import (
         resolution_at,
         shell_correlation,
@@ -28,6 +28,7 @@ __all__ = [
     "apply_filter",
     "band_pass",
     "crop_image",
+    "crop_spectrum",
     "crop_volume",
     "cross_correlate",
     "edge_taper",
@@ -56,6 +57,7 @@ open_room(
         "apply_filter": "filters",
         "band_pass": "filters",
         "crop_image": "resample",
+        "crop_spectrum": "resample",
         "crop_volume": "resample",
         "cross_correlate": "correlate",
         "edge_taper": "masks",

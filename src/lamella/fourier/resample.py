@@ -11,7 +11,7 @@ from torch import Tensor
 from lamella.errors import ImageError
 from lamella.fourier.chunks import as_float, per_image
 
-__all__ = ["crop_image", "crop_volume"]
+__all__ = ["crop_image", "crop_spectrum", "crop_volume"]
 
 
 def crop_image(image: Tensor, shape: Sequence[int]) -> Tensor:
@@ -45,6 +45,30 @@ def crop_volume(volume: Tensor, shape: Sequence[int]) -> Tensor:
     return per_image(lambda part: _resample(part, shape), volume, 3)
 
 
+def crop_spectrum(terms: Tensor, before: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Crop or pad the spectrum of images that are resampled from one size to another, as `crop_image` does.
+
+    Parameters
+    ----------
+    terms
+        `(..., h, w // 2 + 1)`, the rfft of images of size `before`; or of volumes.
+    before, shape
+        size of the images now and wanted.
+
+    Returns
+    -------
+    Tensor
+        the rfft of the resampled images, whose mean value is kept.
+    """
+    rank = len(shape)
+    axes = tuple(range(terms.ndim - rank, terms.ndim))
+    out = _fit_half_axis(terms, axes, before[-1], shape[-1])
+    for axis, old, new in zip(axes[:-1], before[:-1], shape[:-1], strict=True):
+        out = _fit_axis(out, axis, old, new)
+    scaled: Tensor = out * (math.prod(shape) / math.prod(before))
+    return scaled
+
+
 def _resample(array: Tensor, shape: Sequence[int]) -> Tensor:
     """Resample the last ``len(shape)`` axes."""
     if min(shape) < 1:
@@ -54,11 +78,10 @@ def _resample(array: Tensor, shape: Sequence[int]) -> Tensor:
     if before == tuple(shape):
         return array.clone()
     axes = tuple(range(array.ndim - rank, array.ndim))
-    terms = _fit_half_axis(torch.fft.rfftn(array, dim=axes), axes, before[-1], shape[-1])
-    for axis, old, new in zip(axes[:-1], before[:-1], shape[:-1], strict=True):
-        terms = _fit_axis(terms, axis, old, new)
-    values: Tensor = torch.fft.irfftn(terms, s=tuple(shape), dim=axes)
-    return values.mul_(math.prod(shape) / math.prod(before))
+    values: Tensor = torch.fft.irfftn(
+        crop_spectrum(torch.fft.rfftn(array, dim=axes), before, shape), s=tuple(shape), dim=axes
+    )
+    return values
 
 
 def _fit_half_axis(terms: Tensor, axes: Sequence[int], old: int, new: int) -> Tensor:

@@ -23,7 +23,7 @@ from lamella.tilts.axis import search_axis
 from lamella.tilts.coarse import coarse_shifts, is_compact
 from lamella.tilts.common_line import profile_correlation, search_common_line
 from lamella.tilts.level import centre, fit_plane, level
-from lamella.tilts.parallel import one_thread_per_operation, part_of
+from lamella.parallel import one_thread_per_operation, part_of
 from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid, patch_spectrum
 from lamella.tilts.solve import Solution, solve, triangulate
 from lamella.tilts.terms import SolveModel, Term

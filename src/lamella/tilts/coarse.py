@@ -19,7 +19,7 @@ from lamella.fourier import edge_taper, frequency_grid, radial_average
 from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
 from lamella.tilts.links import neighbour_links, solve_links
-from lamella.tilts.parallel import each, part_of
+from lamella.parallel import each, part_of
 from lamella.tilts.working import SpecimenShape, WorkingImages, plane_matrices
 
 __all__ = ["CoarseResult", "PairCorrelation", "PairCorrelator", "coarse_shifts", "is_compact", "telling_pairs"]

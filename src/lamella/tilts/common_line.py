@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
-from lamella.tilts.parallel import each
+from lamella.parallel import each
 from lamella.tilts.working import Grid, WorkingImages
 
 __all__ = ["CommonLine", "profile_correlation", "search_common_line"]

@@ -21,7 +21,7 @@ from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
 from lamella.records.tracks import Tracks
 from lamella.tilts.links import neighbour_links, solve_links
-from lamella.tilts.parallel import each
+from lamella.parallel import each
 from lamella.tilts.slab import slab_correlation, view_slopes
 from lamella.tilts.working import Grid, WorkingImages, plane_matrices
 
