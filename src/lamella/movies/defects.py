@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter, uniform_filter, zoom
+from scipy.ndimage import median_filter, zoom
 
 from lamella.errors import ImageError
+from lamella.kernels.counts import add_capped, judge_counts, local_mean
 from lamella.progress import Progress, no_progress
 from lamella.records import FrameSource
 
@@ -136,7 +137,8 @@ def survey(
         for index in range(len(movie)):
             frame = movie.frame(index)
             are_counts = are_counts and frame.dtype.kind in "iu"
-            total += np.minimum(frame, _cap(frame))
+            frame = np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("="))
+            add_capped(frame, float(_cap(frame)), total)
         frames, used = frames + len(movie), used + 1
         level = float(total[::8, ::8].mean(dtype=np.float64))
         progress(min(1.0, max(level / enough, 0) if number + 1 >= fewest else number / fewest), "look at the camera")
@@ -180,24 +182,27 @@ def find_defects(found: Survey, gain: Image | None, known_bad: Mask | None = Non
     their neighbours: over h pixels its error is √(µ/h), so that 5 % more than its neighbours is seen from about
     10 counts per pixel on.
     """
-    factor = np.ones(found.total.shape, np.float32) if gain is None else gain
+    shape = found.total.shape
+    factor = np.ones(shape, np.float32) if gain is None else gain
     good = np.isfinite(factor) & (factor > 0)
     if known_bad is not None:
         good &= ~known_bad
-    level = np.where(good, found.total * np.where(good, factor, 1), np.nan).astype(np.float32)
+    factor = np.where(good, factor, np.float32(1))
+    level = found.total * factor
     background = _background(level, good)
-    expected = background / np.where(good, factor, 1)  # (counts px⁻¹) of the background in this pixel
-    difference = np.where(good, found.total - expected, 0)
-    noise = _noise(difference, expected, good)
-    units = np.maximum(expected / noise, 1e-6)
-    root = np.sqrt(units)
-    skew = (_Z_PIXEL**2 - 1) / 6
-    off = difference / noise
-    hot = good & (off > _Z_PIXEL * root + skew + 1)
-    dead = good & (off < -_Z_PIXEL * root + skew) & (units > _Z_PIXEL**2 / 2)  # below, not even 0 is too few
+    noise = _noise(found.total, factor, background, good)
+    hot, dead = np.empty(shape, bool), np.empty(shape, bool)
+    judge_counts(found.total, factor, background, good, noise, _Z_PIXEL, hot, dead)
     usable = good & ~hot & ~dead
-    residual = np.where(usable, level / np.maximum(_wide_background(level, usable), 1e-6) - 1, 0)
-    residual = np.clip(residual * root, -3.0, 3.0).astype(np.float32)
+    root = np.sqrt(np.maximum(background / (factor * np.float32(noise)), np.float32(1e-6)))
+    del factor
+    wide = np.empty(shape, np.float32)
+    local_mean(level, usable, _WIDE, 0.01, background, wide)
+    level /= np.maximum(wide, np.float32(1e-6))
+    level -= 1
+    level *= root
+    residual = np.clip(level, -3.0, 3.0, out=level)  # of good pixels, in standard deviations of a pixel
+    residual[~usable] = 0
     columns, column_mask = _lines(residual, usable, root)
     rows, row_mask = _lines(residual.T, usable.T, root.T)
     lines = column_mask | row_mask.T
@@ -236,19 +241,12 @@ def _judged(mask: Mask, hot: int, dead: int, columns: NDArray[np.int64], rows: N
 
 def _background(level: Image, good: Mask) -> Image:
     """Smooth part of an image: a mean over near pixels that are good and near the median of a wider field."""
-    coarse = _coarse(level)
-    spread = np.sqrt(np.maximum(coarse, 1.0))
-    inside: Mask = np.asarray(good & (np.abs(np.nan_to_num(level) - coarse) < 6 * spread + 3))
-    weight = uniform_filter(inside.astype(np.float32), _NEAR, mode="nearest")
-    mean = uniform_filter(np.where(inside, level, 0).astype(np.float32), _NEAR, mode="nearest")
-    enough = weight > 0.3
-    return np.where(enough, mean / np.where(enough, weight, 1), coarse).astype(np.float32)
-
-
-def _wide_background(level: Image, usable: Mask) -> Image:
-    weight = uniform_filter(usable.astype(np.float32), _WIDE, mode="nearest")
-    mean = uniform_filter(np.where(usable, level, 0).astype(np.float32), _WIDE, mode="nearest")
-    return np.asarray(mean / np.maximum(weight, 0.01), dtype=np.float32)
+    coarse = _coarse(np.where(good, level, np.float32(np.nan)))
+    inside = np.abs(level - coarse) < 6 * np.sqrt(np.maximum(coarse, 1)) + 3
+    inside &= good
+    background = np.empty(level.shape, np.float32)
+    local_mean(level, inside, _NEAR, 0.3, coarse, background)
+    return np.maximum(background, np.float32(0))
 
 
 def _coarse(level: Image) -> Image:
@@ -268,13 +266,14 @@ def _coarse(level: Image) -> Image:
     return grown[:height, :width].astype(np.float32)
 
 
-def _noise(difference: NDArray[Any], expected: NDArray[Any], good: Mask) -> float:
-    """Variance over mean, of the bulk of the pixels; at least a hair."""
-    chosen = np.flatnonzero(good.ravel() & (expected.ravel() > 0))
+def _noise(total: Image, factor: Image, background: Image, good: Mask) -> float:
+    """Variance over mean of the counts, of the bulk of the pixels; at least a hair."""
+    chosen = np.flatnonzero((good & (background > 0)).ravel())
     chosen = chosen[:: max(1, len(chosen) // 1_000_000)]
     if len(chosen) == 0:
         return 1.0
-    scaled = difference.ravel()[chosen] ** 2 / expected.ravel()[chosen]
+    expected = background.ravel()[chosen] / factor.ravel()[chosen]
+    scaled = (total.ravel()[chosen] - expected) ** 2 / expected
     # the mean of squares below their 99 % quantile: for counts it is that of a normal variable, nearly, times 0.92
     trimmed = float(scaled[scaled <= np.quantile(scaled, 0.99)].mean()) / 0.92
     return max(trimmed, 1e-6)

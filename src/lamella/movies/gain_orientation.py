@@ -48,8 +48,8 @@ class GainPosition:
     flip: str = "none"
 
     def __str__(self) -> str:
-        turned = f"rotated by {self.rotation}° counter-clockwise" if self.rotation else "not rotated"
-        return turned + (f", then flipped {self.flip}" if self.flip != "none" else ", not flipped")
+        turned = f"rotated by {self.rotation}° counter-clockwise" if self.rotation else "unturned"
+        return turned + (f", then flipped {self.flip}" if self.flip != "none" else "")
 
     @property
     def code(self) -> tuple[int, bool]:
