@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.errors import SettingsError
 from lamella.simulate.bodies import ACTIN_SEGMENT_ANG, ACTIN_SEGMENT_TURN_DEG, MICROTUBULE_SEGMENT_ANG
-from lamella.simulate.field_of_view import extent_ang, field_of_view_ang
 from lamella.simulate.filaments import filament_poses, pose_angles
 from lamella.simulate.film import CARBON, GOLD, Film
 from lamella.simulate.gaussians import Gaussians
-from lamella.simulate.library import file_template, gold_template, ice_template, made_up_template, named_template
+from lamella.simulate.library import file_template, gold_template, ice_template, made_up_template
+from lamella.simulate.matter import fibonacci_sphere
 from lamella.simulate.membranes import (
     HALF_BILAYER_ANG,
-    Surface,
     hexagonal_sphere,
     membrane_angles,
     sheet_surface,
@@ -26,17 +22,14 @@ from lamella.simulate.packing import (
     MEMBRANE,
     OUTSIDE,
     SOLID,
-    Shape,
-    Space,
     ball_shape,
-    fibonacci_sphere,
     shape_of,
     shell_shape,
     uniform_angles,
 )
-from lamella.simulate.specimen import Bodies, Specimen, midplane_z
+from lamella.simulate.slab import Slab
+from lamella.simulate.specimen import Bodies, Specimen
 from lamella.simulate.specimen_settings import SpecimenSettings
-from lamella.simulate.templates import Template
 
 __all__ = ["fill_specimen"]
 
@@ -44,9 +37,6 @@ Array = NDArray[np.float64]
 
 PER_MICROMOLAR_UM3 = 602.214
 """Molecules in a cubic micrometre at 1 µM."""
-BATCH = 4096
-TRIALS = 400_000
-"""Random poses tried without one that fits before the slab counts as full."""
 PATHS = 400
 """Random courses tried for one filament or sheet."""
 CLEARANCE_ANG = 15.0
@@ -59,6 +49,8 @@ VIRION_SPREAD = 0.08
 ICE_RADII_ANG = (160.0, 260.0, 420.0)
 LARGEST_ICE_PX = 80
 """Radius in pixels; a crystal is as large as a template may be, not as nature makes it."""
+SHORTEST_PART = 0.6
+"""Of a filament's way through the field of view that must be free; it ends where something is in its way."""
 MICROTUBULE_BEND_ANG = 200_000.0
 ACTIN_BEND_ANG = 60_000.0
 
@@ -68,29 +60,8 @@ def fill_specimen(settings: SpecimenSettings, index: int = 0) -> Specimen:
     return _Filling(settings, index).specimen()
 
 
-@dataclass
-class _Filling:
-    """The slab while it is being filled, and what is in it so far."""
-
-    settings: SpecimenSettings
-    index: int
-    templates: list[Template] = field(default_factory=list)
-    shapes: dict[int, Shape] = field(default_factory=dict)
-    bodies: list[Bodies] = field(default_factory=list)
-    surfaces: list[Surface] = field(default_factory=list)
-    clouds: list[Gaussians] = field(default_factory=list)
-    vesicles: list[tuple[Array, float]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.rng = np.random.default_rng([self.settings.seed, self.index, 1])
-        self.field = field_of_view_ang(self.settings)
-        self.extent = extent_ang(self.settings)
-        corner = np.array([[self.extent[0] / 2, 0.0], [0.0, 0.0]])
-        heights = self._midplane(corner)
-        half = self.settings.thickness / 2
-        self.space = Space(self.extent, (float(heights.min()) - half, float(heights.max()) + half))
-        columns = self.space.column_places_ang()
-        self.space.close_outside(self._midplane(columns), half)
+class _Filling(Slab):
+    """The slab while it is being filled: membranes, filaments, beads, crowds."""
 
     def specimen(self) -> Specimen:
         """Everything, in the order of size: what is large finds no place among what is small."""
@@ -125,7 +96,7 @@ class _Filling:
         for _ in range(self.settings.sheets):
             for _ in range(PATHS):
                 seed = int(self.rng.integers(2**62))
-                told = (self.field, self.extent, self.settings.thickness, self._midplane)
+                told = (self.field, self.extent, self.settings.thickness, self.midplane)
                 fine = sheet_surface(np.random.default_rng(seed), *told, spacing_ang=0.7 * self.space.step_ang)
                 filling = fine.filling(self.space.step_ang)
                 if not (self.space.at(filling) & (MEMBRANE | SOLID)).any():
@@ -135,18 +106,18 @@ class _Filling:
                     self.clouds.append(surface.leaflets())
                     break
             else:
-                raise self._full("sheet of bilayer")
+                raise self.full("sheet of bilayer")
 
     def _vesicles(self) -> None:
         told = self.settings
         largest = min(told.vesicle_radius_max, told.thickness / 2 - 2 * HALF_BILAYER_ANG + CLEARANCE_ANG)
-        for in_view, count in self._counts(told.vesicles):
+        for in_view, count in self.counts(told.vesicles):
             for _ in range(count):
                 radius = float(self.rng.uniform(min(told.vesicle_radius_min, largest), largest))
                 if radius < 2 * HALF_BILAYER_ANG:
-                    raise self._full("vesicle")
+                    raise self.full("vesicle")
                 shape = shell_shape(radius, HALF_BILAYER_ANG, self.space.step_ang)
-                centre = self._places(shape, 1, in_view, "vesicle", upright=True)[0][0]
+                centre = self.places(shape, 1, in_view, "vesicle", upright=True)[0][0]
                 surface, cloud = sphere_surface(centre, radius)
                 self.space.mark_shell(centre, radius, HALF_BILAYER_ANG)
                 self.surfaces.append(surface)
@@ -157,14 +128,14 @@ class _Filling:
         told = self.settings
         if not told.virions:
             return
-        capsomer = self._add(made_up_template("capsomer", told.pixel_size, told.b_factor))
-        spike = self._add(made_up_template("spike", told.pixel_size, told.b_factor))
-        for in_view, count in self._counts(told.virions):
+        capsomer = self.add(made_up_template("capsomer", told.pixel_size, told.b_factor))
+        spike = self.add(made_up_template("spike", told.pixel_size, told.b_factor))
+        for in_view, count in self.counts(told.virions):
             for _ in range(count):
                 radius = told.virion_radius * (1 + VIRION_SPREAD * float(np.clip(self.rng.normal(), -2, 2)))
                 reach = radius + SPIKE_REACH_ANG
                 shape = shell_shape(reach / 2, reach / 2, self.space.step_ang)
-                centre = self._places(shape, 1, in_view, "virion", upright=True)[0][0]
+                centre = self.places(shape, 1, in_view, "virion", upright=True)[0][0]
                 self.space.mark_ball(centre, reach)
                 self.clouds.append(sphere_surface(centre, radius)[1])
                 self.vesicles.append((centre, radius))
@@ -179,7 +150,7 @@ class _Filling:
         # An immature shell covers about two thirds of its sphere.
         pole = self.rng.normal(size=3)
         kept = normals @ (pole / np.linalg.norm(pole)) > -0.4
-        self._keep(template, places[kept] + centre, pose_angles(frame[kept]))
+        self.keep(template, places[kept] + centre, pose_angles(frame[kept]))
 
     def _on_sphere(self, template: int, centre: Array, radius: float, count: int) -> None:
         """As many as asked for at random places, none closer to another than an even spread's third of a step."""
@@ -191,11 +162,11 @@ class _Filling:
         normals += self.rng.normal(scale=0.12 * spacing / radius, size=normals.shape)
         normals /= np.linalg.norm(normals, axis=1)[:, None]
         angles, _ = membrane_angles(normals, self.rng.uniform(0, 360, len(normals)))
-        self._keep(template, centre + radius * normals, angles)
+        self.keep(template, centre + radius * normals, angles)
 
     def _membrane_proteins(self) -> None:
         told = self.settings
-        kinds = [self._named(name) for name in told.membrane_complexes]
+        kinds = [self.named(name) for name in told.membrane_complexes]
         shapes = [
             shape_of(self.templates[kind], self.space.step_ang, membrane_half_ang=HALF_BILAYER_ANG + 14.0)
             for kind in kinds
@@ -209,7 +180,7 @@ class _Filling:
                 part = slice(number, None, len(kinds))
                 most = (wanted + len(kinds) - 1 - number) // len(kinds)
                 kept = self.space.fit(shape, places[part], matrices[part], most)
-                self._keep(kind, places[part][kept], angles[part][kept])
+                self.keep(kind, places[part][kept], angles[part][kept])
 
     def _membrane_cloud(self) -> Gaussians:
         """Head groups, but for those that a protein has taken the place of."""
@@ -227,37 +198,42 @@ class _Filling:
         if not count:
             return
         told = self.settings
-        kind = self._add(made_up_template(name, told.pixel_size, told.b_factor, particle=False))
+        kind = self.add(made_up_template(name, told.pixel_size, told.b_factor, particle=False))
         shape = shape_of(self.templates[kind], self.space.step_ang)
         room = told.thickness - 2 * radius_ang - 2 * self.space.step_ang
         if room < 0:
-            raise self._full(name)
+            raise self.full(name)
         for _ in range(count):
             for _ in range(PATHS):
                 places, matrices = filament_poses(
-                    self.rng, self.field, self.extent, room, self._midplane, segment_ang, turn_deg, bend_ang
+                    self.rng, self.field, self.extent, room, self.midplane, segment_ang, turn_deg, bend_ang
                 )
                 points = np.einsum("nij,mj->nmi", matrices, shape.points_ang) + places[:, None]
-                points = points[(np.abs(points[..., :2]) < np.array(self.extent) / 2).all(axis=-1)]
-                if not self.space.at(points).any():
-                    self.space.mark(points, SOLID)
-                    self._keep(kind, places, pose_angles(matrices))
+                taken = self.space.at(points.reshape(-1, 3)).reshape(points.shape[:2])
+                # What reaches beyond all that any view sees is not in the way.
+                seen = (np.abs(points[..., :2]) < np.array(self.extent) / 2).all(axis=-1)
+                blocked = np.logical_and(taken > 0, seen).any(axis=1)
+                run = _longest_run(np.logical_not(blocked))
+                in_field = np.all(np.abs(places[:, :2]) < np.array(self.field) / 2, axis=1)
+                if in_field[run].sum() >= max(1, SHORTEST_PART * in_field.sum()):
+                    self.space.mark(points[run].reshape(-1, 3), SOLID)
+                    self.keep(kind, places[run], pose_angles(matrices[run]))
                     break
             else:
-                raise self._full(name)
+                raise self.full(name)
 
     def _beads(self) -> Array:
         told = self.settings
         found = [np.empty((0, 3))]
         if told.beads:
-            kind = self._add(gold_template(told.bead_diameter, told.pixel_size))
+            kind = self.add(gold_template(told.bead_diameter, told.pixel_size))
             anywhere = told.bead_surfaces == "inside"
             forbid = SOLID | MEMBRANE | (OUTSIDE if anywhere else np.uint8(0))
             shape = ball_shape(told.bead_diameter / 2, self.space.step_ang, forbid)
             sides = {"both": (-1.0, 1.0), "top": (1.0,), "bottom": (-1.0,), "inside": None}[told.bead_surfaces]
-            for in_view, count in self._counts(told.beads):
-                places = self._places(shape, count, in_view, "bead", upright=True, sides=sides)[0]
-                self._keep(kind, places, np.zeros_like(places))
+            for in_view, count in self.counts(told.beads):
+                places = self.places(shape, count, in_view, "bead", upright=True, sides=sides)[0]
+                self.keep(kind, places, np.zeros_like(places))
                 found.append(places)
         return np.concatenate(found)
 
@@ -270,21 +246,21 @@ class _Filling:
         if wanted:
             if told.models:
                 made = [file_template(path, told.pixel_size, told.b_factor) for path in told.models]
-                kinds = [self._add(template) for template in made]
+                kinds = [self.add(template) for template in made]
             else:
-                kinds = [self._named(name) for name in told.complexes]
+                kinds = [self.named(name) for name in told.complexes]
             self._crowd(kinds, wanted, "particle")
         if told.small_particles:
-            self._crowd([self._named(name) for name in told.small_complexes], told.small_particles, "small particle")
+            self._crowd([self.named(name) for name in told.small_complexes], told.small_particles, "small particle")
 
     def _crowd(self, kinds: list[int], wanted: int, what: str) -> None:
         """As many of each kind, the largest first; in view, then as dense around."""
         kinds = sorted(kinds, key=lambda kind: -self.templates[kind].radius_ang)
-        for in_view, count in self._counts(wanted):
+        for in_view, count in self.counts(wanted):
             for number, kind in enumerate(kinds):
                 share = (count + len(kinds) - 1 - number) // len(kinds)
-                places, angles = self._places(self._shape(kind), share, in_view, what)
-                self._keep(kind, places, angles)
+                places, angles = self.places(self.shape(kind), share, in_view, what)
+                self.keep(kind, places, angles)
 
     def _contamination(self) -> None:
         told = self.settings
@@ -292,19 +268,19 @@ class _Filling:
             return
         radii = np.minimum(ICE_RADII_ANG, LARGEST_ICE_PX * told.pixel_size)
         kinds = [
-            self._add(ice_template(float(radius), told.pixel_size, told.seed * 7 + number))
+            self.add(ice_template(float(radius), told.pixel_size, told.seed * 7 + number))
             for number, radius in enumerate(radii)
         ]
-        for in_view, count in self._counts(told.contamination):
-            xy = self._spots(count, in_view)
+        for in_view, count in self.counts(told.contamination):
+            xy = self.spots(count, in_view)
             side = self.rng.choice([-1.0, 1.0], count)
             which = self.rng.integers(len(kinds), size=count)
             # A crystal lies on the surface with a part of it grown in.
             height = told.thickness / 2 + 0.6 * radii[which]
-            places = np.column_stack([xy, self._midplane(xy) + side * height])
+            places = np.column_stack([xy, self.midplane(xy) + side * height])
             angles, _ = uniform_angles(self.rng, count)
             for number, kind in enumerate(kinds):
-                self._keep(kind, places[which == number], angles[which == number])
+                self.keep(kind, places[which == number], angles[which == number])
 
     def _film(self) -> Film | None:
         told = self.settings
@@ -330,83 +306,11 @@ class _Filling:
             seed=told.seed * 1000 + self.index,
         )
 
-    # -- places
 
-    def _places(
-        self,
-        shape: Shape,
-        count: int,
-        in_view: bool,
-        what: str,
-        *,
-        upright: bool = False,
-        sides: tuple[float, ...] | None = None,
-    ) -> tuple[Array, Array]:
-        """Find places ``(count, 3)`` and angles ``(count, 3)`` for a body, and take their space.
-
-        Raises
-        ------
-        SettingsError
-            if `TRIALS` poses in succession do not fit.
-        """
-        places, angles, failed = [np.empty((0, 3))], [np.empty((0, 3))], 0
-        missing = count
-        while missing:
-            xy = self._spots(BATCH, in_view)
-            depth = self.rng.uniform(-0.5, 0.5, BATCH) if sides is None else self.rng.choice(sides, BATCH) / 2
-            tried = np.column_stack([xy, self._midplane(xy) + depth * self.settings.thickness])
-            turned, matrices = (np.zeros((BATCH, 3)), None) if upright else uniform_angles(self.rng, BATCH)
-            kept = self.space.fit(shape, tried, matrices, missing)
-            places.append(tried[kept])
-            angles.append(turned[kept])
-            missing -= len(kept)
-            failed = 0 if len(kept) else failed + BATCH
-            if failed > TRIALS:
-                raise self._full(what)
-        return np.concatenate(places), np.concatenate(angles)
-
-    def _spots(self, count: int, in_view: bool) -> Array:
-        """``(count, 2)`` random xy inside the field of view, or around it."""
-        half, whole = np.array(self.field) / 2, np.array(self.extent) / 2
-        if in_view:
-            return self.rng.uniform(-half, half, (count, 2))
-        found = np.empty((0, 2))
-        while len(found) < count:
-            more = self.rng.uniform(-whole, whole, (2 * count + 16, 2))
-            found = np.concatenate([found, more[(np.abs(more) > half).any(axis=1)]])
-        return found[:count]
-
-    def _counts(self, in_view: int) -> tuple[tuple[bool, int], tuple[bool, int]]:
-        """How many to put into the field of view, and how many around it at the same density."""
-        area = np.prod(self.extent) / np.prod(self.field)
-        return (True, in_view), (False, round(in_view * (area - 1)))
-
-    def _midplane(self, xy: Array) -> Array:
-        return midplane_z(xy, self.settings.bend, self.field[0])
-
-    # -- what is kept
-
-    def _named(self, name: str) -> int:
-        for number, template in enumerate(self.templates):
-            if template.name == name and template.particle:
-                return number
-        return self._add(named_template(name, self.settings.pixel_size, self.settings.b_factor))
-
-    def _add(self, template: Template) -> int:
-        self.templates.append(template)
-        return len(self.templates) - 1
-
-    def _shape(self, kind: int) -> Shape:
-        if kind not in self.shapes:
-            self.shapes[kind] = shape_of(self.templates[kind], self.space.step_ang)
-        return self.shapes[kind]
-
-    def _keep(self, kind: int, places: Array, angles: Array) -> None:
-        template = np.full(len(places), kind, dtype=np.int64)
-        self.bodies.append(Bodies(places_ang=places, angles_deg=angles, template=template))
-
-    def _full(self, what: str) -> SettingsError:
-        return SettingsError(
-            f"no room for another {what} in {self.settings.thickness:.0f} Å of ice",
-            mend="ask for fewer, or for a thicker slab",
-        )
+def _longest_run(free: NDArray[np.bool_]) -> slice:
+    """The longest stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], free.astype(np.int8), [0]])))
+    if len(edges) == 0:
+        return slice(0, 0)
+    longest = int(np.argmax(edges[1::2] - edges[::2]))
+    return slice(int(edges[2 * longest]), int(edges[2 * longest + 1]))

@@ -1,18 +1,24 @@
-"""What a specimen is made of: a particle without symmetry, spheres of bilayer, gold beads, maps of the user's."""
+"""Matter without atoms: a particle without symmetry, spheres of bilayer, and the potentials of what there is."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lamella.errors import ImageError
-from lamella.formats.mrc import read_mrc
 from lamella.geometry import rotation_z
 from lamella.simulate.gaussians import Gaussians
 
-__all__ = ["bilayer_sphere", "gold_bead", "particle_from_map", "two_lobed_particle"]
+__all__ = [
+    "BILAYER_SPACING_ANG",
+    "GOLD_POTENTIAL",
+    "HEAD_GROUP_POTENTIAL_ANG",
+    "HEAD_GROUP_SIGMA_ANG",
+    "HEAD_GROUP_SPACING_ANG",
+    "MATTER_POTENTIAL",
+    "bilayer_sphere",
+    "fibonacci_sphere",
+    "two_lobed_particle",
+]
 
 Array = NDArray[np.float64]
 
@@ -27,6 +33,10 @@ HEAD_GROUP_POTENTIAL_ANG = 30.0
 
 BILAYER_SPACING_ANG = 40.0
 """Between the head groups of the two leaflets."""
+
+HEAD_GROUP_SPACING_ANG = 14.0
+"""Between the Gaussians that stand for a leaflet's head groups."""
+HEAD_GROUP_SIGMA_ANG = 8.0
 
 # The built-in particle: centre, half axes and turn about z of ellipsoids (Å, deg), and rods from one point to another.
 _LOBES = (
@@ -69,60 +79,26 @@ def two_lobed_particle() -> Gaussians:
     return Gaussians(places, weights, np.full(len(places), _ATOM_SIGMA_ANG))
 
 
-def particle_from_map(path: Path | str, pixel_size_ang: float) -> Gaussians:
-    """A user's map as Gaussians at its voxels.
-
-    A map finer than the images is binned to their pixel size first. Voxels below a tenth of the map's highest (99.9th
-    percentile) are left out; the rest is scaled to the mean potential of matter. Each Gaussian is 0.75 voxels wide,
-    which low-passes the map; the truth beside the raw data is what was imaged. The map's voxel ``n // 2`` is the
-    particle's centre.
-
-    Raises
-    ------
-    FormatError, ImageError
-        if the map cannot be read, states no voxel size, or holds no positive matter.
-    """
-    values, voxel = read_mrc(Path(path))
-    if not voxel:
-        raise ImageError(f"{path}: no voxel size in the header", mend="set the map's voxel size with `lamella convert`")
-    if values.ndim != 3 or not np.isfinite(values).all():
-        raise ImageError(f"{path}: not a volume of finite numbers", mend="give a three-dimensional map")
-    centre = np.array([n // 2 for n in reversed(values.shape)]) * voxel
-    if pixel_size_ang / voxel > 1.25:
-        values, voxel = _binned(values, voxel, pixel_size_ang)
-    top = float(np.percentile(values, 99.9))
-    kept = np.argwhere(values > 0.1 * top) if top > 0 else np.empty((0, 3))
-    if len(kept) == 0:
-        raise ImageError(f"{path}: no positive matter", mend="give a map whose mass is positive (white), or invert it")
-    levels = values[tuple(kept.T)].astype(np.float64)
-    weights = MATTER_POTENTIAL * levels / levels.mean() * voxel**3
-    return Gaussians(kept[:, ::-1] * voxel - centre, weights, np.full(len(kept), 0.75 * voxel))
-
-
 def bilayer_sphere(radius_ang: float) -> Gaussians:
     """A closed bilayer: head groups of two leaflets about a sphere, evenly spread on it."""
     return Gaussians.joined([_leaflet(radius_ang + side * BILAYER_SPACING_ANG / 2) for side in (-1, 1)])
 
 
-def gold_bead(diameter_ang: float) -> Gaussians:
-    """A ball of gold as a close packing of Gaussians, about 250 whatever its size."""
-    spacing = diameter_ang / 7
-    places = _close_packing(spacing, reach_ang=diameter_ang / 2)
-    places = places[np.linalg.norm(places, axis=1) <= diameter_ang / 2]
-    volume = np.pi / 6 * diameter_ang**3
-    return Gaussians(places, np.full(len(places), GOLD_POTENTIAL * volume / len(places)), np.array(0.45 * spacing))
-
-
 def _leaflet(radius_ang: float) -> Gaussians:
-    """Fibonacci's lattice on a sphere, its points 14 Å apart."""
-    count = max(12, round(4 * np.pi * radius_ang**2 / 14.0**2))
+    """Head groups spread evenly over a sphere, 14 Å apart."""
+    places = fibonacci_sphere(radius_ang, HEAD_GROUP_SPACING_ANG)
+    weights = np.full(len(places), HEAD_GROUP_POTENTIAL_ANG * 4 * np.pi * radius_ang**2 / len(places))
+    return Gaussians(places, weights, np.array(HEAD_GROUP_SIGMA_ANG))
+
+
+def fibonacci_sphere(radius_ang: float, spacing_ang: float) -> Array:
+    """``(n, 3)`` points of Fibonacci's lattice on a sphere, about this far from each other."""
+    count = max(12, round(4 * np.pi * radius_ang**2 / spacing_ang**2))
     index = np.arange(count)
     z = 1 - (2 * index + 1) / count
     turn = np.pi * (3 - np.sqrt(5)) * index
     around = np.sqrt(1 - z**2)
-    places = radius_ang * np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1)
-    weights = np.full(count, HEAD_GROUP_POTENTIAL_ANG * 4 * np.pi * radius_ang**2 / count)
-    return Gaussians(places, weights, np.array(8.0))
+    return np.asarray(radius_ang * np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1))
 
 
 def _close_packing(spacing_ang: float, reach_ang: float) -> Array:
@@ -140,20 +116,3 @@ def _distance_to_rod(points: ArrayLike, start: Array, end: Array) -> Array:
     along = np.clip(offset @ (end - start) / ((end - start) ** 2).sum(), 0, 1)
     distance: Array = np.linalg.norm(offset - along[:, None] * (end - start), axis=1)
     return distance
-
-
-def _binned(values: NDArray[np.float32], voxel_ang: float, wanted_ang: float) -> tuple[NDArray[np.float32], float]:
-    """Fourier-crop to about the wanted voxel size; a common factor for all axes keeps voxels cubic."""
-    import torch
-
-    from lamella.fourier import crop_volume
-
-    # The largest factor not above the wanted one that every (padded) axis can take exactly.
-    factor = wanted_ang / voxel_ang
-    longest = max(values.shape)
-    small = max(2, 2 * round(longest / factor / 2))
-    edge = 2 * ((longest + 1) // 2)
-    padded = np.zeros((edge, edge, edge), dtype=np.float32)
-    padded[tuple(slice(0, n) for n in values.shape)] = values
-    binned = crop_volume(torch.from_numpy(padded), (small, small, small)).numpy()
-    return binned, voxel_ang * edge / small

@@ -11,8 +11,14 @@ from scipy.spatial import cKDTree
 
 from lamella.geometry import angles_from_matrix, rotation_z
 from lamella.simulate.gaussians import Gaussians
-from lamella.simulate.matter import BILAYER_SPACING_ANG, HEAD_GROUP_POTENTIAL_ANG, bilayer_sphere
-from lamella.simulate.packing import fibonacci_sphere
+from lamella.simulate.matter import (
+    BILAYER_SPACING_ANG,
+    HEAD_GROUP_POTENTIAL_ANG,
+    HEAD_GROUP_SIGMA_ANG,
+    HEAD_GROUP_SPACING_ANG,
+    bilayer_sphere,
+    fibonacci_sphere,
+)
 
 __all__ = ["HALF_BILAYER_ANG", "Surface", "hexagonal_sphere", "membrane_angles", "sheet_surface", "sphere_surface"]
 
@@ -20,8 +26,6 @@ Array = NDArray[np.float64]
 
 HALF_BILAYER_ANG = 30.0
 """From the middle of a bilayer to where its head groups end."""
-HEAD_GROUP_SPACING_ANG = 14.0
-HEAD_GROUP_SIGMA_ANG = 8.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lamella.geometry import euler_matrix
+from lamella.simulate.matter import fibonacci_sphere
 from lamella.simulate.templates import Template, resampled
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "Shape",
     "Space",
     "ball_shape",
-    "fibonacci_sphere",
     "shape_of",
     "shell_shape",
     "uniform_angles",
@@ -37,8 +37,8 @@ ANYTHING = np.uint8(7)
 FINEST_ANG = 12.0
 """Edge of the voxels in a slab of which that is affordable."""
 MOST_VOXELS = 6e7
-FILLED_V = 0.6
-"""Potential of the low-passed template from which space counts as taken: a fifth of protein's above ice."""
+FILLED_V = 0.5
+"""Potential of the low-passed template from which space counts as taken: a sixth of protein's above ice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,16 +204,6 @@ def shell_shape(radius_ang: float, half_width_ang: float, step_ang: float) -> Sh
     # The golden ratio's stride visits all parts of the shell early, so that a trial that fails does so soon.
     stride = np.argsort((np.arange(len(points)) * 0.6180339887498949) % 1, kind="stable")
     return Shape(points[stride], np.full(len(points), ANYTHING))
-
-
-def fibonacci_sphere(radius_ang: float, spacing_ang: float) -> Array:
-    """``(n, 3)`` points spread evenly over a sphere, about this far from each other."""
-    count = max(12, round(4 * np.pi * radius_ang**2 / spacing_ang**2))
-    index = np.arange(count)
-    z = 1 - (2 * index + 1) / count
-    turn = np.pi * (3 - np.sqrt(5)) * index
-    around = np.sqrt(1 - z**2)
-    return np.asarray(radius_ang * np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1))
 
 
 def uniform_angles(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
