@@ -21,7 +21,8 @@ from lamella.records import ArrayVolume, TiltSeries, Tomogram
 from lamella.report import Section, write_report
 from lamella.report.plots import plot_shell_correlation, plot_slices
 from lamella.runtime import prepare
-from lamella.simulate import Gaussians, SimulateSettings, Specimen, build_specimen, render_volume
+from lamella.simulate import SimulateSettings, Specimen, mounted_specimen
+from lamella.simulate.mount import moved_specimen
 from lamella.tilts.compare import geometry_error
 from lamella.tomograms import ReconstructSettings, reconstruct
 
@@ -51,7 +52,7 @@ def compare(simulated: Path, project: Path) -> list[Comparison]:
     true_series = read_tilt_series(simulated / "truth" / "tilt_series.star", simulated)
     tomograms = {one.name: one for one in read_tomograms(project / "reconstruct" / "tomograms.star", project)}
     return [
-        _compare_one(project, tomograms[true.name], true, build_specimen(settings, index))
+        _compare_one(project, tomograms[true.name], true, mounted_specimen(settings, index).specimen)
         for index, true in enumerate(true_series)
         if true.name in tomograms
     ]
@@ -59,9 +60,9 @@ def compare(simulated: Path, project: Path) -> list[Comparison]:
 
 def _compare_one(project: Path, tomogram: Tomogram, true: TiltSeries, specimen: Specimen) -> Comparison:
     found = tomogram.tilt_series
-    # Views by their place in the stack: some may have been excluded.
-    rows = [list(true.place).index(place) for place in found.place]
-    true = true.select(rows)
+    # Views by the angle that the mdoc states: some may have been excluded.
+    apart = np.abs(true.nominal_tilt_deg[None, :] - found.nominal_tilt_deg[:, None])
+    true = true.select(apart.argmin(axis=1))
     points = specimen.particles_in_view().places_ang
     difference = geometry_error(found.geometry, true.geometry, points)
     untouched = TiltGeometry.from_angles(true.nominal_tilt_deg, true.nominal_axis_deg)
@@ -72,9 +73,8 @@ def _compare_one(project: Path, tomogram: Tomogram, true: TiltSeries, specimen: 
     ours = volume.block(*(slice(0, n) for n in volume.shape))
     best = _reconstruct_from_truth(project, tomogram, true)
     # The specimen is drawn in the frame that each geometry describes it in.
-    potential = Gaussians.joined([specimen.matter, specimen.gold])
-    truth_in_ours = render_volume(potential.moved(difference.rotation, difference.shift_ang), voxel, ours.shape)
-    truth = render_volume(potential, voxel, best.shape)
+    truth_in_ours = moved_specimen(specimen, difference.rotation, difference.shift_ang).volume(voxel, ours.shape)
+    truth = specimen.volume(voxel, best.shape)
     beads = specimen.beads_ang @ difference.rotation.T + difference.shift_ang
     curves = {
         "found geometry": _correlate(ours, truth_in_ours, beads, voxel, specimen.field_ang[2]),

@@ -2,7 +2,7 @@
 
     python scripts/demo.py FOLDER [--set FIELD=VALUE …]
 
-Settings after ``--set`` go to `lamella simulate`: ``--set width=256 --set height=256`` makes a smaller and quicker one.
+Settings after ``--set`` go to `lamella simulate`: ``--set size=256`` makes a smaller and quicker one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def main(folder: Path, changes: list[str]) -> None:
         if old.exists():
             shutil.rmtree(old)
     lamella("simulate", str(raw), "--preset", "quick", "--seed", "1", *changes)
-    lamella("new", str(project), "--mdoc", f"{raw}/raw/*.mdoc")
+    gain = [word for path in (raw / "raw").glob("gain.*") for word in ("--gain", str(path))]
+    lamella("new", str(project), "--mdoc", f"{raw}/raw/*.mdoc", *gain)
     lamella("run", str(project), "--to", "denoise")
 
     from against_truth import compare, write_page  # heavy imports wait until the commands have run

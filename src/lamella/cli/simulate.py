@@ -16,12 +16,22 @@ def simulate(
     folder: Annotated[Path, Option(help="the folder to write into")],
     /,
     *,
-    preset: Annotated[str, Option(name="--preset", help="quick: one small series, made in seconds")] = "quick",
+    preset: Annotated[
+        str,
+        Option(
+            name="--preset",
+            help="quick (one small series, made in seconds), purified, beads, cellular, lamella, virions, dual (two "
+            "tilt axes), movies (2048² px of 1.35 Å)",
+        ),
+    ] = "quick",
     seed: Annotated[str | None, Option(name="--seed", help="of every random number")] = None,
     model: Annotated[
         list[Path] | None,
         Option(
-            name="--model", help="maps to use as particles (MRC, mass positive)", consume_multiple=True, negative=""
+            name="--model",
+            help="atoms (PDB, mmCIF) or maps (MRC, mass positive) to use as particles",
+            consume_multiple=True,
+            negative="",
         ),
     ] = None,
     set_: Annotated[
@@ -31,7 +41,7 @@ def simulate(
 ) -> int:
     """Simulate tilt series.
 
-    FOLDER/raw gets a stack and an mdoc for each, FOLDER/truth the true geometry, poses and volume.
+    FOLDER/raw gets movies (or a stack) and an mdoc for each, FOLDER/truth the true geometry, motion, poses and volume.
     """
     from difflib import get_close_matches
 
@@ -56,10 +66,15 @@ def simulate(
     settings = validate(room.SimulateSettings, values, "simulate")
     with open_view() as view:
         files = room.simulate(folder, settings, progress=view.work(f"simulate {folder}"))
-    for stack, mdoc in zip(files.stacks, files.mdocs, strict=True):
-        print(f"{stack}, {mdoc.name}")
-    print(f"truth: {files.tilt_series.parent}; next: lamella new PROJECT --mdoc '{files.mdocs[0].parent}/*.mdoc'")
+    for mdoc in files.mdocs:
+        print(mdoc)
+    many = len(files.movies)
+    print(f"{many} movies beside them" if many else f"{len(files.stacks)} stack(s) beside them")
+    gain = f" --gain {files.gain}" if files.gain is not None else ""
+    print(f"truth: {files.tilt_series.parent}; next: lamella new PROJECT --mdoc '{files.mdocs[0].parent}/*.mdoc'{gain}")
     if json:
-        values = {"stacks": files.stacks, "mdocs": files.mdocs, "volumes": files.volumes}
-        print(json_text.dumps({name: [str(path) for path in paths] for name, paths in values.items()}))
+        lists = {name: getattr(files, name) for name in ("mdocs", "movies", "stacks", "volumes", "motion")}
+        told: dict[str, Any] = {name: [str(path) for path in paths] for name, paths in lists.items()}
+        told |= {"gain": None if files.gain is None else str(files.gain), "truth": str(files.tilt_series.parent)}
+        print(json_text.dumps(told))
     return 0

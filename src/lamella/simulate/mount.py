@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from lamella.geometry import angles_from_matrix, rotation_z
 from lamella.simulate.specimen import Bodies, Specimen
 
-__all__ = ["SECOND_AXIS_DEG", "MountedSpecimen", "mount"]
+__all__ = ["SECOND_AXIS_DEG", "MountedSpecimen", "mount", "moved_specimen"]
 
 Array = NDArray[np.float64]
 
@@ -48,16 +48,22 @@ def mount(specimen: Specimen, turn_deg: float = 0.0, shift_ang: ArrayLike = (0.0
     x, y, z = (float(value) for value in np.asarray(shift_ang, dtype=np.float64))
     if turn_deg == 0 and (x, y, z) == (0.0, 0.0, 0.0):
         return MountedSpecimen(specimen=specimen, source=specimen)
-    turn, shift = rotation_z(turn_deg), np.array([x, y, z])
+    moved = moved_specimen(specimen, rotation_z(turn_deg), (x, y, z))
+    return MountedSpecimen(specimen=moved, source=specimen, turn_deg=turn_deg, shift_ang=(x, y, z))
+
+
+def moved_specimen(specimen: Specimen, rotation: ArrayLike, shift_ang: ArrayLike) -> Specimen:
+    """All bodies, membranes and beads turned by a matrix ``(3, 3)`` about the centre, then shifted by ``(3,)`` Å.
+
+    The slab and the film, which are functions of the specimen's own (x, y), stay as they are.
+    """
+    turn, shift = np.asarray(rotation, dtype=np.float64), np.asarray(shift_ang, dtype=np.float64)
     bodies = specimen.bodies
     angles = np.stack(angles_from_matrix(turn @ bodies.rotations()), axis=-1) if len(bodies) else bodies.angles_deg
-    width, depth = specimen.field_ang[:2]
-    turned = replace(
+    return replace(
         specimen,
         bodies=Bodies(places_ang=bodies.places_ang @ turn.T + shift, angles_deg=angles, template=bodies.template),
         cloud=specimen.cloud.moved(turn, shift),
         beads_ang=specimen.beads_ang @ turn.T + shift,
         vesicles_ang=specimen.vesicles_ang @ turn.T + shift,
-        field_ang=(width, depth, specimen.field_ang[2]),
     )
-    return MountedSpecimen(specimen=turned, source=specimen, turn_deg=turn_deg, shift_ang=(x, y, z))
