@@ -106,3 +106,13 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         find_position(total, np.ones((32, 64), np.float32))
     with pytest.raises(ImageError, match="stated rotation"):
         find_position(total, np.ones((120, 100), np.float32), rotation="180")
+
+
+def test_the_middle_of_large_frames_decides(rng: np.random.Generator) -> None:
+    """Odd sides too: what is compared must be turned about the same centre."""
+    shape = (2101, 2160)
+    gain = (1 / (1 + 0.05 * rng.normal(size=shape))).astype(np.float32)
+    total = rng.poisson(8 / gain).astype(np.float32)
+    fit = find_position(total, stored(gain, 270, "up-down"))
+    assert fit.position == GainPosition(270, "up-down")
+    assert fit.share == pytest.approx(1, abs=0.05)

@@ -15,13 +15,21 @@ import tifffile
 from lamella.errors import ImageError, InputError, PostconditionError
 from lamella.formats.eer_write import write_eer
 from lamella.formats.images import open_images
+from lamella.formats.overrides import Imported
 from lamella.formats.relion_motion import read_movie_motion
 from lamella.formats.star import read_star
 from lamella.movies import MotionSettings
 from lamella.records import LocalMotion, MovieMotion, Optics, TiltSeries
 from lamella.workflow import steps
 from lamella.workflow.context import Context
+from lamella.workflow.digests import FileDigests
+from lamella.workflow.new import create_project
+from lamella.workflow.plan import line_of_jobs, plan_job, read_source, series_states
+from lamella.workflow.record_name import RecordName
+from lamella.workflow.reporting import make_report
+from lamella.workflow.runner import run_jobs
 from lamella.workflow.steps.motion import needs, problems, run
+from lamella.workflow.tables import read_record
 
 H, W, FRAMES, VIEWS = 96, 128, 4, 3
 TILTS = np.array([20.0, -20.0, 0.0])  # as they were taken
@@ -402,3 +410,32 @@ def test_view_dose() -> None:
     assert series_of([], movies=None, frame_counts=None, pre_exposure=None).view_dose is None
     dose = series_of([], movies=None, frame_counts=None, pre_exposure=np.array([7.0, 0.0, 3.0])).view_dose
     np.testing.assert_allclose(dose, [3.5, 3.0, 4.0])
+
+
+def test_a_project_runs_once_and_again_when_its_gain_changes(tmp_path: Path, counts: Array) -> None:
+    files = [as_tiff(tmp_path, view, counts[view]) for view in range(VIEWS)]
+    reference = write_gain(tmp_path / "gain.tif", gain())
+    motion = {"model": "none", "gain": reference, "find_defects": False}
+    project = create_project(tmp_path / "P", Imported((series_of(files),), ()), motion)
+
+    def states() -> list[str]:
+        job = plan_job(project, project.read_settings(), RecordName("motion"))
+        return [state.state for state in series_states(project, job, read_source(project, job), FileDigests())]
+
+    def work() -> TiltSeries:
+        jobs = line_of_jobs(project, project.read_settings(), "motion", "motion")
+        assert not run_jobs(project, jobs).failures
+        return next(one for one in read_record(project, RecordName("motion")) if isinstance(one, TiltSeries))
+
+    assert states() == ["to do"]
+    record = work()
+    assert states() == ["done"]
+    assert record.metadata == tuple(f"motion/S/m_{tilt:.1f}.star" for tilt in (-20, 0, 20))
+    assert record.other_columns["rlnAccumMotionTotal"] == ("0.0",) * VIEWS
+    before = stack(record, project.root)
+    write_gain(tmp_path / "gain.tif", 2 * gain())
+    assert states() == ["outdated"]
+    np.testing.assert_allclose(stack(work(), project.root), 2 * before, rtol=1e-4)
+    as_tiff(tmp_path, 0, counts[0] + np.uint8(1))
+    assert states() == ["outdated"]
+    assert "Motion within views" in make_report(project).read_text()
