@@ -129,7 +129,8 @@ def find_position(
     Notes
     -----
     The share is the regression of the frames' relative departures on those of the inverse gain; its error follows
-    from the noise of the counts. Of large frames the middle 2048 × 2048 pixels are compared. At 1 count per pixel and 2 % of gain variation a million pixels give it to 0.05.
+    from the noise of the counts. At 1 count per pixel and 2 % of gain variation a million pixels give it to 0.05. Of
+    large frames the middle 2048 × 2048 pixels are compared.
     """
     positions = _positions(rotation, flip)
     fitting = [one for one in positions if one.place(factor).shape == total.shape]
