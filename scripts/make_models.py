@@ -27,6 +27,7 @@ RIBOSOME = (
     "parts of 2J00 and 2J01 (now in 4V51), T. thermophilus 70S with tRNA, and of 1OB2, EF-Tu with kirromycin, "
     "GDPNP and Phe-tRNA, put together; the file names no entry: they are known from its molecules, unit cells and dates"
 )
+LICENCE = "CC0-1.0 (coordinates of the wwPDB)"
 HYDROPHOBIC = frozenset({"ALA", "VAL", "LEU", "ILE", "PHE", "MET", "TRP", "CYS", "GLY"})
 CHARGED = frozenset({"ASP", "GLU", "LYS", "ARG", "ASN", "GLN", "HIS"})
 MEMBRANE_ANG = 30.0
@@ -84,7 +85,13 @@ def main() -> None:
     for name, (atoms, title, entries, source) in made.items():
         globs = globs_of(atoms)
         write(told.folder / f"{name}.npz", globs)
-        facts[name] = {"title": title, "entries": list(entries), "source": source, "mass_kda": round(mass_kda(atoms))}
+        facts[name] = {
+            "title": title,
+            "entries": list(entries),
+            "source": source,
+            "mass_kda": round(mass_kda(atoms)),
+            "licence": LICENCE,
+        }
         size = (told.folder / f"{name}.npz").stat().st_size
         print(
             f"{name}: {len(atoms)} atoms, {len(globs)} globs of {len(globs.table)} kinds, {size} bytes, {facts[name]}"

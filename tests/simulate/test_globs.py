@@ -25,6 +25,7 @@ def test_every_model_names_its_entries_and_is_small() -> None:
     assert {"ribosome", "groel", "channel", "ternary_complex"} <= set(models())
     for name, facts in models().items():
         assert facts.entries, name
+        assert facts.licence.startswith("CC0")
         assert all(len(entry) == 4 and entry[0].isdigit() for entry in facts.entries)
         assert files("lamella.simulate").joinpath("models", f"{name}.npz").stat().st_size <= 300 * 1024
     assert models()["ribosome"].mass_kda == pytest.approx(2300, rel=0.1)

@@ -30,12 +30,15 @@ class PackagedModel:
         how that is known, and what was done.
     mass_kda
         of what is in it.
+    licence
+        of the coordinates.
     """
 
     title: str
     entries: tuple[str, ...]
     source: str
     mass_kda: float
+    licence: str
 
 
 def models() -> Mapping[str, PackagedModel]:
@@ -47,6 +50,7 @@ def models() -> Mapping[str, PackagedModel]:
             entries=tuple(facts["entries"]),
             source=facts["source"],
             mass_kda=float(facts["mass_kda"]),
+            licence=facts["licence"],
         )
         for name, facts in json.loads(text).items()
     }
