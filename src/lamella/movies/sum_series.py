@@ -23,7 +23,7 @@ _SHARE_OF_FREE = 0.6
 def memory_of_one(shape_px: tuple[int, int], *, local: bool = True, weighted: bool = False) -> float:
     """Bytes that one movie's sums take at once: frames being read and corrected, transforms, sums."""
     height, width = plan_grid(shape_px, 1.0, (64.0, 64.0)).padded
-    return 4.0 * height * width * (7 + local + 3 * weighted)
+    return 4.0 * height * width * (9 + 4 * local + 3 * weighted)
 
 
 def movies_at_once(count: int, bytes_of_one: float) -> int:

@@ -113,7 +113,7 @@ def sum_movie(
     The weighted sum is Σ q_f F_f / √(Σ q_f² / n) with the dose's filters q_f (Grant & Grigorieff 2015, equation 9), so
     that white noise stays white and as strong as in the full sum.
 
-    Memory: about seven times one frame as float32 on the sums' grid.
+    Memory: about nine times one frame as float32, thirteen with a local model.
     """
     _check(frames, detector, motion, voltage_kv)
     work = _Work(detector, motion, voltage_kv, threads, device)
@@ -131,7 +131,11 @@ def sum_movie(
             one = work.empty()
             work.add(terms, phases, one)
             aligned(index, work.image(one))
-    images = [work.image(total) for total in sums]
+    del frame, terms
+    work.release()
+    images = []
+    while sums:
+        images.append(work.image(sums.pop(0)))
     return Sums(
         full=images[0] + images[1] if split else images[0],
         even=images[0] if split else None,
@@ -206,6 +210,11 @@ class _Work:
             warp_frame(buffer, self._scratch, self.motion.local, index, self.grid.place, shift, self.threads)
         terms: Tensor = torch.fft.rfft2(torch.from_numpy(buffer).to(self.device))
         return terms
+
+    def release(self) -> None:
+        """Give the frame's arrays back: no frame comes any more."""
+        self._buffer = np.empty((0, 0), np.float32)
+        self._scratch = None
 
     def phases(self, index: int) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
         """What brings frame `index` to the sum, along y and along x; what the warp blurred is restored here."""
