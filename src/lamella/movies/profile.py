@@ -35,6 +35,7 @@ _NEAR_ANG = 4000.0
 """How far a view's defocus may lie from the series' middle."""
 _RING_STEP = 0.4
 """Step of the search: phase in rad at the finest frequency that still has signal."""
+_FINEST_AT_LEAST = 1 / 40.0
 _HEIGHTS_ANG = (0.0, 1000.0, 2200.0, 4500.0)
 """Ranges of defocus over the field that are tried: they fade the rings."""
 _FALLOFFS_ANG2 = (-60.0, 0.0, 80.0, 250.0, 600.0)
@@ -42,6 +43,10 @@ _FALLOFFS_ANG2 = (-60.0, 0.0, 80.0, 250.0, 600.0)
 
 _LEAST_GAIN = 12.0
 """By how much the rings of all views together must better χ² to be believed."""
+_MODEL_ERROR = 0.15
+"""Part of the signal by which the model may be wrong: strong shells must not decide alone."""
+_STRONGEST = 30.0
+"""Signal over noise is held to this: more adds nothing to the weights."""
 _NOISE_SMOOTHING = 8.0
 _DETAIL_SMOOTHING = 2.0
 _CERTAIN = 2.5
@@ -56,8 +61,8 @@ class SharedPower:
     ----------
     common, error
         ``(shells,)`` mean product of two frames' coefficients, and its standard error.
-    power
-        ``(shells,)`` mean power of one frame's coefficients, smooth.
+    noise
+        ``(shells,)`` mean power of what a frame has alone, smooth.
     k
         ``(shells,)`` frequency, 1/Å.
     frames, shape
@@ -66,7 +71,7 @@ class SharedPower:
 
     common: Array
     error: Array
-    power: Array
+    noise: Array
     k: Array
     frames: int
     shape: tuple[int, int]
@@ -83,11 +88,14 @@ def shared_power(aligned: FrameSpectra) -> SharedPower:
     count = shell_count(aligned.shape, terms.device).clamp_min(1)
     pairs = max(frames * (frames - 1), 1)
     common = ((together - single) / count / pairs).cpu().numpy()
-    power = gaussian_filter1d((single / count / frames).cpu().numpy(), _NOISE_SMOOTHING, mode="nearest")
+    alone = (single / count / frames).cpu().numpy() - common
+    noise = gaussian_filter1d(np.clip(alone, 0, None), _NOISE_SMOOTHING, mode="nearest")
     # the mean over half as many independent coefficients as `count`, and over pairs / 2, each of variance σ⁴ / 2
-    error = power / np.sqrt((count * pairs / 2).cpu().numpy()) + 1e-30
+    by_chance = noise / np.sqrt((count * pairs / 2).cpu().numpy())
+    with_signal = np.sqrt(2 * np.clip(common, 0, None) * noise / frames / (count / 2).cpu().numpy())
+    error = np.sqrt(by_chance**2 + with_signal**2 + (_MODEL_ERROR * common) ** 2) + 1e-30
     k = (shell_frequency(aligned.shape) / aligned.pixel_size_ang).cpu().numpy()
-    return SharedPower(common, error, power, k, frames, aligned.shape)
+    return SharedPower(common, error, noise, k, frames, aligned.shape)
 
 
 def fit_profiles(views: Sequence[SharedPower], optics: Optics) -> list[Profile]:
@@ -108,10 +116,11 @@ def fit_profiles(views: Sequence[SharedPower], optics: Optics) -> list[Profile]:
 
 
 def _profile(view: SharedPower, signal: Array) -> Profile:
-    floor = view.power.max() * 1e-9 + 1e-30
+    floor = view.noise.max() * 1e-6 + 1e-30
+    noise = np.maximum(view.noise, floor)
     return Profile(
-        signal=torch.from_numpy(signal),
-        noise=torch.from_numpy(np.maximum(view.power - signal, floor)),
+        signal=torch.from_numpy(np.minimum(signal, _STRONGEST * noise)),
+        noise=torch.from_numpy(noise),
         frames=view.frames,
         shape=view.shape,
     )
@@ -229,6 +238,7 @@ class _Trials:
         """Steps as fine as the finest frequency with signal asks for."""
         there = np.cumsum(sum((envelope / view.error) ** 2 for view in views))
         finest = float(k[min(int(np.searchsorted(there, 0.97 * there[-1])), len(k) - 1)])
+        finest = max(finest, _FINEST_AT_LEAST)
         defocus = np.arange(*_DEFOCUS_ANG, _RING_STEP / (math.pi * wavelength * finest**2))
         cs = optics.spherical_aberration_mm * 1e7
         chi = math.pi * wavelength * (defocus[:, None] * k**2 - cs * wavelength**2 * k**4 / 2)

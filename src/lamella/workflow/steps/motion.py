@@ -116,9 +116,9 @@ def _motions(
             found.detector,
             settings,
             pixel_size_ang=opened.pixel_size_ang,
-            voltage_kv=series.optics.voltage_kv,
-            dose_per_frame=None if doses is None else doses[moving],
+            optics=series.optics,
             device=context.device,
+            scratch=context.folder,
             progress=context.part("motion", (0.1, 0.6)),
         )
         for view, motion in zip(moving, estimated, strict=True):
