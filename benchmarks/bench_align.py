@@ -34,9 +34,8 @@ def main() -> None:
     assert true.geometry is not None
     stack = np.stack([expose(specimen, true, settings, view) for view in range(len(true))])
     rng = np.random.default_rng(0)
-    half = (
-        np.array([settings.width, settings.height, settings.thickness / settings.pixel_size]) * settings.pixel_size / 2
-    )
+    height, width = settings.image_shape_px
+    half = np.array([width, height, settings.thickness / settings.pixel_size]) * settings.pixel_size / 2
     points = rng.uniform(-0.9, 0.9, (500, 3)) * half
     raw = true.with_changes(geometry=None)
     before = peak_mib()

@@ -24,7 +24,7 @@ prepare()  # threads, memory, cache of compiled kernels
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "example-output")
 
 # Raw data as a microscope leaves them: 31 views of a smaller field than the preset's.
-settings = PRESETS["quick"].model_copy(update={"width": 320, "height": 320, "particles": 80, "tilt_step": 4.0})
+settings = PRESETS["quick"].model_copy(update={"size": 320, "frames": 0, "particles": 80, "tilt_step": 4.0})
 files = simulate(folder, settings)
 
 # What the mdoc says, and everything that had to be assumed.

@@ -15,7 +15,7 @@ from lamella.simulate import PRESETS, simulate
 prepare()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "example-output")
 
-settings = PRESETS["quick"].model_copy(update={"width": 256, "height": 256, "particles": 50, "tilt_step": 5.0})
+settings = PRESETS["quick"].model_copy(update={"size": 256, "frames": 0, "particles": 50, "tilt_step": 5.0})
 files = simulate(folder, settings)
 
 # A record is what is known of a series; its pixels are read when they are asked for. Here: the true geometry.
