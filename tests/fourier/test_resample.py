@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.signal import resample
 
 from lamella.errors import ImageError
-from lamella.fourier import crop_image, crop_volume
+from lamella.fourier import crop_image, crop_spectrum, crop_volume
 
 
 def waves(shape: tuple[int, ...], size: tuple[int, ...], highest: int) -> torch.Tensor:
@@ -102,3 +102,28 @@ def test_input_stays_untouched_and_may_be_numpy_integers() -> None:
 def test_empty_size() -> None:
     with pytest.raises(ImageError, match="size"):
         crop_image(torch.zeros(8, 8), (0, 4))
+
+
+@given(st.integers(2, 33), st.integers(2, 33), st.integers(2, 40), st.integers(2, 40))
+def test_a_cropped_spectrum_is_the_transform_of_the_cropped_image(
+    height: int, width: int, rows: int, columns: int
+) -> None:
+    """Of any content, whether sizes are odd or even, smaller or larger."""
+    image = torch.as_tensor(np.random.default_rng(4).normal(size=(3, height, width)))
+    terms = crop_spectrum(torch.fft.rfft2(image), (height, width), (rows, columns))
+    assert terms.shape == (3, rows, columns // 2 + 1)
+    assert torch.allclose(terms, torch.fft.rfft2(crop_image(image, (rows, columns))), atol=1e-9)
+
+
+def test_a_volumes_cropped_spectrum() -> None:
+    volume = torch.as_tensor(np.random.default_rng(5).normal(size=(8, 9, 10)))
+    terms = crop_spectrum(torch.fft.rfftn(volume), (8, 9, 10), (6, 12, 7))
+    assert torch.allclose(terms, torch.fft.rfftn(crop_volume(volume, (6, 12, 7))), atol=1e-9)
+
+
+def test_cropping_leaves_the_spectrum_that_came(rng: np.random.Generator) -> None:
+    image = torch.as_tensor(rng.normal(size=(12, 16)))
+    terms = torch.fft.rfft2(image)
+    for shape in ((12, 16), (6, 8), (6, 16), (12, 8), (24, 20)):
+        crop_spectrum(terms, (12, 16), shape).zero_()
+    assert torch.equal(terms, torch.fft.rfft2(image))
