@@ -150,7 +150,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "tilt_group": 2,
         "mdoc": "tomo5",
         "detector": "falcon4",
-        "frame_format": "eer",
         "deformation": 8.0,
         "truth_binning": 2.0,
     },
