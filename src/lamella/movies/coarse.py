@@ -100,22 +100,19 @@ def _straight(maps: NDArray[np.float32], frames: int, reach: int) -> Array:
 def _place_in_turns(maps: NDArray[np.float32], shifts: Array, reach: int) -> Array:
     """Move each frame to where all others together see it, until none moves any more."""
     frames = len(shifts)
-    first, second = frame_pairs(frames)
     lags = np.arange(-reach, reach + 1)
+    seen_by = _by_frame(maps, frames)
     window = max(3.0, STRAIGHT_DEVIATION * reach)
     shifts = shifts.copy()
     for turn in range(ROUNDS):
         before = shifts.copy()
         for frame in range(frames):
-            total = np.zeros((2 * reach + 1, 2 * reach + 1))
-            for place in np.flatnonzero((first == frame) | (second == frame)):
-                other = second[place] if first[place] == frame else first[place]
-                image = maps[place] if first[place] == frame else maps[place][::-1, ::-1]
-                # value at lag = candidate − shift of the other frame
-                axes = [lags - shifts[other][axis] + reach for axis in (1, 0)]
-                total += map_coordinates(image, np.meshgrid(*axes, indexing="ij"), order=1, mode="constant", cval=0.0)
-            others = np.delete(shifts, frame, axis=0).mean(axis=0)
-            near = np.hypot(lags[:, None] - others[1], lags[None, :] - others[0]) <= window
+            others = np.delete(shifts, frame, axis=0)
+            # value at lag = candidate − shift of the other frame
+            down, across = (_linear(lags - others[:, axis, None] + reach, len(lags)) for axis in (1, 0))
+            total = (down @ seen_by[frame] @ across.transpose(0, 2, 1)).sum(axis=0)
+            middle = others.mean(axis=0)
+            near = np.hypot(lags[:, None] - middle[1], lags[None, :] - middle[0]) <= window
             total = np.where(near, total, -np.inf)
             row, column = divmod(int(np.argmax(total)), total.shape[1])
             shifts[frame] = (lags[column] + _vertex(total[row, :], column), lags[row] + _vertex(total[:, column], row))
@@ -124,6 +121,28 @@ def _place_in_turns(maps: NDArray[np.float32], shifts: Array, reach: int) -> Arr
         if turn > 2 and np.abs((shifts - before) - (shifts - before).mean(axis=0)).max() < 0.02:
             break
     return shifts
+
+
+def _by_frame(maps: NDArray[np.float32], frames: int) -> list[NDArray[np.float32]]:
+    """For each frame the maps ``(others, m, m)`` of how much farther it lies than each other frame, in their order."""
+    place = dict(zip(zip(*frame_pairs(frames), strict=True), maps, strict=True))
+    return [
+        np.stack(
+            [
+                place[frame, other] if frame < other else place[other, frame][::-1, ::-1]
+                for other in range(frames)
+                if other != frame
+            ]
+        )
+        for frame in range(frames)
+    ]
+
+
+def _linear(places: Array, size: int) -> Array:
+    """``(..., places, size)`` weights of linear interpolation between samples; none beyond the first and the last."""
+    weights = np.clip(1 - np.abs(places[..., None] - np.arange(size)), 0, None)
+    inside: Array = np.where((places >= 0) & (places <= size - 1), 1.0, 0.0)[..., None] * weights
+    return inside
 
 
 def _vertex(line: Array, at: int) -> float:

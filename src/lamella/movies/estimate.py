@@ -114,7 +114,7 @@ def estimate_motion(
         shifts = [one.strengths_px[0] for one in solved]
 
         def power(number: int) -> SharedPower:
-            return shared_power(_aligned(shelf.get(number), shifts[number]))
+            return _power(shelf.get(number), shifts[number])
 
         powers = each(power, numbers, part_of(progress, 0.6, 0.7), "measure their signal")
         profiles = fit_profiles(powers, optics)
@@ -147,7 +147,7 @@ def _first_look(spectra: FrameSpectra, settings: MotionSettings, pixel_size_ang:
     prior = (default_course(frames, pixel_size_ang), (0, 1))
     modes = np.ones((1, 1))
     for _ in range(2):
-        profile = fit_profiles([shared_power(_aligned(spectra, shifts))], optics)[0]
+        profile = fit_profiles([_power(spectra, shifts)], optics)[0]
         maps = tile_maps(spectra, profile.weights(), profile.curvature(), shifts, (1, 1), _FIRST_REACH)
         centred = shifts - shifts.mean(axis=0)
         strengths, _ = most_likely(maps, modes, [prior], centred[None])
@@ -158,9 +158,9 @@ def _first_look(spectra: FrameSpectra, settings: MotionSettings, pixel_size_ang:
     return _Look(shifts, maps)
 
 
-def _aligned(spectra: FrameSpectra, shifts_px: Array) -> FrameSpectra:
+def _power(spectra: FrameSpectra, shifts_px: Array) -> SharedPower:
     scale_xy = np.array([spectra.scale[1], spectra.scale[0]])
-    return spectra.aligned(torch.from_numpy(shifts_px / scale_xy).to(spectra.terms.device))
+    return shared_power(spectra, torch.from_numpy(shifts_px / scale_xy))
 
 
 def _maps(spectra: FrameSpectra, profile: Profile, shifts_px: Array, local: bool) -> PairMaps:

@@ -142,22 +142,24 @@ def tile_maps(
     -----
     The frames are filtered as a whole, moved back by their shifts, and only then cut into tiles: what a tile's sharp
     edge does to them is alike in all. Lags are small against a tile, so what wraps round it is lost, not wrong.
+    Frequencies beyond the last one that has a weight are cropped first: most have none where the dose is low.
     """
     scale_xy = np.array([spectra.scale[1], spectra.scale[0]])
-    aligned = spectra.aligned(torch.from_numpy(centre_px / scale_xy))
-    root = weights.sqrt()
-    height, width = spectra.shape
+    shape, shares = _shape_of_weights(weights, spectra.shape, tiles)
+    root = _low(weights.sqrt(), shape)
+    height, width = shape
     sizes = (height // tiles[0], width // tiles[1])
     parts = torch.empty(
         (tiles[0] * tiles[1], len(spectra), sizes[0], sizes[1] // 2 + 1), dtype=torch.complex64, device=root.device
     )
-    for index, terms in enumerate(aligned.terms):
-        image = torch.fft.irfft2(terms * root, s=spectra.shape)
-        cut = image[: sizes[0] * tiles[0], : sizes[1] * tiles[1]]
-        cut = cut.reshape(tiles[0], sizes[0], tiles[1], sizes[1]).transpose(1, 2).reshape(-1, *sizes)
-        parts[:, index] = torch.fft.rfft2(cut)
+    ramps = spectra.ramps(torch.from_numpy(centre_px / scale_xy))
+    for index, (terms, (rows, columns)) in enumerate(zip(spectra.terms, ramps, strict=True)):
+        filtered = _low(terms, shape) * root
+        filtered *= _low(rows[:, None], (height, 0))
+        filtered *= columns[: width // 2 + 1]
+        parts[:, index] = _tile_terms(filtered, shape, tiles, sizes)
     scale = (height * width) / (sizes[0] * sizes[1])  # Parseval: a tile's terms have the tile's share of the power
-    values = _lag_maps(parts, sizes, reach) * scale
+    values = _lag_maps(parts, sizes, reach, shares) * scale
     row, column = np.mgrid[: tiles[0], : tiles[1]].reshape(2, -1)
     centres = np.stack(
         [
@@ -175,22 +177,77 @@ def tile_maps(
     )
 
 
-def _lag_maps(parts: Tensor, sizes: tuple[int, int], reach: int) -> Tensor:
-    """``(tiles, pairs, m, m)`` correlations Σ over the whole plane of Re z_f z_g* exp(2πi k·lag)."""
+def _shape_of_weights(
+    weights: Tensor, shape: tuple[int, int], tiles: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """The smallest size (h, w) that holds all frequencies with a weight, and its parts (y, x) of the whole `shape`.
+
+    Where there are several tiles they divide it, into an even size without large prime factors.
+    """
+    there = weights > 0
+    rows = there.any(dim=1).nonzero().ravel()
+    rows = torch.minimum(rows, shape[0] - rows)
+    columns = there.any(dim=0).nonzero().ravel()
+    small = []
+    for size, found, count in zip(shape, (rows, columns), tiles, strict=True):
+        least = 2 * int(found.max()) + 2 if len(found) else 2
+        wanted = count * _fast_size(-(-least // count)) if count > 1 else least
+        small.append(min(size, wanted))
+    return (small[0], small[1]), (small[0] / shape[0], small[1] / shape[1])
+
+
+def _fast_size(least: int) -> int:
+    """The first even number from `least` on that has no prime factor above 5."""
+    size = least + least % 2
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 2
+
+
+def _low(terms: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The low frequencies of ``(h, w // 2 + 1)`` terms, as those of an image of a smaller `shape`; not scaled."""
+    height, width = shape
+    columns = terms[:, : width // 2 + 1]
+    if height == len(columns):
+        return columns
+    return torch.cat([columns[: height // 2], columns[-(height - height // 2) :]])
+
+
+def _tile_terms(terms: Tensor, shape: tuple[int, int], tiles: tuple[int, int], sizes: tuple[int, int]) -> Tensor:
+    """``(tiles, h, w // 2 + 1)`` transforms of the tiles of an image, of its own transform."""
+    if tiles == (1, 1):
+        return terms
+    image = torch.fft.irfft2(terms, s=shape)
+    cut = image[: sizes[0] * tiles[0], : sizes[1] * tiles[1]]
+    cut = cut.reshape(tiles[0], sizes[0], tiles[1], sizes[1]).transpose(1, 2).reshape(-1, *sizes)
+    of_tiles: Tensor = torch.fft.rfft2(cut)
+    return of_tiles
+
+
+def _lag_maps(parts: Tensor, sizes: tuple[int, int], reach: int, shares: tuple[float, float]) -> Tensor:
+    """``(tiles, pairs, m, m)`` correlations Σ over the whole plane of Re z_f z_g* exp(2πi k·lag).
+
+    `reach` is in pixels of images before they were cropped to `shares` (y, x) of their samples.
+    """
     lags = torch.arange(-reach * OVERSAMPLING, reach * OVERSAMPLING + 1, dtype=torch.float64, device=parts.device)
     lags = lags / OVERSAMPLING
     ky, kx = (line.reshape(-1) for line in frequency_axes(sizes, parts.device))
     one = torch.ones(1, dtype=torch.float64, device=parts.device)
-    rows = torch.polar(one, 2 * math.pi * lags[:, None] * ky)
-    columns = torch.polar(one, 2 * math.pi * kx[:, None] * lags)
+    rows = torch.polar(one, 2 * math.pi * shares[0] * lags[:, None] * ky)
+    columns = torch.polar(one, 2 * math.pi * shares[1] * kx[:, None] * lags)
     columns[1 : (sizes[1] + 1) // 2] *= 2  # the half of the plane that is not stored
     rows, columns = rows.to(parts), columns.to(parts)
     first, second = frame_pairs(parts.shape[1])
-    out = []
-    for f, g in zip(first, second, strict=True):
+    out = torch.empty((len(parts), len(first), len(lags), len(lags)), dtype=torch.float32, device=parts.device)
+    for place, (f, g) in enumerate(zip(first, second, strict=True)):
         product = parts[:, f] * parts[:, g].conj()
-        out.append((rows @ product @ columns).real)
-    return torch.stack(out, dim=1)
+        out[:, place] = (rows @ (product @ columns)).real
+    return out
 
 
 def _spline_weights(t: Array) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import nnls
+from torch import Tensor
 
 from lamella.fourier import shell_count, shell_frequency, shell_sums
 from lamella.movies.spectra import COARSEST_ANG, FrameSpectra, Profile
@@ -77,15 +78,16 @@ class SharedPower:
     shape: tuple[int, int]
 
 
-def shared_power(aligned: FrameSpectra) -> SharedPower:
-    """Measure what aligned frames have in common."""
-    terms, frames = aligned.terms, len(aligned)
-    total = terms.sum(dim=0)
-    together = shell_sums(total.real**2 + total.imag**2, aligned.shape)
-    single = torch.zeros_like(together)
-    for frame in terms:
-        single += shell_sums(frame.real**2 + frame.imag**2, aligned.shape)
-    count = shell_count(aligned.shape, terms.device).clamp_min(1)
+def shared_power(spectra: FrameSpectra, shift_px: Tensor) -> SharedPower:
+    """Measure what frames have in common once each is moved back by its shift ``(frames, 2)``, working pixels."""
+    frames, shape = len(spectra), spectra.shape
+    total, power = torch.zeros_like(spectra.terms[0]), torch.zeros_like(spectra.terms[0].real)
+    for terms, (rows, columns) in zip(spectra.terms, spectra.ramps(shift_px), strict=True):
+        total += terms * rows[:, None] * columns
+        power += terms.real.square().addcmul_(terms.imag, terms.imag)
+    together = shell_sums(total.real.square().addcmul_(total.imag, total.imag), shape)
+    single = shell_sums(power, shape)
+    count = shell_count(shape, power.device).clamp_min(1)
     pairs = max(frames * (frames - 1), 1)
     common = ((together - single) / count / pairs).cpu().numpy()
     alone = (single / count / frames).cpu().numpy() - common
@@ -94,8 +96,8 @@ def shared_power(aligned: FrameSpectra) -> SharedPower:
     by_chance = noise / np.sqrt((count * pairs / 2).cpu().numpy())
     with_signal = np.sqrt(2 * np.clip(common, 0, None) * noise / frames / (count / 2).cpu().numpy())
     error = np.sqrt(by_chance**2 + with_signal**2 + (_MODEL_ERROR * common) ** 2) + 1e-30
-    k = (shell_frequency(aligned.shape) / aligned.pixel_size_ang).cpu().numpy()
-    return SharedPower(common, error, noise, k, frames, aligned.shape)
+    k = (shell_frequency(shape) / spectra.pixel_size_ang).cpu().numpy()
+    return SharedPower(common, error, noise, k, frames, shape)
 
 
 def fit_profiles(views: Sequence[SharedPower], optics: Optics) -> list[Profile]:
@@ -225,11 +227,19 @@ def _misfits(view: SharedPower, envelope: Array, used: NDArray[np.bool_], forms:
 
 @dataclass(frozen=True, eq=False)
 class _Trials:
-    """Rings that are tried: every defocus with every range of heights and every fall-off."""
+    """Rings that are tried: every defocus with every range of heights and every fall-off.
+
+    A form is ``fall-off · (1 − fading · cosine) / 2``, so that its products with a view are matrix products, and the
+    forms need never be written out.
+    """
 
     defocus_ang: Array
-    forms: Array
-    """``(defocus, others, shells)``"""
+    cosine: Array
+    """``(defocus, shells)``"""
+    fading: Array
+    """``(others, shells)`` of the heights, for each fall-off."""
+    falloff: Array
+    """``(others, shells)``"""
 
     @classmethod
     def around(
@@ -242,23 +252,20 @@ class _Trials:
         defocus = np.arange(*_DEFOCUS_ANG, _RING_STEP / (math.pi * wavelength * finest**2))
         cs = optics.spherical_aberration_mm * 1e7
         chi = math.pi * wavelength * (defocus[:, None] * k**2 - cs * wavelength**2 * k**4 / 2)
-        cosine = np.cos(2 * (chi + math.asin(optics.amplitude_contrast)))
         falloffs = _falloffs(k)
-        forms = [
-            (1 - np.sinc(wavelength * k**2 * height) * cosine) * falloff / 2
-            for height in _HEIGHTS_ANG
-            for falloff in falloffs
-        ]
-        return cls(defocus, np.stack(forms, axis=1).astype(np.float32))
+        heights = np.array(_HEIGHTS_ANG)
+        return cls(
+            defocus,
+            np.cos(2 * (chi + math.asin(optics.amplitude_contrast))),
+            np.repeat(np.sinc(wavelength * k**2 * heights[:, None]), len(falloffs), axis=0),
+            np.tile(falloffs, (len(heights), 1)),
+        )
 
     def fit(
         self, views: Sequence[SharedPower], envelope: Array, used: NDArray[np.bool_], near_ang: float | None
     ) -> tuple[list[_Shape], float]:
         """The best form of each view; near the series' middle defocus where `near_ang` is given."""
-        misfits = []
-        for view in views:
-            flat = self.forms.reshape(-1, self.forms.shape[-1])
-            misfits.append(_misfits(view, envelope, used, flat)[0].reshape(self.forms.shape[:2]))
+        misfits = [self._misfits(view, envelope, used) for view in views]
         by_defocus = np.stack([misfit.min(axis=1) for misfit in misfits])  # (views, defocus)
         allowed = np.ones(len(self.defocus_ang), dtype=bool)
         if near_ang is not None:
@@ -267,8 +274,23 @@ class _Trials:
         for misfit in misfits:
             held = np.where(allowed[:, None], misfit, np.inf)
             place, other = np.unravel_index(int(np.argmin(held)), held.shape)
-            chosen.append(self.forms[place, other][None].astype(np.float64))
+            form = self.falloff[other] * (1 - self.fading[other] * self.cosine[place]) / 2
+            chosen.append(form[None])
         return _fitted(views, envelope, used, chosen)
+
+    def _misfits(self, view: SharedPower, envelope: Array, used: NDArray[np.bool_]) -> Array:
+        """``(defocus, others)`` χ² of each form with its best strength ≥ 0."""
+        told = used & (envelope > 0)
+        weight = (envelope / view.error)[told]
+        data = (view.common / view.error)[used]
+        plain = self.falloff[:, told] * weight / 2
+        rings, cosine = self.fading[:, told], self.cosine[:, told]
+        along = plain @ (view.common / view.error)[told]
+        along = along - cosine @ (plain * rings * (view.common / view.error)[told]).T
+        square = (plain**2).sum(axis=1) - 2 * (cosine @ (plain**2 * rings).T) + cosine**2 @ ((plain * rings) ** 2).T
+        strength = np.clip(along, 0, None) / np.maximum(square, 1e-30)
+        misfit: Array = float(data @ data) - strength * along
+        return misfit
 
     def _middle(self, by_defocus: Array, near_ang: float) -> float:
         """The defocus about which all views together fit best."""

@@ -22,6 +22,7 @@ from lamella.movies.spectra import FrameSpectra
 __all__ = ["Shelf"]
 
 _LARGEST = 6e4  # of a float16
+_BYTES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +66,14 @@ class Shelf:
         OutputError
             if the disk is full.
         """
-        parts = torch.view_as_real(spectra.terms)
-        scale = float(parts.abs().mean()) or 1.0
-        stored = (parts / scale).clamp_(-_LARGEST, _LARGEST).half().cpu().numpy()
+        frames = [torch.view_as_real(terms) for terms in spectra.terms]
+        scale = float(sum(float(parts.abs().mean()) for parts in frames)) / len(frames) or 1.0
+        size = frames[0].numel() * _BYTES
         with self._lock:
-            offset, self._end = self._end, self._end + stored.nbytes
-        self._write(memoryview(stored.reshape(-1).view(np.uint8).data), offset)
+            offset, self._end = self._end, self._end + size * len(frames)
+        for number_of_frame, parts in enumerate(frames):
+            stored = (parts / scale).clamp_(-_LARGEST, _LARGEST).half().cpu().numpy()
+            self._write(memoryview(stored.reshape(-1).view(np.uint8).data), offset + number_of_frame * size)
         self._places[number] = _Place(
             offset, scale, replace(spectra, terms=spectra.terms.new_empty((len(spectra), 0, 0)))
         )
@@ -79,14 +82,16 @@ class Shelf:
         """The spectra of movie `number` again."""
         place = self._places[number]
         height, width = place.bare.shape
-        stored = np.empty((len(place.bare.terms), height, width // 2 + 1, 2), dtype=np.float16)
+        terms = place.bare.terms.new_empty((len(place.bare.terms), height, width // 2 + 1))
+        stored = np.empty((height, width // 2 + 1, 2), dtype=np.float16)
         assert self._file is not None
-        buffer, offset = memoryview(stored.reshape(-1).view(np.uint8).data), place.offset
-        while len(buffer):
-            count = os.preadv(self._file.fileno(), [buffer], offset)
-            buffer, offset = buffer[count:], offset + count
-        parts = torch.from_numpy(stored).to(place.bare.terms.device).float().mul_(place.scale)
-        return replace(place.bare, terms=torch.view_as_complex(parts))
+        for index, frame in enumerate(terms):
+            buffer, offset = memoryview(stored.reshape(-1).view(np.uint8).data), place.offset + index * stored.nbytes
+            while len(buffer):
+                count = os.preadv(self._file.fileno(), [buffer], offset)
+                buffer, offset = buffer[count:], offset + count
+            torch.view_as_real(frame).copy_(torch.from_numpy(stored)).mul_(place.scale)
+        return replace(place.bare, terms=terms)
 
     def _write(self, buffer: memoryview, offset: int) -> None:
         assert self._file is not None

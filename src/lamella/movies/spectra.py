@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,6 +39,9 @@ _CROSS = 2
 """The lines k_x = 0 and k_y = 0 are left out with as many samples to either side: what whole rows or columns of the
 detector have in common lies there, and does not move."""
 
+_NEXT_TO_NOTHING = 1e-3
+"""Part of the information on motion that the finest frequencies hold together and that is not worth their handling."""
+
 
 @dataclass(frozen=True, eq=False)
 class FrameSpectra:
@@ -63,15 +67,21 @@ class FrameSpectra:
     def __len__(self) -> int:
         return len(self.terms)
 
+    def ramps(self, shift_px: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Factors along y and along x that move each frame back by its shift ``(frames, 2)`` (x, y) in working px."""
+        ky, kx = (line.reshape(-1) for line in frequency_axes(self.shape, self.terms.device))
+        for x, y in shift_px.to(ky):
+            rows, columns = (
+                torch.polar(torch.ones_like(line), 2 * math.pi * by * line) for by, line in ((y, ky), (x, kx))
+            )
+            yield rows.to(self.terms), columns.to(self.terms)
+
     def aligned(self, shift_px: Tensor) -> FrameSpectra:
         """The same frames, each moved back by its shift ``(frames, 2)`` (x, y) in working pixels."""
-        ky, kx = (line.reshape(-1) for line in frequency_axes(self.shape, self.terms.device))
-        ramps = []
-        for axis, line in ((1, ky), (0, kx)):
-            turns = 2 * math.pi * shift_px[:, axis, None].to(line) * line
-            ramps.append(torch.polar(torch.ones_like(turns), turns).to(self.terms.dtype))
-        rows, columns = ramps
-        return replace(self, terms=self.terms * rows[:, :, None] * columns[:, None, :])
+        terms = torch.empty_like(self.terms)
+        for frame, moved, (rows, columns) in zip(self.terms, terms, self.ramps(shift_px), strict=True):
+            torch.mul(frame, rows[:, None], out=moved).mul_(columns)
+        return replace(self, terms=terms)
 
     def cropped(self, pixel_size_ang: float) -> FrameSpectra:
         """The same frames at a coarser working resolution."""
@@ -116,14 +126,15 @@ def spectra_of(frames: Iterable[Tensor], count: int, shape_px: tuple[int, int], 
         of the frames.
     """
     shape = working_shape(shape_px, pixel_size_ang)
-    window: Tensor | None = None
     terms: Tensor | None = None
     for index, frame in enumerate(frames):
-        if window is None or terms is None:
-            window = edge_taper(shape_px, TAPER * min(shape_px), frame.device)
+        if terms is None:
             terms = torch.empty((count, shape[0], shape[1] // 2 + 1), dtype=torch.complex64, device=frame.device)
-        faded = (frame - frame.mean()).mul_(window)
+            down, across = (edge_taper((size,), TAPER * min(shape_px), frame.device) for size in shape_px)
+        faded = (frame - frame.mean()).mul_(down[:, None]).mul_(across)
+        del frame  # the next one is made while this name would hold it
         terms[index] = crop_spectrum(torch.fft.rfft2(faded), shape_px, shape)
+        del faded
     assert terms is not None  # a movie has at least one frame
     scale = (shape_px[0] / shape[0], shape_px[1] / shape[1])
     return FrameSpectra(
@@ -164,7 +175,7 @@ class Profile:
         """
         shells = self.signal / (self.noise * (self.noise + self.frames * self.signal))
         index = shell_index(self.shape, shells.device)
-        padded = torch.cat([shells, shells.new_zeros(1)])
+        padded = torch.cat([shells * (torch.arange(len(shells)) <= self._finest), shells.new_zeros(1)])
         return (padded[index.clamp_max(len(shells))] * _band(self.shape, shells.device)).float()
 
     def curvature(self) -> float:
@@ -172,11 +183,21 @@ class Profile:
 
         The Fisher information on the frames' shifts is κ (F δ − 1): Σ ρ² / (1 + F ρ) (2π k_x)² over the whole plane.
         """
+        return float(self._information.sum())
+
+    @cached_property
+    def _information(self) -> Tensor:
+        """``(shells,)`` what each shell adds to κ."""
         ratio = self.ratio
         shells = ratio**2 / (1 + self.frames * ratio)
         k_squared = (2 * math.pi * frequency_grid(self.shape, shells.device)) ** 2 / 2
-        sums = shell_sums(k_squared * _band(self.shape, shells.device), self.shape)
-        return float((shells * sums).sum())
+        return shells * shell_sums(k_squared * _band(self.shape, shells.device), self.shape)
+
+    @property
+    def _finest(self) -> int:
+        """The shell beyond which next to nothing of κ lies."""
+        so_far = self._information.cumsum(dim=0)
+        return int(torch.searchsorted(so_far, so_far[-1] * (1 - _NEXT_TO_NOTHING)))
 
 
 def _band(shape: tuple[int, int], device: torch.device | str) -> Tensor:
