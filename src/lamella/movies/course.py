@@ -15,6 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.kernels.variances import fit_variances
+
 __all__ = ["Course", "Samples", "contrasts", "default_course", "evidence_gain", "fit_course"]
 
 Array = NDArray[np.float64]
@@ -36,6 +38,7 @@ _PSEUDO_SAMPLES = 0.4
 _BELIEF = 10.0
 """Frames times this: as many samples' worth of belief that the covariance is a sum of the components."""
 _ROUNDS = 60
+_UPDATES = 40
 _SHARED_GAIN = 4.0
 """By how much what groups share must better the log-evidence to be believed."""
 _LEAST_SAMPLES = 4
@@ -132,6 +135,7 @@ def evidence_gain(samples: Samples, course: Course) -> float:
     return _log_probability(off, samples.variance, course.covariance) - none
 
 
+@lru_cache(maxsize=8)
 def _components(frames: int) -> Array:
     """``(j, F − 1, F − 1)`` covariances of unit width, as contrasts: drift, early moves, random walk, jitter."""
     time = np.arange(frames) / max(frames - 1, 1)
@@ -190,20 +194,10 @@ def _means(samples: Samples, covariance: Array, spread: float, groups: int) -> t
 
 
 def _fit_components(scatter: Array, parts: Array) -> Array:
-    """The sum of components, with variances ≥ 0, under which a scatter matrix is likeliest.
-
-    Multiplicative updates of variance components (Zhou et al. 2019, J. Comput. Graph. Stat. 28:350).
-    """
-    scale = np.trace(scatter) / len(parts)
-    variances = np.array([scale / max(np.trace(part), 1e-12) for part in parts])
-    ridge = 1e-9 * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
-    for _ in range(40):
-        inverse = np.linalg.inv(np.einsum("j,jab->ab", variances, parts) + ridge)
-        both = inverse @ scatter @ inverse
-        numerator = np.einsum("jab,ba->j", parts, both)
-        denominator = np.einsum("jab,ba->j", parts, inverse)
-        variances = variances * np.sqrt(np.clip(numerator, 0, None) / np.clip(denominator, 1e-30, None))
-    fitted: Array = np.einsum("j,jab->ab", variances, parts) + ridge
+    """The sum of components, with variances ≥ 0, under which a scatter matrix is likeliest."""
+    ridge = 1e-9 * float(np.trace(scatter)) / len(scatter)
+    variances = fit_variances(np.ascontiguousarray(scatter), parts, ridge, _UPDATES)
+    fitted: Array = np.einsum("j,jab->ab", variances, parts) + ridge * np.eye(len(scatter))
     return fitted
 
 

@@ -39,7 +39,7 @@ _CROSS = 2
 """The lines k_x = 0 and k_y = 0 are left out with as many samples to either side: what whole rows or columns of the
 detector have in common lies there, and does not move."""
 
-_NEXT_TO_NOTHING = 1e-3
+_NEXT_TO_NOTHING = 0.01
 """Part of the information on motion that the finest frequencies hold together and that is not worth their handling."""
 
 
