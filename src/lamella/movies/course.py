@@ -153,10 +153,10 @@ def _maximise(samples: Samples, start: Course, *, shared: bool) -> tuple[Course,
     spread = 0.3 if shared else 0.0  # variance of the means, in units of the covariance
     belief = _BELIEF * (len(covariance) + 1)
     for _ in range(_ROUNDS if len(samples.places) else 0):
-        scatter = _own_scatter(samples.places - means[samples.group], samples.variance, covariance)
+        of_means: Array = np.zeros(len(covariance))
         if shared:
             means, of_means, spread = _means(samples, covariance, spread, len(means))
-            scatter = scatter + of_means * len(samples.places)
+        scatter = _own_scatter(samples.places - means[samples.group], samples.variance, covariance, of_means)
         scatter = scatter + _PSEUDO_SAMPLES * start.covariance
         count = len(samples.places) + _PSEUDO_SAMPLES
         fitted = _fit_components(scatter / count, parts)
@@ -169,17 +169,22 @@ def _eigen(covariance: Array) -> tuple[Array, Array]:
     return np.clip(values, 1e-12, None), vectors
 
 
-def _own_scatter(deviations: Array, noise: Array, covariance: Array) -> Array:
-    """Sum over the samples of the expected outer product of their own deviations."""
+def _own_scatter(deviations: Array, noise: Array, covariance: Array, of_means: Array) -> Array:
+    """Sum over the samples of the expected outer product of their own deviations.
+
+    `of_means` is how uncertain the means are, along the covariance's eigenvectors: a sample's own deviation holds as
+    much of that as it holds of what the sample shows.
+    """
     values, vectors = _eigen(covariance)
     gain = values / (values + noise[:, None])
     own = (deviations @ vectors) * gain
-    scatter: Array = vectors @ (own.T @ own + np.diag((gain * noise[:, None]).sum(axis=0))) @ vectors.T
+    uncertain = (gain * noise[:, None] + gain**2 * of_means).sum(axis=0)
+    scatter: Array = vectors @ (own.T @ own + np.diag(uncertain)) @ vectors.T
     return scatter
 
 
 def _means(samples: Samples, covariance: Array, spread: float, groups: int) -> tuple[Array, Array, float]:
-    """Posterior ``(groups, F − 1)`` of the means, their mean covariance, and the new width of their prior."""
+    """Posterior ``(groups, F − 1)`` of the means, its mean variance along the eigenvectors, and its prior's new width."""
     values, vectors = _eigen(covariance)
     turned = samples.places @ vectors
     weight = 1 / (values + samples.variance[:, None])
@@ -190,7 +195,7 @@ def _means(samples: Samples, covariance: Array, spread: float, groups: int) -> t
         means[group] = (weight[here] * turned[here]).sum(axis=0) / precision
         of_means += 1 / precision / groups
         power += float(((means[group] ** 2 + 1 / precision) / values).sum())
-    return means @ vectors.T, vectors @ np.diag(of_means) @ vectors.T, power / (groups * len(values))
+    return means @ vectors.T, of_means, power / (groups * len(values))
 
 
 def _fit_components(scatter: Array, parts: Array) -> Array:
