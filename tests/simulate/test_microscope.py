@@ -51,8 +51,15 @@ PLAIN = SimulateSettings(
     focal_spread=0.0,
 )
 STRAIGHT = {
-    "tilt_range": 0.0, "shift": 0.0, "x_tilt": 0.0, "tilt_offset": 0.0, "axis_variation": 0.0, "drift": 0.0,
-    "deformation": 0.0, "defocus_spread": 0.0, "tilt_noise": 0.0,
+    "tilt_range": 0.0,
+    "shift": 0.0,
+    "x_tilt": 0.0,
+    "tilt_offset": 0.0,
+    "axis_variation": 0.0,
+    "drift": 0.0,
+    "deformation": 0.0,
+    "defocus_spread": 0.0,
+    "tilt_noise": 0.0,
 }
 WAVELENGTH_300KV = 0.019687  # Å, from tables
 

@@ -47,12 +47,12 @@ def _facts(entry: inspect.Parameter) -> Option | None:
 
 def _words(entry: inspect.Parameter) -> str:
     facts = _facts(entry)
-    words = facts.help if facts else ""
+    words, line, more = (facts.help if facts else "").partition("\n")
     if entry.kind is _KIND.KEYWORD_ONLY and entry.default is _KIND.empty:
         words += " (required)"
     elif entry.default not in (None, _KIND.empty, False, True, ()):
         words += f" (default: {entry.default})"
-    return words.strip()
+    return (words.strip() + line + more).strip()
 
 
 def _placeholder(entry: inspect.Parameter) -> str:
@@ -81,7 +81,7 @@ def _table(title: str, rows: list[tuple[str, str]], width: int) -> str:
     lines = [f"{title}:"]
     for name, words in rows:
         head = f"  {name}".ljust(left)
-        filled = textwrap.wrap(words, max(width - left, 30)) or [""]
+        filled = [part for line in words.splitlines() for part in textwrap.wrap(line, max(width - left, 30))] or [""]
         if len(head) > left:
             lines.append(head)
             head = " " * left

@@ -26,7 +26,7 @@ class Option:
     name
         as it is written, ``--pixel-size``; None: made from the argument's name.
     help
-        one sentence.
+        one sentence; what follows a line's end begins a line of its own.
     negative
         empty where there is no ``--no-…``; None: flags have one.
     consume_multiple

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from lamella.cli.options import Json, Option, split_assignment
-from lamella.errors import InputError
+from lamella.simulate.preset_table import PRESET_TABLE
 
 __all__ = ["simulate"]
+
+_PRESETS = "\n".join(f"{name}: {preset.summary}" for name, preset in PRESET_TABLE.items())
 
 
 def simulate(
@@ -18,11 +20,7 @@ def simulate(
     *,
     preset: Annotated[
         str,
-        Option(
-            name="--preset",
-            help="quick (one small series, made in seconds), purified, beads, cellular, lamella, virions, dual (two "
-            "tilt axes), movies (2048² px of 1.35 Å)",
-        ),
+        Option(name="--preset", help=f"what to begin with; its numbers of bodies follow the field\n{_PRESETS}"),
     ] = "quick",
     seed: Annotated[str | None, Option(name="--seed", help="of every random number")] = None,
     model: Annotated[
@@ -43,19 +41,12 @@ def simulate(
 
     FOLDER/raw gets movies (or a stack) and an mdoc for each, FOLDER/truth the true geometry, motion, poses and volume.
     """
-    from difflib import get_close_matches
-
     import lamella.simulate as room
     from lamella.cli.view import open_view
+    from lamella.simulate.presets import preset_values
     from lamella.workflow.settings_file import parse_value, validate
 
-    if preset not in room.PRESETS:
-        near = get_close_matches(preset, list(room.PRESETS), n=1)
-        raise InputError(
-            f"there is no preset {preset!r}",
-            mend=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(room.PRESETS)}",
-        )
-    values: dict[str, Any] = room.PRESETS[preset].model_dump()
+    values: dict[str, Any] = {}
     if seed is not None:
         values["seed"] = parse_value(room.SimulateSettings, "seed", seed, "simulate")
     if model:
@@ -63,7 +54,7 @@ def simulate(
     for text in set_ or []:
         name, value = split_assignment(text, "pixel_size=8")
         values[name] = parse_value(room.SimulateSettings, name, value, "simulate")
-    settings = validate(room.SimulateSettings, values, "simulate")
+    settings = validate(room.SimulateSettings, preset_values(preset, values), "simulate")
     with open_view() as view:
         files = room.simulate(folder, settings, progress=view.work(f"simulate {folder}"))
     for mdoc in files.mdocs:

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from lamella.simulate.microscope import Microscope, expose, mean_counts
     from lamella.simulate.motion import true_motion
     from lamella.simulate.packaged import PackagedModel, models
+    from lamella.simulate.presets import PRESETS, preset_settings
     from lamella.simulate.raw_data import RawData, mounted_specimen, simulate
-    from lamella.simulate.settings import PRESETS, SimulateSettings
+    from lamella.simulate.settings import SimulateSettings
     from lamella.simulate.specimen import Bodies, Specimen, build_specimen
-    from lamella.simulate.specimen_settings import PRESET_SPECIMENS, SpecimenSettings
+    from lamella.simulate.specimen_settings import SpecimenSettings
     from lamella.simulate.templates import Template
     from lamella.simulate.true_series import record_series
 
 __all__ = [
     "PRESETS",
-    "PRESET_SPECIMENS",
     "Bodies",
     "Film",
     "Gaussians",
@@ -40,6 +40,7 @@ __all__ = [
     "models",
     "mounted_specimen",
     "named_template",
+    "preset_settings",
     "project_gaussians",
     "record_series",
     "render_volume",
@@ -50,8 +51,7 @@ __all__ = [
 open_room(
     __name__,
     {
-        "PRESETS": "settings",
-        "PRESET_SPECIMENS": "specimen_settings",
+        "PRESETS": "presets",
         "Bodies": "specimen",
         "Film": "film",
         "Gaussians": "gaussians",
@@ -69,6 +69,7 @@ open_room(
         "models": "packaged",
         "mounted_specimen": "raw_data",
         "named_template": "library",
+        "preset_settings": "presets",
         "project_gaussians": "gaussians",
         "record_series": "true_series",
         "render_volume": "gaussians",

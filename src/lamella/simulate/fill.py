@@ -106,7 +106,7 @@ class _Filling(Slab):
                     self.clouds.append(surface.leaflets())
                     break
             else:
-                raise self.full("sheet of bilayer")
+                raise self.full("sheet of bilayer", float(np.hypot(*self.extent)))
 
     def _vesicles(self) -> None:
         told = self.settings
@@ -115,9 +115,12 @@ class _Filling(Slab):
             for _ in range(count):
                 radius = float(self.rng.uniform(min(told.vesicle_radius_min, largest), largest))
                 if radius < 2 * HALF_BILAYER_ANG:
-                    raise self.full("vesicle")
+                    raise self.full("vesicle", 6 * HALF_BILAYER_ANG)
                 shape = shell_shape(radius, HALF_BILAYER_ANG, self.space.step_ang)
-                centre = self.places(shape, 1, in_view, "vesicle", upright=True)[0][0]
+                found = self.places(shape, 1, in_view, "vesicle", upright=True)[0]
+                if len(found) == 0:
+                    break
+                centre = found[0]
                 surface, cloud = sphere_surface(centre, radius)
                 self.space.mark_shell(centre, radius, HALF_BILAYER_ANG)
                 self.surfaces.append(surface)
@@ -135,7 +138,10 @@ class _Filling(Slab):
                 radius = told.virion_radius * (1 + VIRION_SPREAD * float(np.clip(self.rng.normal(), -2, 2)))
                 reach = radius + SPIKE_REACH_ANG
                 shape = shell_shape(reach / 2, reach / 2, self.space.step_ang)
-                centre = self.places(shape, 1, in_view, "virion", upright=True)[0][0]
+                found = self.places(shape, 1, in_view, "virion", upright=True)[0]
+                if len(found) == 0:
+                    break
+                centre = found[0]
                 self.space.mark_ball(centre, reach)
                 self.clouds.append(sphere_surface(centre, radius)[1])
                 self.vesicles.append((centre, radius))
@@ -171,7 +177,10 @@ class _Filling(Slab):
             shape_of(self.templates[kind], self.space.step_ang, membrane_half_ang=HALF_BILAYER_ANG + 14.0)
             for kind in kinds
         ]
-        for surface in self.surfaces:
+        for whole in self.surfaces:
+            surface = whole.select((np.abs(whole.points_ang[:, :2]) < np.array(self.extent) / 2).all(axis=1))
+            if len(surface.points_ang) == 0:
+                continue
             wanted = int(self.rng.poisson(told.membrane_proteins * surface.area_ang2 / 1e8))
             tried = self.rng.integers(len(surface.points_ang), size=50 * wanted + 1)
             angles, matrices = membrane_angles(surface.normals[tried], self.rng.uniform(0, 360, len(tried)))
@@ -202,7 +211,7 @@ class _Filling(Slab):
         shape = shape_of(self.templates[kind], self.space.step_ang)
         room = told.thickness - 2 * radius_ang - 2 * self.space.step_ang
         if room < 0:
-            raise self.full(name)
+            raise self.full(name, 2 * radius_ang)
         for _ in range(count):
             for _ in range(PATHS):
                 places, matrices = filament_poses(
@@ -220,7 +229,7 @@ class _Filling(Slab):
                     self.keep(kind, places[run], pose_angles(matrices[run]))
                     break
             else:
-                raise self.full(name)
+                raise self.full(name, SHORTEST_PART * max(self.field))
 
     def _beads(self) -> Array:
         told = self.settings

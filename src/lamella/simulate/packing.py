@@ -56,6 +56,11 @@ class Shape:
     points_ang: Array
     forbid: NDArray[np.uint8]
 
+    @property
+    def length_ang(self) -> float:
+        """Twice the way from the origin to the outermost point."""
+        return 2 * float(np.linalg.norm(self.points_ang, axis=1).max())
+
 
 class Space:
     """The voxels of a slab while it is being filled.
@@ -120,7 +125,7 @@ class Space:
         return np.flatnonzero(kept)
 
     def at(self, points_ang: ArrayLike) -> NDArray[np.uint8]:
-        """``(n,)`` what takes the voxel of each point; `OUTSIDE` beyond the grid."""
+        """``(n,)`` what takes the voxel of each point; `OUTSIDE` beyond the grid, also beside it."""
         index = np.floor((np.asarray(points_ang) - self.origin_ang) / self.step_ang).astype(np.int64)
         inside = ((index >= 0) & (index < self.taken.shape[::-1])).all(axis=1)
         found = np.full(len(index), OUTSIDE)
@@ -230,11 +235,13 @@ def _fit(points, forbid, places, turns, taken, most):  # type: ignore[no-untyped
             x = int(np.floor(turn[0, 0] * u + turn[0, 1] * v + turn[0, 2] * w + places[pose, 0]))
             y = int(np.floor(turn[1, 0] * u + turn[1, 1] * v + turn[1, 2] * w + places[pose, 1]))
             z = int(np.floor(turn[2, 0] * u + turn[2, 1] * v + turn[2, 2] * w + places[pose, 2]))
-            if x < 0 or y < 0 or z < 0 or x >= width or y >= height or z >= depth:
-                # Beyond the grid is outside of the slab, or further off than any view sees.
+            if z < 0 or z >= depth:  # beyond the slab's surfaces
                 if forbid[point] & 4:
                     free = False
                     break
+                where[point, 0] = -1
+                continue
+            if x < 0 or y < 0 or x >= width or y >= height:  # the slab goes on, but no view sees it
                 where[point, 0] = -1
                 continue
             if taken[z, y, x] & forbid[point]:

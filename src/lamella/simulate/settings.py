@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import model_validator
 
 from lamella.settings import setting
-from lamella.simulate.specimen_settings import PRESET_SPECIMENS, SpecimenSettings
+from lamella.simulate.specimen_settings import SpecimenSettings
 
-__all__ = ["PRESETS", "SimulateSettings"]
+__all__ = ["SimulateSettings"]
 
 
 class SimulateSettings(SpecimenSettings):
@@ -113,90 +111,3 @@ class SimulateSettings(SpecimenSettings):
     def movies(self) -> bool:
         """Whether frames are written rather than a stack of tilt images."""
         return self.frames > 1
-
-
-_PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {},
-    "purified": {
-        "size": 1024,
-        "pixel_size": 3.4,
-        "defocus": 30000.0,
-        "dose": 3.0,
-        "frames": 8,
-        "motion_start": 6.0,
-        "motion_drift": 4.0,
-        "local_motion": 2.0,
-        "truth_binning": 4.0,
-    },
-    "beads": {"size": 1024, "pixel_size": 5.4, "defocus": 40000.0, "frames": 8, "truth_binning": 2.0},
-    "cellular": {
-        "size": 1024,
-        "pixel_size": 5.0,
-        "defocus": 45000.0,
-        "dose": 3.0,
-        "frames": 8,
-        "deformation": 6.0,
-        "defocus_spread": 350.0,
-        "truth_binning": 2.0,
-    },
-    "lamella": {
-        "size": 1024,
-        "pixel_size": 4.0,
-        "defocus": 40000.0,
-        "dose": 3.0,
-        "frames": 8,
-        "start_tilt": -10.0,
-        "tilt_range": 54.0,
-        "tilt_group": 2,
-        "mdoc": "tomo5",
-        "detector": "falcon4",
-        "deformation": 8.0,
-        "truth_binning": 2.0,
-    },
-    "virions": {
-        "size": 1024,
-        "pixel_size": 4.0,
-        "defocus": 30000.0,
-        "frames": 8,
-        "mdoc": "pacetomo",
-        "truth_binning": 2.0,
-    },
-    "dual": {
-        "size": 1024,
-        "pixel_size": 5.0,
-        "defocus": 40000.0,
-        "frames": 0,
-        "dual_axis": True,
-        "dose": 1.5,
-        "scheme": "bidirectional",
-        "truth_binning": 2.0,
-    },
-    "movies": {
-        "size": 2048,
-        "pixel_size": 1.35,
-        "defocus": 25000.0,
-        "frames": 8,
-        "dose": 0.7 * 8 / 1.35**2,
-        "hot_columns": 3,
-        "hot_pixels": 40,
-        "dead_pixels": 30,
-        "truth_binning": 0.0,
-        "motion_start": 4.0,
-        "motion_drift": 4.0,
-        "motion_jitter": 0.25,
-        "local_motion": 1.5,
-        "doming": 6.0,
-    },
-}
-
-
-def _presets() -> Mapping[str, SimulateSettings]:
-    return MappingProxyType(
-        {
-            name: SimulateSettings.model_validate({**PRESET_SPECIMENS.get(name, {}), **changes})
-            for name, changes in _PRESETS.items()
-        }
-    )
-
-
-PRESETS = _presets()

@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 BATCH = 4096
 TRIALS = 400_000
 """Random poses tried without one that fits before the slab counts as full."""
+BESIDE_ANG = 200.0
+"""How far beyond what any view sees space is kept account of: bodies at its border reach out so far."""
 
 
 @dataclass
@@ -58,10 +60,11 @@ class Slab:
         self.rng = np.random.default_rng([self.settings.seed, self.index, 1])
         self.field = field_of_view_ang(self.settings)
         self.extent = extent_ang(self.settings)
-        corner = np.array([[self.extent[0] / 2, 0.0], [0.0, 0.0]])
+        corner = np.array([[self.extent[0] / 2 + BESIDE_ANG, 0.0], [0.0, 0.0]])
         heights = self.midplane(corner)
         half = self.settings.thickness / 2
-        self.space = Space(self.extent, (float(heights.min()) - half, float(heights.max()) + half))
+        kept = (self.extent[0] + 2 * BESIDE_ANG, self.extent[1] + 2 * BESIDE_ANG)
+        self.space = Space(kept, (float(heights.min()) - half, float(heights.max()) + half))
         columns = self.space.column_places_ang()
         self.space.close_outside(self.midplane(columns), half)
 
@@ -77,10 +80,12 @@ class Slab:
     ) -> tuple[Array, Array]:
         """Find places ``(count, 3)`` and angles ``(count, 3)`` for a body, and take their space.
 
+        Around the field of view, where nobody counts, they may be fewer: as many as have room.
+
         Raises
         ------
         SettingsError
-            if `TRIALS` poses in succession do not fit.
+            if `TRIALS` poses in succession do not fit into the field of view.
         """
         places, angles, failed = [np.empty((0, 3))], [np.empty((0, 3))], 0
         missing = count
@@ -94,8 +99,10 @@ class Slab:
             angles.append(turned[kept])
             missing -= len(kept)
             failed = 0 if len(kept) else failed + BATCH
+            if failed > TRIALS and in_view:
+                raise self.full(what, shape.length_ang, f"after {count - missing} of {count}")
             if failed > TRIALS:
-                raise self.full(what)
+                break
         return np.concatenate(places), np.concatenate(angles)
 
     def spots(self, count: int, in_view: bool) -> Array:
@@ -141,9 +148,8 @@ class Slab:
         template = np.full(len(places), kind, dtype=np.int64)
         self.bodies.append(Bodies(places_ang=places, angles_deg=angles, template=template))
 
-    def full(self, what: str) -> SettingsError:
-        """The error that says what there is no room for."""
-        return SettingsError(
-            f"no room for another {what} in {self.settings.thickness:.0f} Å of ice",
-            mend="ask for fewer, or for a thicker slab",
-        )
+    def full(self, what: str, length_ang: float, after: str = "") -> SettingsError:
+        """The error that says what there is no room for, how long it is, and how many found theirs before."""
+        thickness = self.settings.thickness
+        words = f"no room for another {what} ({length_ang:.0f} Å long) in {thickness:.0f} Å of ice"
+        return SettingsError(f"{words} {after}".strip(), mend="ask for fewer, or for a thicker slab")

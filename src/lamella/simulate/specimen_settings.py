@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from lamella.settings import setting
 
-__all__ = ["PRESET_SPECIMENS", "SpecimenSettings"]
+__all__ = ["SpecimenSettings"]
 
 
 class SpecimenSettings(BaseModel):
@@ -126,55 +124,3 @@ class SpecimenSettings(BaseModel):
                 f"{self.vesicle_radius_max} Å"
             )
         return self
-
-
-_PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {},
-    "purified": {"thickness": 1100.0, "particles": 200, "vesicles": 0, "beads": 10},
-    "beads": {"thickness": 1500.0, "particles": 60, "vesicles": 1, "beads": 60, "contamination": 3},
-    "cellular": {
-        "thickness": 1800.0,
-        "beads": 0,
-        "particles": 150,
-        "small_particles": 1200,
-        "small_complexes": ("ribosome_small", "groel", "ternary_complex"),
-        "membrane_proteins": 1500.0,
-        "vesicles": 6,
-        "vesicle_radius_min": 250.0,
-        "vesicle_radius_max": 750.0,
-        "film": "corner",
-        "film_material": "gold",
-        "film_thickness": 400.0,
-        "bend": 40.0,
-    },
-    "lamella": {
-        "thickness": 1700.0,
-        "bend": 120.0,
-        "tilt_offset": 10.0,
-        "beads": 0,
-        "contamination": 2,
-        "particles": 80,
-        "small_particles": 700,
-        "small_complexes": ("groel", "ternary_complex"),
-        "sheets": 1,
-        "vesicles": 2,
-        "membrane_proteins": 1500.0,
-        "microtubules": 1,
-        "actin": 3,
-    },
-    "virions": {
-        "thickness": 1900.0,
-        "particles": 0,
-        "vesicles": 0,
-        "beads": 12,
-        "virions": 4,
-        "virion_radius": 550.0,
-    },
-    "dual": {"thickness": 1500.0, "particles": 120, "vesicles": 2, "beads": 20},
-    "movies": {"thickness": 1000.0, "particles": 60, "vesicles": 0, "beads": 0},
-}
-
-PRESET_SPECIMENS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {name: MappingProxyType(fields) for name, fields in _PRESETS.items()}
-)
-"""What each preset changes of the specimen's defaults."""
