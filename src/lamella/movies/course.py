@@ -184,7 +184,7 @@ def _own_scatter(deviations: Array, noise: Array, covariance: Array, of_means: A
 
 
 def _means(samples: Samples, covariance: Array, spread: float, groups: int) -> tuple[Array, Array, float]:
-    """Posterior ``(groups, F − 1)`` of the means, its mean variance along the eigenvectors, and its prior's new width."""
+    """Posterior ``(groups, F − 1)`` of the means, its variance along the eigenvectors, and its prior's new width."""
     values, vectors = _eigen(covariance)
     turned = samples.places @ vectors
     weight = 1 / (values + samples.variance[:, None])
