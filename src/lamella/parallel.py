@@ -24,11 +24,19 @@ Result = TypeVar("Result")
 
 
 def each(
-    work: Callable[[Item], Result], items: Sequence[Item], progress: Progress = no_progress, text: str = ""
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    progress: Progress = no_progress,
+    text: str = "",
+    threads_of_one: int = 1,
 ) -> list[Result]:
-    """Results of `work` for every item, in their order; `progress` is called in the caller's thread."""
+    """Results of `work` for every item, in their order; `progress` is called in the caller's thread.
+
+    With more than one thread for each item fewer are worked on at once, and in less memory.
+    """
     out = []
-    pool = ThreadPoolExecutor(threads(), initializer=torch.set_num_threads, initargs=(1,))
+    at_once, each_has = -(-threads() // threads_of_one), min(threads_of_one, threads())
+    pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(each_has,))
     with one_thread_per_operation(), pool:
         for number, result in enumerate(pool.map(work, items)):
             out.append(result)

@@ -18,7 +18,7 @@ from lamella.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cache_folder", "choose_device", "free_memory_bytes", "prepare", "threads"]
+__all__ = ["cache_folder", "choose_device", "free_memory_bytes", "give_memory_back", "prepare", "threads"]
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_MAX = -4
@@ -117,6 +117,17 @@ def free_memory_bytes(device: str = "cpu") -> int:
     import psutil
 
     return min(int(psutil.virtual_memory().available), *_cgroup_free_bytes())
+
+
+def give_memory_back() -> None:
+    """Return freed buffers to the system, which `prepare` had kept: call it between two pieces of work.
+
+    What the first one freed is in pieces of its own sizes, and would stand beside what the second one allocates.
+    """
+    if sys.platform.startswith("linux"):
+        library = ctypes.CDLL(None)
+        if hasattr(library, "malloc_trim"):
+            library.malloc_trim(0)
 
 
 def cache_folder() -> Path:

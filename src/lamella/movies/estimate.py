@@ -31,6 +31,7 @@ from lamella.movies.still import frame_range
 from lamella.parallel import each, part_of
 from lamella.progress import Progress, no_progress
 from lamella.records import FrameSource, LocalMotion, MovieMotion, Optics
+from lamella.runtime import give_memory_back
 
 __all__ = ["estimate_motion"]
 
@@ -109,20 +110,22 @@ def estimate_motion(
             return _first_look(spectra, settings, pixel_size_ang, optics)
 
         numbers = range(len(sources))
-        looks = each(first, numbers, part_of(progress, 0, 0.6), "look at the movies")
+        looks = each(first, numbers, part_of(progress, 0, 0.6), "look at the movies", 2)
+        give_memory_back()
         solved = solve_whole_field([look.maps for look in looks], [look.shifts_px for look in looks], pixel_size_ang)
         shifts = [one.strengths_px[0] for one in solved]
 
         def power(number: int) -> SharedPower:
             return _power(shelf.get(number), shifts[number])
 
-        powers = each(power, numbers, part_of(progress, 0.6, 0.7), "measure their signal")
+        powers = each(power, numbers, part_of(progress, 0.6, 0.7), "measure their signal", 2)
         profiles = fit_profiles(powers, optics)
 
         def second(number: int) -> PairMaps:
             return _maps(shelf.get(number), profiles[number], shifts[number], settings.model == "local")
 
-        maps = each(second, numbers, part_of(progress, 0.7, 0.95), "correlate their frames")
+        maps = each(second, numbers, part_of(progress, 0.7, 0.95), "correlate their frames", 2)
+    give_memory_back()
     solved = solve_whole_field([one.whole_field() for one in maps], shifts, pixel_size_ang)
     mixing: Array | None = None
     if settings.model == "local" and len(maps[0].values) >= _LEAST_TILES**2:

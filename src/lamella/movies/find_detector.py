@@ -15,6 +15,7 @@ from lamella.movies.gain_orientation import GainFit, find_position, place_gain
 from lamella.movies.motion_settings import MotionSettings
 from lamella.progress import Progress, no_progress
 from lamella.records import FrameSource
+from lamella.runtime import give_memory_back
 
 __all__ = ["FoundDetector", "References", "find_detector"]
 
@@ -135,6 +136,8 @@ def find_detector(
         found = find_defects(lit, factor, bad)
         bad |= found.mask
         notes += [found.note] if found.note else []
+    del counts
+    give_memory_back()
     detector = Detector(
         shape_px=shape, gain=factor, dark=dark, bad=bad if bad.any() else None, turn=turn, notes=tuple(notes)
     )

@@ -8,6 +8,7 @@ once, and the motion of a whole series can be solved together afterwards.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +27,9 @@ Array = NDArray[np.float64]
 
 OVERSAMPLING = 2
 """Samples of a map per working pixel: a cubic spline through them is then exact to 1 % of the peak's curvature."""
+
+_BAND = 64
+"""Rows that are worked on at once: what stays in a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,17 +153,17 @@ def tile_maps(
     root = _low(weights.sqrt(), shape)
     height, width = shape
     sizes = (height // tiles[0], width // tiles[1])
-    parts = torch.empty(
-        (tiles[0] * tiles[1], len(spectra), sizes[0], sizes[1] // 2 + 1), dtype=torch.complex64, device=root.device
-    )
-    ramps = spectra.ramps(torch.from_numpy(centre_px / scale_xy))
-    for index, (terms, (rows, columns)) in enumerate(zip(spectra.terms, ramps, strict=True)):
-        filtered = _low(terms, shape) * root
-        filtered *= _low(rows[:, None], (height, 0))
-        filtered *= columns[: width // 2 + 1]
-        parts[:, index] = _tile_terms(filtered, shape, tiles, sizes)
+    lags = _Lags.up_to(reach, sizes, shares, root)
+    shift_px = torch.from_numpy(centre_px / scale_xy)
+    if tiles == (1, 1):
+        values = _whole_maps(spectra, root, shift_px, shape, lags)
+    else:
+        parts = root.new_empty((math.prod(tiles), len(spectra), sizes[0], sizes[1] // 2 + 1), dtype=torch.complex64)
+        for index, terms in enumerate(_filtered(spectra, root, shift_px, shape)):
+            parts[:, index] = _tile_terms(terms, shape, tiles, sizes)
+        values = _lag_maps(parts, lags)
     scale = (height * width) / (sizes[0] * sizes[1])  # Parseval: a tile's terms have the tile's share of the power
-    values = _lag_maps(parts, sizes, reach, shares) * scale
+    values = values * scale
     row, column = np.mgrid[: tiles[0], : tiles[1]].reshape(2, -1)
     centres = np.stack(
         [
@@ -218,10 +222,18 @@ def _low(terms: Tensor, shape: tuple[int, int]) -> Tensor:
     return torch.cat([columns[: height // 2], columns[-(height - height // 2) :]])
 
 
+def _filtered(spectra: FrameSpectra, root: Tensor, shift_px: Tensor, shape: tuple[int, int]) -> Iterator[Tensor]:
+    """The low frequencies of each frame, times the root of their weights, moved back by its shift."""
+    height, width = shape
+    for terms, (rows, columns) in zip(spectra.terms, spectra.ramps(shift_px), strict=True):
+        filtered = _low(terms, shape) * root
+        filtered *= _low(rows[:, None], (height, 0))
+        filtered *= columns[: width // 2 + 1]
+        yield filtered
+
+
 def _tile_terms(terms: Tensor, shape: tuple[int, int], tiles: tuple[int, int], sizes: tuple[int, int]) -> Tensor:
     """``(tiles, h, w // 2 + 1)`` transforms of the tiles of an image, of its own transform."""
-    if tiles == (1, 1):
-        return terms
     image = torch.fft.irfft2(terms, s=shape)
     cut = image[: sizes[0] * tiles[0], : sizes[1] * tiles[1]]
     cut = cut.reshape(tiles[0], sizes[0], tiles[1], sizes[1]).transpose(1, 2).reshape(-1, *sizes)
@@ -229,25 +241,66 @@ def _tile_terms(terms: Tensor, shape: tuple[int, int], tiles: tuple[int, int], s
     return of_tiles
 
 
-def _lag_maps(parts: Tensor, sizes: tuple[int, int], reach: int, shares: tuple[float, float]) -> Tensor:
-    """``(tiles, pairs, m, m)`` correlations Σ over the whole plane of Re z_f z_g* exp(2πi k·lag).
+@dataclass(frozen=True, eq=False)
+class _Lags:
+    """Matrices ``(m, h)`` and ``(w // 2 + 1, m)`` that take a product of transforms to correlations at m × m lags.
 
-    `reach` is in pixels of images before they were cropped to `shares` (y, x) of their samples.
+    Between them: Σ over the whole plane of Re z_f z_g* exp(2πi k·lag).
     """
-    lags = torch.arange(-reach * OVERSAMPLING, reach * OVERSAMPLING + 1, dtype=torch.float64, device=parts.device)
-    lags = lags / OVERSAMPLING
-    ky, kx = (line.reshape(-1) for line in frequency_axes(sizes, parts.device))
-    one = torch.ones(1, dtype=torch.float64, device=parts.device)
-    rows = torch.polar(one, 2 * math.pi * shares[0] * lags[:, None] * ky)
-    columns = torch.polar(one, 2 * math.pi * shares[1] * kx[:, None] * lags)
-    columns[1 : (sizes[1] + 1) // 2] *= 2  # the half of the plane that is not stored
-    rows, columns = rows.to(parts), columns.to(parts)
+
+    rows: Tensor
+    columns: Tensor
+
+    @classmethod
+    def up_to(cls, reach: int, sizes: tuple[int, int], shares: tuple[float, float], like: Tensor) -> _Lags:
+        """Of images of `sizes`; `reach` counts pixels from before these were cropped to `shares` (y, x)."""
+        steps = torch.arange(-reach * OVERSAMPLING, reach * OVERSAMPLING + 1, dtype=torch.float64, device=like.device)
+        lags = steps / OVERSAMPLING
+        ky, kx = (line.reshape(-1) for line in frequency_axes(sizes, like.device))
+        one = torch.ones(1, dtype=torch.float64, device=like.device)
+        rows = torch.polar(one, 2 * math.pi * shares[0] * lags[:, None] * ky)
+        columns = torch.polar(one, 2 * math.pi * shares[1] * kx[:, None] * lags)
+        columns[1 : (sizes[1] + 1) // 2] *= 2  # the half of the plane that is not stored
+        return cls(rows.to(torch.complex64), columns.to(torch.complex64))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _lag_maps(parts: Tensor, lags: _Lags) -> Tensor:
+    """``(tiles, pairs, m, m)`` maps of transforms ``(tiles, frames, h, w // 2 + 1)``."""
     first, second = frame_pairs(parts.shape[1])
     out = torch.empty((len(parts), len(first), len(lags), len(lags)), dtype=torch.float32, device=parts.device)
     for place, (f, g) in enumerate(zip(first, second, strict=True)):
         product = parts[:, f] * parts[:, g].conj()
-        out[:, place] = (rows @ (product @ columns)).real
+        out[:, place] = (lags.rows @ (product @ lags.columns)).real
     return out
+
+
+def _whole_maps(spectra: FrameSpectra, root: Tensor, shift_px: Tensor, shape: tuple[int, int], lags: _Lags) -> Tensor:
+    """``(1, pairs, m, m)`` maps of the whole field, of frames that are filtered and moved back by bands of rows."""
+    columns = shape[1] // 2 + 1
+    ramps = list(spectra.ramps(shift_px))
+    down, across = torch.stack([pair[0] for pair in ramps]), torch.stack([pair[1][:columns] for pair in ramps])
+    first, second = frame_pairs(len(spectra))
+    out = torch.zeros((len(first), len(lags), len(lags)), dtype=torch.float32, device=root.device)
+    for band, stored in _bands(shape[0], spectra.shape[0]):
+        terms = spectra.terms[:, stored, :columns] * root[band]
+        terms *= down[:, stored, None]
+        terms *= across[:, None]
+        for place, (f, g) in enumerate(zip(first, second, strict=True)):
+            out[place] += (lags.rows[:, band] @ ((terms[f] * terms[g].conj()) @ lags.columns)).real
+    return out[None]
+
+
+def _bands(height: int, stored: int) -> Iterator[tuple[slice, slice]]:
+    """Bands of the rows of low frequencies, and where these rows lie among all that are stored."""
+    middle = height // 2
+    for start, end in ((0, middle), (middle, height)):
+        for first in range(start, end, _BAND):
+            last = min(first + _BAND, end)
+            more = stored - height if first >= middle else 0
+            yield slice(first, last), slice(first + more, last + more)
 
 
 def _spline_weights(t: Array) -> tuple[Array, Array]:

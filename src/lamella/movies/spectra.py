@@ -39,6 +39,9 @@ _CROSS = 2
 """The lines k_x = 0 and k_y = 0 are left out with as many samples to either side: what whole rows or columns of the
 detector have in common lies there, and does not move."""
 
+_BAND = 256
+"""Rows of a frame that are worked on at once."""
+
 _NEXT_TO_NOTHING = 0.01
 """Part of the information on motion that the finest frequencies hold together and that is not worth their handling."""
 
@@ -131,10 +134,15 @@ def spectra_of(frames: Iterable[Tensor], count: int, shape_px: tuple[int, int], 
         if terms is None:
             terms = torch.empty((count, shape[0], shape[1] // 2 + 1), dtype=torch.complex64, device=frame.device)
             down, across = (edge_taper((size,), TAPER * min(shape_px), frame.device) for size in shape_px)
-        faded = (frame - frame.mean()).mul_(down[:, None]).mul_(across)
+        by_rows = frame.new_empty((shape_px[0], shape[1] // 2 + 1), dtype=torch.complex64)
+        mean = frame.mean()
+        for start in range(0, shape_px[0], _BAND):
+            rows = slice(start, start + _BAND)
+            faded = (frame[rows] - mean).mul_(down[rows, None]).mul_(across)
+            by_rows[rows] = crop_spectrum(torch.fft.rfft(faded), shape_px[1:], shape[1:])
         del frame  # the next one is made while this name would hold it
-        terms[index] = crop_spectrum(torch.fft.rfft2(faded), shape_px, shape)
-        del faded
+        terms[index] = crop_spectrum(torch.fft.fft(by_rows, dim=0), (shape_px[0], shape[1]), shape)
+        del by_rows
     assert terms is not None  # a movie has at least one frame
     scale = (shape_px[0] / shape[0], shape_px[1] / shape[1])
     return FrameSpectra(

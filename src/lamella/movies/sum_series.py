@@ -13,11 +13,12 @@ from lamella.movies.sum_grid import plan_grid
 from lamella.movies.sums import Sums, sum_movie
 from lamella.progress import Progress, no_progress
 from lamella.records import FrameSource, ImageSink, MovieMotion
-from lamella.runtime import free_memory_bytes, threads
+from lamella.runtime import free_memory_bytes, give_memory_back, threads
 
 __all__ = ["memory_of_one", "movies_at_once", "resolution_of_halves", "sum_series"]
 
 _SHARE_OF_FREE = 0.6
+_THREADS_OF_ONE = 2  # a movie keeps so many busy nearly as well as as many movies would, in a part of their memory
 
 
 def memory_of_one(shape_px: tuple[int, int], *, local: bool = True, weighted: bool = False) -> float:
@@ -27,9 +28,9 @@ def memory_of_one(shape_px: tuple[int, int], *, local: bool = True, weighted: bo
 
 
 def movies_at_once(count: int, bytes_of_one: float) -> int:
-    """How many movies to work on side by side: a thread for each, as far as memory goes."""
+    """How many movies to work on side by side: some threads for each, as far as memory goes."""
     fitting = int(_SHARE_OF_FREE * free_memory_bytes("cpu") // bytes_of_one)
-    return max(1, min(count, threads(), fitting))
+    return max(1, min(count, -(-threads() // _THREADS_OF_ONE), fitting))
 
 
 def sum_series(
@@ -89,6 +90,8 @@ def sum_series(
             if waiting:
                 running.add(pool.submit(work, waiting.pop()))
             take(place, sums)
+            del sums, future
+            give_memory_back()
             done += 1
             progress(done / len(movies), f"sum movie {done} of {len(movies)}")
     finally:
