@@ -345,7 +345,7 @@ def test_gains_that_do_not_fit(tmp_path: Path, counts: Array) -> None:
     files = [as_tiff(tmp_path, view, counts[view]) for view in range(VIEWS)]
     series = series_of(files)
     other = write_gain(tmp_path / "other.tif", np.ones((50, 60), np.float32) + np.eye(50, 60, dtype=np.float32))
-    with pytest.raises(ImageError, match="60 × 50 pixels, the frames 128 × 96"):
+    with pytest.raises(ImageError, match="60 × 50 pixels for frames of 128 × 96"):
         run(series, still(gain=other), context_in(tmp_path))
     assert "60 × 50" in problems(series, still(gain=other), tmp_path)[0]
     holes = gain()

@@ -84,7 +84,8 @@ class LineView:
     def job_ends(self, result: JobResult) -> None:
         """A step is over; only failures are worth a line here."""
         if result.failed:
-            self.say(f"{result.job.target}: {_count(len(result.failed))} failed, the others go on")
+            others = ", the others go on" if result.made or result.kept else ""
+            self.say(f"{result.job.target}: {_count(len(result.failed))} failed{others}")
 
 
 class BarView(LineView):

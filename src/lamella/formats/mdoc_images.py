@@ -205,7 +205,8 @@ def _open_frames(path: Path, where: str) -> MovieFile:
     try:
         return open_movie(path)
     except InputError as error:
-        raise FormatError(f"{where}: {error.problem}", mend=error.mend or "copy the file again") from error
+        mend = f"{error.mend or 'copy the file again'}, or move it away to go on without its view"
+        raise FormatError(f"{where}: {error.problem}", mend=mend) from error
 
 
 def _frame_pixel_size(series: MdocSeries, shape: tuple[int, int], notes: list[Note]) -> float | None:

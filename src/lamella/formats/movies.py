@@ -21,6 +21,9 @@ __all__ = ["MovieFile", "StackMovie", "open_movie"]
 
 MovieKind = Literal["tiff", "mrc", "eer"]
 
+_TIFF_NAMES = (".tif", ".tiff", ".eer")
+_STAMP = slice(208, 211)  # where an MRC header says MAP
+
 
 class MovieFile(Protocol):
     """The frames of one file: a `FrameSource` that also says what the file says of itself.
@@ -131,11 +134,15 @@ def open_movie(path: Path | str, *, eer_frames: int = 1, eer_upsampling: int = 1
     path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(_STAMP.stop)
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror}", mend="check the name and the permissions") from error
-    if start in TIFF_STARTS:
+    if not start:
+        raise FormatError(f"{path}: the file is empty", mend="copy the file again")
+    if start[:4] in TIFF_STARTS:
         if path.suffix.lower() == ".eer" or holds_events(path):
             return open_eer(path, frames=eer_frames, upsampling=eer_upsampling)
         return StackMovie(open_tiff(path))
+    if path.suffix.lower() in _TIFF_NAMES and start[_STAMP] != b"MAP":
+        raise FormatError(f"{path}: no TIFF file, as its name promises", mend="copy the file again")
     return StackMovie(open_mrc(path))

@@ -128,7 +128,8 @@ def find_detector(
     if references.defects is not None:
         bad |= references.defects
     if bad.any():
-        notes.append(f"{int(bad.sum())} pixels are marked bad by the files given, and are replaced")
+        marked = int(bad.sum())
+        notes.append(f"marked bad by the files given, and replaced: {marked} pixel{'' if marked == 1 else 's'}")
     found = None
     if settings.find_defects:
         assert counts is not None

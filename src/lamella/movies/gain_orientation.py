@@ -214,6 +214,9 @@ def _choose(fitting: list[GainPosition], trials: dict[tuple[int, bool], _Trial],
         plainest = min(known, key=_words)
         note = f"{name} has no structure by which its position could be found: it was used {plainest.position}"
         return GainFit(plainest.position, float("nan"), float("inf"), (note,))
+    lowest = min(known, key=lambda trial: trial.share)
+    if _upside_down(lowest) and best_of_all.share < _FITS:
+        return GainFit(lowest.position, lowest.share, lowest.error, (_inverted(lowest, name),))
     alike = [trial for trial in known if not _beyond(best, trial)]
     chosen = min(alike, key=_words)
     notes = [] if len(known) == 1 else [_found(chosen, len(alike) == 1, name)]
@@ -233,6 +236,17 @@ def _beyond(better: _Trial, worse: _Trial) -> bool:
     return better.share - worse.share > _CERTAIN * math.hypot(better.error, worse.error)
 
 
+def _upside_down(trial: _Trial) -> bool:
+    return trial.share < -max(_FITS, 3 * trial.error)
+
+
+def _inverted(trial: _Trial, name: str) -> str:
+    return (
+        f"warning: {name} seems to be inverted: {trial.position}, the frames show {_percent(trial)} of its structure, "
+        "which multiplying with it makes worse; give its reciprocal"
+    )
+
+
 def _found(chosen: _Trial, certain: bool, name: str) -> str:
     if certain and chosen.share > 3 * chosen.error:
         return f"{name} lies {chosen.position} on the frames: they show {_percent(chosen)} of its structure there"
@@ -250,11 +264,8 @@ def _doubts(chosen: _Trial, best: _Trial, trials: dict[tuple[int, bool], _Trial]
             "motion.gain_flip to auto"
         ]
     lowest = min(trials.values(), key=lambda trial: trial.share)
-    if lowest.share < -max(_FITS, 3 * lowest.error) and chosen.share < _FITS:
-        return [
-            f"warning: {name} seems to be inverted: the frames show its structure upside down (multiplied where it "
-            "should be divided)"
-        ]
+    if _upside_down(lowest) and chosen.share < _FITS:
+        return [_inverted(lowest, name)]
     if chosen.share < _FITS and chosen.error < _FITS / 3:
         return [
             f"warning: {name} seems to be wrong: the frames show {_percent(chosen)} of its structure, and no position "

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lamella.errors import ImageError
 from lamella.movies.motion_settings import MotionSettings
-from lamella.records import MovieMotion
+from lamella.records import FrameSource, MovieMotion
 
-__all__ = ["EARLY_DOSE", "PathLength", "frame_range", "path_length", "still_motion"]
+if TYPE_CHECKING:
+    from lamella.movies.detector import Detector
+
+__all__ = ["EARLY_DOSE", "PathLength", "frame_range", "is_blank", "path_length", "still_motion"]
 
 EARLY_DOSE = 4.0
 """e/Å²: motion of the specimen's first 4 e/Å² is early, as in RELION's `rlnAccumMotionEarly`."""
@@ -42,6 +46,12 @@ def still_motion(count: int, shape_px: tuple[int, int], pixel_size_ang: float, s
         global_px=np.zeros((len(used), 2)),
         first_frame=used.start + 1,
     )
+
+
+def is_blank(movie: FrameSource, detector: Detector, settings: MotionSettings) -> bool:
+    """Whether no frame that is used shows anything: all pixels of each are alike once it is corrected."""
+    used = frame_range(len(movie), settings)
+    return all(float(np.ptp(detector.correct(movie.frame(index)))) == 0 for index in used)
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,8 @@ class TiltSeries:
     def view_dose(self) -> Array | None:
         """``(n,)`` dose of each view in e/Å²: what the next one had more before it began; the last has the median.
 
-        None where nobody stated a dose.
+        Where views are absent in between (`AcquisitionOrder` leaps), they had the same dose each. None where nobody
+        stated a dose.
         """
         if self.pre_exposure is None:
             return None
@@ -165,6 +166,8 @@ class TiltSeries:
         doses = np.zeros(len(before))
         if len(before) > 1:
             steps = np.diff(before[order])
+            if "AcquisitionOrder" in self.scores:
+                steps = steps / np.maximum(np.diff(self.scores["AcquisitionOrder"][order]), 1)
             doses[order] = np.append(steps, np.median(steps))
         return doses
 

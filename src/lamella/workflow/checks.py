@@ -83,8 +83,8 @@ def _check(project: Project, last: str | None, how: RunSettings | None, every_pi
     except LamellaError as error:
         return [_problem(project.root.name, error)]
     sound = []
-    for record in records:
-        found = list(_check_series(project, record, jobs, every_pixel))
+    for number, record in enumerate(records):
+        found = list(_check_series(project, record, jobs, every_pixel, judge=every_pixel or number == 0))
         findings += found
         if not any(finding.kind == "problem" for finding in found):
             sound.append(record)
@@ -97,11 +97,18 @@ def _problem(where: str, error: LamellaError) -> Finding:
     return Finding(kind="problem", where=where, text=str(error))
 
 
-def _check_series(project: Project, record: TiltSeries, jobs: Sequence[Job], every_pixel: bool) -> Iterator[Finding]:
+def _check_series(
+    project: Project, record: TiltSeries, jobs: Sequence[Job], every_pixel: bool, *, judge: bool
+) -> Iterator[Finding]:
+    """What can be said of one series; `judge` lets steps read as much as takes them seconds."""
     for job in jobs:
         find = getattr(_module(job.step), "problems", None)
-        for text in find(record, job.settings, project.root) if find else []:
+        texts = find(record, job.settings, project.root, every_pixel=every_pixel) if find else []
+        for text in texts:
             yield Finding(kind="problem", where=job.step.name, text=text)
+        doubt = getattr(_module(job.step), "doubts", None) if judge and not texts else None
+        for text in doubt(record, job.settings, project.root) if doubt else []:
+            yield Finding(kind="warning", where=job.step.name, text=f"{record.name}: {text}")
     for images in (record.images, record.even_images, record.odd_images):
         if images is not None:
             yield from _check_images(project, record, images, every_pixel)

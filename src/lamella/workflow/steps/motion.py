@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +19,21 @@ from lamella.movies.motion_settings import MotionSettings
 from lamella.records import MovieMotion, TiltSeries
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
-from lamella.workflow.steps.motion_input import OpenedMovies, gain_path, open_movies, read_references
+from lamella.workflow.steps.motion_input import (
+    OpenedMovies,
+    degrees,
+    gain_path,
+    open_movies,
+    read_references,
+)
 
 if TYPE_CHECKING:
     from lamella.movies.find_detector import FoundDetector
     from lamella.movies.sums import Sums
 
-__all__ = ["movie_table", "needs", "problems", "run"]
+__all__ = ["doubts", "movie_table", "needs", "problems", "run"]
 
+_WARNING = "warning: "
 _SLACK = 1.05  # a smooth local part may reach a little beyond the farthest global motion
 _IMAGES = {"images": ".mrcs", "even_images": "_even.mrcs", "odd_images": "_odd.mrcs"}
 
@@ -48,21 +55,36 @@ def needs(record: TiltSeries, settings: MotionSettings) -> Needs:
     return Needs(disk=disk, memory=min(len(record), threads()) * memory_of_one(frame, weighted=settings.dose_weighted))
 
 
-def problems(record: TiltSeries, settings: MotionSettings, root: Path) -> list[str]:
+def problems(record: TiltSeries, settings: MotionSettings, root: Path, *, every_pixel: bool = False) -> list[str]:
     """What `lamella check` says of a series before anything is done: files that cannot be used."""
     if record.images is not None:
         return []
     if record.movies is None:
         return [f"{record.name}: it has neither images nor movies"]
     try:
-        opened = open_movies(record, settings.model_copy(update={"missing": "stop"}), root)
-        references, _ = read_references(opened, settings, root)
-        if references.factor is not None and sorted(references.factor.shape) != sorted(opened.shape_px):
-            gain, frames = (f"{s[1]} × {s[0]}" for s in (references.factor.shape, opened.shape_px))
-            return [f"{references.gain_name}: a gain of {gain} pixels for frames of {frames}"]
+        opened = open_movies(record, settings.model_copy(update={"missing": "stop"}), root, every_frame=every_pixel)
+        read_references(opened, settings, root)
     except LamellaError as error:
         return [str(error)]
     return []
+
+
+def doubts(record: TiltSeries, settings: MotionSettings, root: Path) -> list[str]:
+    """What `lamella check` warns of once a series has no problems: a gain that some of its frames contradict."""
+    if record.movies is None or record.images is not None:
+        return []
+    from lamella.movies.find_detector import find_detector
+
+    try:
+        opened = open_movies(record, settings, root)
+        references, notes = read_references(opened, settings, root)
+        if references.factor is not None:
+            files = [opened.files[place] for place in sorted({0, len(opened.files) // 2, len(opened.files) - 1})]
+            judged = find_detector(files, references, settings.model_copy(update={"find_defects": False}))
+            notes += judged.detector.notes
+    except LamellaError as error:
+        return [str(error)]
+    return [note.removeprefix(_WARNING) for note in notes if note.startswith(_WARNING)]
 
 
 def run(record: TiltSeries, settings: MotionSettings, context: Context) -> TiltSeries:
@@ -91,23 +113,39 @@ def run(record: TiltSeries, settings: MotionSettings, context: Context) -> TiltS
     )
     for note in found.detector.notes:
         context.say(note)
-    motions = _motions(opened, found, settings, context)
+    blank = _blank_movies(opened, found, settings, context)
+    motions = _motions(opened, found, blank, settings, context)
     _check_motions(opened, motions, settings)
-    return _write(opened, found, motions, settings, context)
+    return _write(opened, found, motions, blank, settings, context)
+
+
+def _blank_movies(
+    opened: OpenedMovies, found: FoundDetector, settings: MotionSettings, context: Context
+) -> frozenset[int]:
+    """Views whose frames show nothing, as when the shutter stayed shut. `clean` leaves such views out."""
+    from lamella.movies.still import is_blank
+
+    blank = [view for view, file in enumerate(opened.files) if is_blank(file, found.detector, settings)]
+    if blank:
+        which = ", ".join(degrees(opened.series.nominal_tilt_deg[view]) for view in blank)
+        context.say(f"warning: blank movies, so their images are blank too: {which}")
+    return frozenset(blank)
 
 
 def _motions(
-    opened: OpenedMovies, found: FoundDetector, settings: MotionSettings, context: Context
+    opened: OpenedMovies, found: FoundDetector, blank: Set[int], settings: MotionSettings, context: Context
 ) -> tuple[MovieMotion, ...]:
-    """The motion of every movie; one of a single frame, or with `model` none, stands still."""
+    """The motion of every movie; one that is blank or has a single frame, or with `model` none, stands still."""
     from lamella.movies.still import frame_range, still_motion
 
     series, files = opened.series, opened.files
     counts = [len(frame_range(len(file), settings)) for file in files]
-    doses = _frame_doses(opened)
+    doses = opened.dose_per_frame
     shape = found.detector.image_shape_px
     motions = [still_motion(len(file), shape, opened.pixel_size_ang, settings) for file in files]
-    moving = [view for view, count in enumerate(counts) if count > 1] if settings.model != "none" else []
+    moving = [view for view, count in enumerate(counts) if count > 1 and view not in blank]
+    if settings.model == "none":
+        moving = []
     if moving:
         from lamella.movies.estimate import estimate_motion
 
@@ -137,18 +175,10 @@ def _motions(
     )
 
 
-def _frame_doses(opened: OpenedMovies) -> Any:
-    """``(n,)`` dose per frame of each movie, e/Å²; None where it is unknown."""
-    dose = opened.series.view_dose
-    if dose is None or not (dose > 0).all():
-        return None
-    return dose / np.array([len(file) for file in opened.files])
-
-
 def _check_motions(opened: OpenedMovies, motions: Sequence[MovieMotion], settings: MotionSettings) -> None:
     for view, motion in enumerate(motions):
         farthest = float(np.hypot(*(motion.global_px - motion.global_px[0]).T).max()) * motion.pixel_size_ang
-        if farthest > _SLACK * settings.max_shift or motion.shape_px != motions[0].shape_px:
+        if not farthest <= _SLACK * settings.max_shift or motion.shape_px != motions[0].shape_px:
             raise PostconditionError(
                 f"{opened.files[view].path}: its specimen would move by {farthest:.0f} Å, and motion.max_shift is "
                 f"{settings.max_shift:g} Å",
@@ -160,6 +190,7 @@ def _write(
     opened: OpenedMovies,
     found: FoundDetector,
     motions: tuple[MovieMotion, ...],
+    blank: Set[int],
     settings: MotionSettings,
     context: Context,
 ) -> TiltSeries:
@@ -190,15 +221,18 @@ def _write(
             parts = {"images": sums.full, "even_images": sums.even, "odd_images": sums.odd}
             for name, writer in writers.items():
                 image = parts[name]
-                if image is None or image.shape != shape or not image.std() > 0:
+                spread = float("nan") if image is None or image.shape != shape else float(image.std())
+                may_be_constant = view in blank or name != "images"  # few events may all lie in the even frames
+                if image is None or not (spread > 0 or (spread == 0 and may_be_constant)):
                     raise PostconditionError(
-                        f"{opened.files[view].path}: its sum is constant, or of the wrong size",
+                        f"{opened.files[view].path}: its sum is constant, not finite, or of the wrong size",
                         mend="look at its frames, and copy the file again",
                     )
                 writer.image_sink()(view, image)
             if weighted is not None and sums.weighted is not None:
                 weighted.image_sink()(view, sums.weighted)
-            resolutions[view] = resolution_of_halves(sums)
+            if view not in blank:
+                resolutions[view] = resolution_of_halves(sums)
             frames.close(view)
 
         with frames:
@@ -309,9 +343,13 @@ def _halves(opened: OpenedMovies, motions: Sequence[MovieMotion], settings: Moti
     single = [view for view, motion in enumerate(motions) if len(motion) == 1]
     if not single:
         return settings.halves
-    which = ", ".join(f"{opened.series.nominal_tilt_deg[view]:+.1f}°" for view in single[:6])
+    which = ", ".join(degrees(opened.series.nominal_tilt_deg[view]) for view in single[:6])
     more = ", …" if len(single) > 6 else ""
-    halves = "; no sums of even and odd frames were written" if settings.halves else ""
+    halves = (
+        "; no sums of even and odd frames were written: to have them, make the project without these views"
+        if settings.halves
+        else ""
+    )
     context.say(f"{len(single)} of {len(motions)} movies have one frame, which is their image ({which}{more}){halves}")
     return False
 

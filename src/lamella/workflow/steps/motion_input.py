@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.errors import FormatError, ImageError, InputError, LamellaError
+from lamella.errors import FormatError, ImageError, InputError, LamellaError, SettingsError
 from lamella.formats.defect_list import read_defects
 from lamella.formats.frame_turn import turn_shape
 from lamella.formats.gain import GainReference, as_factor, match_grid, read_gain, read_image_reference
@@ -21,9 +22,10 @@ from lamella.movies.still import frame_range
 from lamella.records import TiltSeries
 from lamella.workflow.steps.motion_files import reference_path
 
-__all__ = ["OpenedMovies", "gain_path", "open_movies", "read_references"]
+__all__ = ["OpenedMovies", "degrees", "gain_path", "open_movies", "read_references"]
 
 _LISTED = 4
+_SAMPLE = 2**14  # bytes in the middle of a file; where two files agree in them, all of both is compared
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +40,8 @@ class OpenedMovies:
         one per view of `series`.
     pixel_size_ang
         of the frames.
+    dose_per_frame
+        ``(n,)`` of each file's frames, e/Å²; None where it is unknown.
     notes
         what was left out, and why.
     """
@@ -45,6 +49,7 @@ class OpenedMovies:
     series: TiltSeries
     files: tuple[MovieFile, ...]
     pixel_size_ang: float
+    dose_per_frame: NDArray[np.float64] | None
     notes: tuple[str, ...]
 
     @property
@@ -58,8 +63,19 @@ class OpenedMovies:
         return self.files[0].kind == "eer"
 
 
-def open_movies(series: TiltSeries, settings: MotionSettings, root: Path) -> OpenedMovies:
+def open_movies(series: TiltSeries, settings: MotionSettings, root: Path, *, every_frame: bool = False) -> OpenedMovies:
     """Open every movie of a series, and see that each can be used.
+
+    Parameters
+    ----------
+    series
+        its record.
+    settings
+        which frames are used, and what to do about a file that cannot be.
+    root
+        the project's folder.
+    every_frame
+        read them all once; this is done anyway where `settings.missing` is ``skip``.
 
     Raises
     ------
@@ -76,8 +92,10 @@ def open_movies(series: TiltSeries, settings: MotionSettings, root: Path) -> Ope
         except LamellaError as error:
             files.append(None)
             trouble[view] = error.problem
-    _compare(series, files, settings, trouble)
-    if settings.missing == "skip":
+    _compare(series, files, trouble)
+    _find_copies(series, files, trouble)
+    _leave_frames(series, files, settings, trouble)
+    if settings.missing == "skip" or every_frame:
         _read_all(files, trouble)
     if trouble and (settings.missing == "stop" or len(trouble) == len(series)):
         raise InputError(_all_of(series, trouble), mend=_mend(len(trouble) == len(series)))
@@ -85,11 +103,15 @@ def open_movies(series: TiltSeries, settings: MotionSettings, root: Path) -> Ope
     chosen = tuple(file for view in kept if (file := files[view]) is not None)
     height = turn_shape((chosen[0].shape[1], chosen[0].shape[2]), series.frame_turn)[0]
     pixel_size = series.original_pixel_size_ang or series.pixel_size_ang
+    counts = np.array([file.raw_frames for file in chosen])
+    doses = None if doses is None or not (doses > 0).all() else doses[kept]
+    notes = [f"{_view(series, view)} left out: {text}" for view, text in trouble.items()]
     return OpenedMovies(
-        series=series.select(kept),
+        series=series.select(kept).with_changes(frame_counts=counts),
         files=chosen,
+        dose_per_frame=None if doses is None else doses / np.array([len(file) for file in chosen]),
         pixel_size_ang=pixel_size * series.image_shape_px[0] / height,  # EER frames may be counted in half pixels
-        notes=tuple(f"{_view(series, view)} left out: {text}" for view, text in trouble.items()),
+        notes=(*notes, *_grown(series, files, trouble)),
     )
 
 
@@ -109,10 +131,8 @@ def _open(path: Path, settings: MotionSettings, dose: float | None) -> MovieFile
     return open_movie(path, eer_frames=frames, eer_upsampling=settings.eer_upsampling)
 
 
-def _compare(
-    series: TiltSeries, files: Sequence[MovieFile | None], settings: MotionSettings, trouble: dict[int, str]
-) -> None:
-    """Movies that are another's, shorter than they were, of too few frames, or of another size than most."""
+def _compare(series: TiltSeries, files: Sequence[MovieFile | None], trouble: dict[int, str]) -> None:
+    """Movies that are another view's, shorter than they were, or of another size than most."""
     sizes = [file.shape[1:] for file in files if file is not None]
     usual = max(dict.fromkeys(sizes), key=sizes.count, default=(0, 0))
     seen: dict[Path, int] = {}
@@ -127,11 +147,52 @@ def _compare(
             trouble[view] = f"{file.path} belongs to {_view(series, first)} too"
         elif known is not None and len(file) < known:
             trouble[view] = f"{file.path}: {len(file)} frames, {known} when it was imported"
-        else:
-            try:
-                frame_range(len(file), settings)
-            except ImageError as error:
-                trouble[view] = f"{file.path}: {error.problem}"
+
+
+def _find_copies(series: TiltSeries, files: Sequence[MovieFile | None], trouble: dict[int, str]) -> None:
+    """Movies that are byte for byte another view's under another name."""
+    same: dict[tuple[int, bytes], list[int]] = {}
+    for view, file in enumerate(files):
+        if file is not None and view not in trouble:
+            size = file.path.stat().st_size
+            with file.path.open("rb") as handle:
+                handle.seek(max(0, (size - _SAMPLE) // 2))
+                same.setdefault((size, handle.read(_SAMPLE)), []).append(view)
+    for (_, sample), views in same.items():
+        first = files[views[0]]
+        for view in views[1:] if any(sample) else ():  # blank views may well be alike
+            other = files[view]
+            if first is not None and other is not None and cmp(first.path, other.path, shallow=False):
+                trouble[view] = f"{other.path} is a copy of {first.path.name}, of {_view(series, views[0])}"
+
+
+def _leave_frames(
+    series: TiltSeries, files: Sequence[MovieFile | None], settings: MotionSettings, trouble: dict[int, str]
+) -> None:
+    """Movies of which the settings leave no frame; if that is so of every one, the settings are at fault."""
+    sound = [(view, file) for view, file in enumerate(files) if file is not None and view not in trouble]
+    for view, file in sound:
+        try:
+            frame_range(len(file), settings)
+        except ImageError as error:
+            trouble[view] = f"{file.path}: {error.problem}"
+    if sound and all(view in trouble for view, _ in sound):
+        most = max(len(file) for _, file in sound)
+        raise SettingsError(
+            f"{series.name}: motion.first_frame is {settings.first_frame}, and no movie has more than {most} frames",
+            mend="set motion.first_frame lower",
+        )
+
+
+def _grown(series: TiltSeries, files: Sequence[MovieFile | None], trouble: dict[int, str]) -> list[str]:
+    """What is to be told of movies that are longer than when they were imported."""
+    if series.frame_counts is None:
+        return []
+    return [
+        f"warning: {file.path}: {file.raw_frames} frames, {known} when it was imported; all were taken"
+        for view, (file, known) in enumerate(zip(files, series.frame_counts.tolist(), strict=True))
+        if file is not None and view not in trouble and file.raw_frames > known
+    ]
 
 
 def _read_all(files: Sequence[MovieFile | None], trouble: dict[int, str]) -> None:
@@ -161,7 +222,12 @@ def _mend(every_one: bool) -> str:
 
 
 def _view(series: TiltSeries, view: int) -> str:
-    return f"the view at {series.nominal_tilt_deg[view]:+.1f}°"
+    return f"the view at {degrees(series.nominal_tilt_deg[view])}"
+
+
+def degrees(angle: float) -> str:
+    """A tilt angle in words, without a negative zero."""
+    return f"{round(angle, 1) + 0.0:+.1f}°"
 
 
 def _size(shape: Sequence[int]) -> str:
@@ -200,11 +266,35 @@ def read_references(opened: OpenedMovies, settings: MotionSettings, root: Path) 
         notes += [f"{note.kind}: {note.where}: {note.text}" for note in reference.notes]
         fields["factor"], fields["dead"] = _on_frames(reference, opened)
         fields["gain_name"] = path.name
+        _refuse_other_size(path, fields["factor"].shape, opened.shape_px, settings.gain_rotation)
     if settings.dark:
-        fields["dark"] = read_image_reference(reference_path(settings.dark, root))
+        fields["dark"] = _read_dark(reference_path(settings.dark, root), opened.shape_px, fields.get("factor"))
     if settings.defects:
         fields["defects"] = read_defects(reference_path(settings.defects, root), opened.shape_px)
     return References(**fields), notes
+
+
+def _refuse_other_size(path: Path, gain: tuple[int, int], frames: tuple[int, int], rotation: str) -> None:
+    """A gain that fits the frames in no position, or not in the one that is stated."""
+    ways = {"auto": (gain, gain[::-1]), "90": (gain[::-1],), "270": (gain[::-1],)}.get(rotation, (gain,))
+    if frames not in ways:
+        turned = sorted(gain) == sorted(frames)
+        raise ImageError(
+            f"{path}: a gain reference of {_size(gain)} pixels for frames of {_size(frames)}"
+            + (f", and a rotation by {rotation}° does not mend that" if turned else ""),
+            mend="set motion.gain_rotation to auto" if turned else "take the one that belongs to this camera and mode",
+        )
+
+
+def _read_dark(path: Path, frames: tuple[int, int], factor: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """The dark reference, which lies as the frames do, or as the gain's file."""
+    dark = read_image_reference(path)
+    if dark.shape not in (frames, None if factor is None else factor.shape):
+        raise ImageError(
+            f"{path}: a dark reference of {_size(dark.shape)} pixels for frames of {_size(frames)}",
+            mend="take the one that belongs to this camera and mode",
+        )
+    return dark
 
 
 def _on_frames(reference: GainReference, opened: OpenedMovies) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
