@@ -178,7 +178,8 @@ class _Filling(Slab):
             for kind in kinds
         ]
         for whole in self.surfaces:
-            surface = whole.select((np.abs(whole.points_ang[:, :2]) < np.array(self.extent) / 2).all(axis=1))
+            beside = np.abs(whole.points_ang[:, :2]) > np.array(self.extent) / 2
+            surface = whole.select(np.logical_not(beside.any(axis=1)))
             if len(surface.points_ang) == 0:
                 continue
             wanted = int(self.rng.poisson(told.membrane_proteins * surface.area_ang2 / 1e8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -14,6 +15,7 @@ from lamella.formats.atomic import atomic_path, output_errors
 from lamella.formats.eer_write import write_eer
 from lamella.formats.mrc import write_mrc
 from lamella.formats.mrc_writer import MrcWriter
+from lamella.formats.tiff_movie import write_movie_tiff
 from lamella.records import TiltSeries
 from lamella.simulate.detector import Sensor, camera_of, exposure_seconds
 from lamella.simulate.settings import SimulateSettings
@@ -97,20 +99,16 @@ def _numbers(frame: Image) -> tuple[float, float, float]:
 def _write_tiff(path: Path, frames: Iterator[Image], settings: SimulateSettings) -> Extremes:
     """LZW, unsigned whole numbers that saturate, row 0 at the top."""
     bright = settings.dose * settings.pixel_size**2 / settings.frames > _EIGHT_BITS
-    kind, most = (np.uint16, 65535) if bright else (np.uint8, 255)
+    kind, most = ("uint16", 65535) if bright else ("uint8", 255)
     numbers = []
-    with atomic_path(path) as temporary:
-        with output_errors(path, every=True):
-            writer = tifffile.TiffWriter(temporary)
-        with writer:
-            for frame in frames:
-                numbers.append(_numbers(frame))
-                page = np.minimum(frame, most).astype(kind)[::-1]
-                with output_errors(path, every=True):
-                    writer.write(
-                        page, photometric="minisblack", compression="lzw", metadata=None, software="lamella",
-                        contiguous=False,
-                    )  # fmt: skip
+
+    def stored() -> Iterator[NDArray[Any]]:
+        for frame in frames:
+            numbers.append(_numbers(frame))
+            yield np.minimum(frame, most).astype(kind)
+
+    shape = (settings.frames, *settings.image_shape_px)
+    write_movie_tiff(path, stored(), shape, settings.pixel_size, dtype=kind)
     return _summary(numbers)
 
 

@@ -79,10 +79,15 @@ class IceGrain:
         if self._state is None:
             self._state = fresh
         else:
-            square = np.add.outer(np.fft.fftfreq(height) ** 2, np.fft.rfftfreq(width) ** 2) / self._pixel**2
-            rate = 2 * math.pi**2 * self._mobility**2 * dose_since_last
-            kept = np.exp(-rate * square).astype(np.float32)
-            self._state = kept * self._state + np.sqrt(1 - kept**2) * fresh
+            rate = 2 * math.pi**2 * self._mobility**2 * dose_since_last / self._pixel**2
+            rows, columns = (
+                np.exp(-rate * frequency**2).astype(np.float32)
+                for frequency in (np.fft.fftfreq(height), np.fft.rfftfreq(width))
+            )
+            kept = np.multiply.outer(rows, columns)
+            self._state *= kept
+            fresh *= np.sqrt(np.maximum(1 - kept**2, 0))
+            self._state += fresh
         white = scipy.fft.irfft2(self._state, s=self._shape, workers=1)
         return self._filtered(np.asarray(white, dtype=np.float32))
 
