@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -198,129 +197,6 @@ def test_record_that_points_out_of_the_project_is_not_followed(stack, tmp_path, 
     complaint(capsys)
 
 
-# --- movies -------------------------------------------------------------------------------------------------------
-
-FRAMES, WIDE, HIGH = 3, 24, 16
-
-
-def put_gain(path: Path, width: int = WIDE, height: int = HIGH) -> np.ndarray:
-    values = np.random.default_rng(1).normal(1, 0.05, (height, width)).astype(np.float32)
-    write_mrc(path, values, 1.0, stack=True)
-    return values
-
-
-@pytest.fixture
-def movies(tmp_path: Path) -> Path:
-    """An mdoc with five movies beside it, and a gain reference."""
-    rng = np.random.default_rng(2)
-    lines = ["PixelSpacing = 2.0", "Voltage = 300", f"ImageSize = {WIDE} {HIGH}", "[T = SerialEM: m]"]
-    lines += ["[T = Tilt axis angle = 85.3, binning = 1  spot = 8  camera = 2]"]
-    for number, tilt in enumerate((0, 3, -3, -6, 6)):
-        write_mrc(tmp_path / f"m_{number}.mrcs", rng.poisson(3, (FRAMES, HIGH, WIDE)).astype(np.float32), 2.0)
-        lines += ["", f"[ZValue = {number}]", f"TiltAngle = {tilt}", f"SubFramePath = D:\\m_{number}.mrcs"]
-        lines += ["ExposureDose = 3", f"DateTime = 01-Jan-24  10:{number:02d}:00"]
-    put_gain(tmp_path / "gain.mrc")
-    path = tmp_path / "m.mrc.mdoc"
-    path.write_text("\n".join(lines))
-    return path
-
-
-def new_movies(mdoc: Path, *words: str) -> int:
-    return main(["new", str(mdoc.parent / "P"), "--mdoc", str(mdoc), *words])
-
-
-def motion_table(mdoc: Path) -> dict[str, object]:
-    return tomllib.loads((mdoc.parent / "P/lamella.toml").read_text())["motion"]
-
-
-def test_references_become_settings(movies, capsys):
-    folder = movies.parent
-    (folder / "d.txt").write_text("3 4 1 1\n")
-    words = ["--gain", str(folder / "gain.mrc"), "--gain-flip", "up-down", "--gain-rotation", "180"]
-    assert new_movies(movies, *words, "--defects", str(folder / "d.txt"), "--dark", str(folder / "gain.mrc")) == 0
-    table = motion_table(movies)
-    assert table["gain"] == table["dark"] == str(folder / "gain.mrc")
-    assert table["defects"] == str(folder / "d.txt")
-    assert (table["gain_flip"], table["gain_rotation"]) == ("up-down", "180")
-    assert "no gain reference" not in capsys.readouterr().out
-
-
-def test_movies_without_a_gain_are_told(movies, capsys):
-    assert new_movies(movies) == 0
-    assert "assumed: m: no gain reference" in capsys.readouterr().out
-    assert motion_table(movies)["gain"] == ""
-
-
-def test_a_named_gain_is_taken_aloud_unless_another_is_given(movies, capsys):
-    movies.write_text(movies.read_text().replace("ExposureDose", "GainReference = X:\\ref\\gain.mrc\nExposureDose"))
-    put_gain(movies.parent / "other.mrc")
-    assert new_movies(movies, "--gain", str(movies.parent / "other.mrc")) == 0
-    assert "GainReference" not in capsys.readouterr().out
-    (movies.parent / "P").rename(movies.parent / "Q")
-    assert new_movies(movies) == 0
-    assert "which GainReference names" in capsys.readouterr().out
-    assert motion_table(movies)["gain"] == str(movies.parent / "gain.mrc")
-
-
-def test_gain_of_another_size_names_both_sizes(movies, capsys):
-    put_gain(movies.parent / "small.mrc", 12, 8)
-    assert new_movies(movies, "--gain", str(movies.parent / "small.mrc")) == 2
-    line = complaint(capsys)
-    assert "12 × 8" in line
-    assert "24 × 16" in line
-    assert not (movies.parent / "P").exists()
-
-
-def test_transposed_gain_is_fine_if_it_may_be_rotated(movies, capsys):
-    put_gain(movies.parent / "t.mrc", HIGH, WIDE)
-    assert new_movies(movies, "--gain", str(movies.parent / "t.mrc"), "--gain-rotation", "180") == 2
-    assert "--gain-rotation" in complaint(capsys)
-    assert new_movies(movies, "--gain", str(movies.parent / "t.mrc")) == 0
-
-
-def test_nan_in_a_gain(movies, capsys):
-    path = movies.parent / "gain.mrc"
-    data = bytearray(path.read_bytes())
-    data[1024 : 1024 + 4] = np.array([np.nan], "<f4").tobytes()
-    path.write_bytes(bytes(data))
-    assert new_movies(movies, "--gain", str(path)) == 2
-    line = complaint(capsys)
-    assert "1 pixel(s)" in line
-    assert "x 0, y 0" in line
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--gain", "gone.mrc"), "gone.mrc"),
-        (("--gain-rotation", "45"), "gain_rotation"),
-        (("--gain-flip", "sideways"), "gain_flip"),
-        (("--dark", "m.mrc.mdoc"), "m.mrc.mdoc"),
-        (("--defects", "m_0.mrcs"), "3 images"),
-    ],
-)
-def test_senseless_references(words, said, movies, capsys, monkeypatch):
-    monkeypatch.chdir(movies.parent)
-    assert new_movies(movies, *words) == 2
-    assert said in complaint(capsys)
-    assert not (movies.parent / "P").exists()
-
-
 def test_gain_for_tilt_images(stack, tmp_path, capsys):
     assert new(stack, tmp_path / "P", gain="g.mrc") == 2
     assert "--gain is for movies" in complaint(capsys)
-
-
-def test_most_movies_absent(movies, capsys):
-    for number in range(3):
-        (movies.parent / f"m_{number}.mrcs").unlink()
-    assert new_movies(movies) == 2
-    assert "3 of 5 frame files" in complaint(capsys)
-    assert not (movies.parent / "P").exists()
-
-
-def test_movie_truncated_in_the_middle(movies, capsys):
-    path = movies.parent / "m_3.mrcs"
-    path.write_bytes(path.read_bytes()[: 1024 + 2 * HIGH * WIDE])
-    assert new_movies(movies) == 2
-    assert "m_3.mrcs" in complaint(capsys)

@@ -384,7 +384,7 @@ def test_unknown_doses(tmp_path: Path, counts: Array) -> None:
     eer = tmp_path / "eer"
     eer.mkdir()
     series = series_of([as_eer(eer, view, counts[view]) for view in range(VIEWS)], pre_exposure=None)
-    with pytest.raises(InputError, match="dose of its view is unknown"):
+    with pytest.raises(InputError, match="view's dose is unknown"):
         run(series, still(), context_in(eer))
 
 

@@ -19,6 +19,7 @@ from lamella.movies.motion_settings import MotionSettings
 from lamella.records import MovieMotion, TiltSeries
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
+from lamella.workflow.steps.motion_files import mean_frames
 from lamella.workflow.steps.motion_input import (
     OpenedMovies,
     degrees,
@@ -49,8 +50,8 @@ def needs(record: TiltSeries, settings: MotionSettings) -> Needs:
     frame = (record.image_shape_px[0] * settings.eer_upsampling, record.image_shape_px[1] * settings.eer_upsampling)
     height, width = sum_shape(frame, settings.binning)
     stacks = 1.0 + 2 * settings.halves + settings.dose_weighted
-    if settings.aligned_frames and record.frame_counts is not None:
-        stacks += float(np.mean(record.frame_counts))
+    if settings.aligned_frames:
+        stacks += mean_frames(record, settings)
     disk = (2 if settings.float16 else 4) * float(height * width) * len(record) * stacks
     return Needs(disk=disk, memory=min(len(record), threads()) * memory_of_one(frame, weighted=settings.dose_weighted))
 
@@ -343,14 +344,14 @@ def _halves(opened: OpenedMovies, motions: Sequence[MovieMotion], settings: Moti
     single = [view for view, motion in enumerate(motions) if len(motion) == 1]
     if not single:
         return settings.halves
+    lost = "; no sums of even and odd frames were written" if settings.halves else ""
+    if len(single) == len(motions):
+        context.say(f"every movie has one frame, which is its image{lost}")
+        return False
     which = ", ".join(degrees(opened.series.nominal_tilt_deg[view]) for view in single[:6])
     more = ", …" if len(single) > 6 else ""
-    halves = (
-        "; no sums of even and odd frames were written: to have them, make the project without these views"
-        if settings.halves
-        else ""
-    )
-    context.say(f"{len(single)} of {len(motions)} movies have one frame, which is their image ({which}{more}){halves}")
+    lost += ": to have them, make the project without these views" if lost else ""
+    context.say(f"{len(single)} of {len(motions)} movies have one frame, which is their image ({which}{more}){lost}")
     return False
 
 

@@ -89,7 +89,7 @@ def open_movies(series: TiltSeries, settings: MotionSettings, root: Path, *, eve
     for view, name in enumerate(series.movies):
         try:
             files.append(_open(root / name, settings, None if doses is None else float(doses[view])))
-        except LamellaError as error:
+        except (FormatError, ImageError) as error:
             files.append(None)
             trouble[view] = error.problem
     _compare(series, files, trouble)
@@ -123,7 +123,7 @@ def _open(path: Path, settings: MotionSettings, dose: float | None) -> MovieFile
         return file
     if not dose:
         raise InputError(
-            f"{path}: the dose of its view is unknown, so its EER frames cannot be divided by dose",
+            f"{path}: its view's dose is unknown, so its EER frames cannot be shared out by dose",
             mend="set motion.eer_frames, or state the dose with --dose-per-tilt",
         )
     fractions = max(1, round(dose / settings.eer_dose))
