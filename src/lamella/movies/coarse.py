@@ -111,8 +111,8 @@ def _place_in_turns(maps: NDArray[np.float32], shifts: Array, reach: int) -> Arr
             # value at lag = candidate − shift of the other frame
             down, across = (_linear(lags - others[:, axis, None] + reach, len(lags)) for axis in (1, 0))
             total = (down @ seen_by[frame] @ across.transpose(0, 2, 1)).sum(axis=0)
-            middle = others.mean(axis=0)
-            near = np.hypot(lags[:, None] - middle[1], lags[None, :] - middle[0]) <= window
+            expected = _straight_on(shifts, frame)
+            near = np.hypot(lags[:, None] - expected[1], lags[None, :] - expected[0]) <= window
             total = np.where(near, total, -np.inf)
             row, column = divmod(int(np.argmax(total)), total.shape[1])
             shifts[frame] = (lags[column] + _vertex(total[row, :], column), lags[row] + _vertex(total[:, column], row))
@@ -143,6 +143,16 @@ def _linear(places: Array, size: int) -> Array:
     weights = np.clip(1 - np.abs(places[..., None] - np.arange(size)), 0, None)
     inside: Array = np.where((places >= 0) & (places <= size - 1), 1.0, 0.0)[..., None] * weights
     return inside
+
+
+def _straight_on(shifts: Array, frame: int) -> Array:
+    """Where a straight drift through all other frames puts this one; where it is, if one other is all there are."""
+    others = np.delete(np.arange(len(shifts)), frame)
+    expected: Array = shifts[frame].copy()
+    if len(others) > 1:
+        slope, start = np.polyfit(others, shifts[others], 1)
+        expected = start + slope * frame
+    return expected
 
 
 def _vertex(line: Array, at: int) -> float:
