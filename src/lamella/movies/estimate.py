@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamella.errors import ImageError
 from lamella.movies.coarse import first_estimate
 from lamella.movies.course import default_course
 from lamella.movies.detector import Detector
@@ -73,7 +74,7 @@ def estimate_motion(
     Parameters
     ----------
     sources
-        the movies; frames that the settings leave out are not looked at.
+        the movies, of two frames or more each; frames that the settings leave out are not looked at.
     detector
         corrects their frames.
     settings
@@ -94,6 +95,11 @@ def estimate_motion(
     motions
         one for each movie, 0 in the first frame used, with standard errors.
 
+    Raises
+    ------
+    ImageError
+        if a movie has a single frame to use.
+
     Notes
     -----
     The likelihood is that of Gaussian signal and noise, over which the unknown signal is integrated out (as in Bayesian
@@ -101,6 +107,8 @@ def estimate_motion(
     prior's are found by maximising the evidence (empirical Bayes).
     """
     ranges = [frame_range(len(source), settings) for source in sources]
+    if any(len(used) < 2 for used in ranges):
+        raise ImageError("a movie of a single frame has no motion", mend="take the frame as its image")
     with Shelf(scratch) as shelf:
 
         def first(number: int) -> _Look:

@@ -98,7 +98,7 @@ def solve_local(
 
 
 def _alike(maps: Sequence[PairMaps]) -> list[list[int]]:
-    """Views with the same number of frames, which share a prior; movies of one frame stand alone."""
+    """Views with the same number of frames, which share a prior."""
     counts = [one.frames for one in maps]
     return [[view for view, count in enumerate(counts) if count == wanted] for wanted in sorted(set(counts))]
 
