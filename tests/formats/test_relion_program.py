@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lamella.formats.mrc import read_mrc, write_mrc
+from lamella.formats.mrc_writer import MrcWriter
 
 pytestmark = pytest.mark.program("relion_image_handler")
 
@@ -37,3 +38,18 @@ def test_relion_writes_what_we_read(tmp_path: Path, rng: np.random.Generator) ->
     back, pixel_ang = read_mrc(tmp_path / "out.mrc")
     np.testing.assert_allclose(back, 2 * volume, rtol=1e-6)
     assert pixel_ang == pytest.approx(4.0)
+
+
+def test_relion_measures_our_stack_of_images(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A stack as `motion` writes it, image by image: RELION sees images, not a volume."""
+    images = rng.normal(3, 2, (3, 20, 16)).astype(np.float32)
+    with MrcWriter(tmp_path / "stack.mrcs", images.shape, 1.35) as writer:
+        for view in (2, 0, 1):
+            writer.image_sink()(view, images[view])
+    for view, image in enumerate(images):
+        line = relion("--i", f"{view + 1}@{tmp_path / 'stack.mrcs'}", "--stats")
+        size, numbers = line.split("=", 1)[1].split(";", 1)
+        assert size.split() == ["16", "x", "20", "x", "1", "x", "1"]
+        found = {name: float(value) for name, value in re.findall(r"(\w+) *= *(-?[\d.]+)", numbers)}
+        stated = {"avg": image.mean(), "stddev": image.std(), "minval": image.min(), "maxval": image.max()}
+        assert found == pytest.approx(stated | {"angpix": 1.35}, rel=1e-4)
