@@ -15,8 +15,8 @@ __all__ = ["doses_before_views", "doses_of_views"]
 
 Array = NDArray[np.float64]
 
-_FRAMES_TOLERANCE = 0.05
-_CAMERA_TOLERANCE = 0.25  # what reaches the camera lost some electrons in the specimen
+_FRAMES_SHARE = (0.95, 1.05)
+_CAMERA_SHARE = (0.3, 1.25)  # thick specimens keep more than half of the electrons from the camera
 
 
 def doses_of_views(
@@ -43,8 +43,8 @@ def doses_of_views(
         notes.append(Note(kind="warning", where=where, text=_unknown(views)))
         return None, tuple(notes)
     if source == "ExposureDose":
-        notes += _disagreement(views, doses, "frame_dose", "FrameDosesAndNumber", _FRAMES_TOLERANCE, source)
-    notes += _disagreement(views, doses, "camera_dose", "DoseRate · ExposureTime", _CAMERA_TOLERANCE, source)
+        notes += _disagreement(views, doses, "frame_dose", "FrameDosesAndNumber", _FRAMES_SHARE, source)
+    notes += _disagreement(views, doses, "camera_dose", "DoseRate · ExposureTime", _CAMERA_SHARE, source)
     return doses, tuple(notes)
 
 
@@ -79,11 +79,11 @@ def _unknown(views: Sequence[MdocView]) -> str:
 
 
 def _disagreement(
-    views: Sequence[MdocView], doses: Array, name: str, key: str, tolerance: float, source: str
+    views: Sequence[MdocView], doses: Array, name: str, key: str, share: tuple[float, float], source: str
 ) -> tuple[Note, ...]:
-    """One warning for all views whose `key` tells another dose than the one taken."""
+    """One warning for all views of which `key` tells less or more than a share of the dose that was taken."""
     other = np.array([getattr(view, name) or 0.0 for view in views])
-    off = np.flatnonzero((other > 0) & (np.abs(other - doses) > tolerance * np.maximum(doses, 1e-9)))
+    off = np.flatnonzero((other > 0) & ((other < share[0] * doses) | (other > share[1] * np.maximum(doses, 1e-9))))
     if not off.size:
         return ()
     first = off[0]
