@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lamella.errors import SettingsError
 from lamella.simulate import (
     Bodies,
     Gaussians,
@@ -316,3 +317,9 @@ def test_blank_and_dark_views() -> None:
     assert sorted(levels.values())[2] == pytest.approx(0.1, rel=0.02)
     assert sorted(levels.values())[3] == pytest.approx(1.0, rel=0.02)
     assert np.sort(record_series(change(PLAIN, blank_views=3)).scores["Beam"])[:4].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("changes", [{"blank_views": 99}, {"dark_views": (3, 99)}])
+def test_no_more_views_than_there_are_can_be_blank(changes) -> None:
+    with pytest.raises(SettingsError, match=r"_views = .*99.* of a series of \d+ views"):
+        record_series(change(PLAIN, **changes))

@@ -96,7 +96,8 @@ class Microscope:
             shown = self._moved(terms, shape, motion, frame)
             through = ice
             if film is not None:
-                through = ice * self._moved(scipy.fft.rfft2(film.transmission, workers=1), shape, motion, frame)
+                moved = self._moved(scipy.fft.rfft2(film.transmission, workers=1), shape, motion, frame)
+                through = ice * np.clip(moved, 0, 1)  # a sharp edge that is moved by part of a pixel swings over
             background = settings.inelastic_background * (1 - ice) if settings.mean_free_path else 0
             yield electrons * (through * np.maximum(1 + shown, DARKEST) + background).astype(np.float32)
 

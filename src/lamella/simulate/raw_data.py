@@ -116,7 +116,7 @@ def simulate(folder: Path | str, settings: SimulateSettings, *, progress: Progre
     Raises
     ------
     SettingsError
-        if the slab has no room for the specimen.
+        if the slab has no room for the specimen, or the series has fewer views than shall be blank.
     OutputError
         if a file cannot be written.
     """
@@ -144,8 +144,8 @@ class _Run:
     def add_series(self, index: int) -> None:
         """Write one series and the larger part of its truth."""
         settings = self.settings
-        mounted = mounted_specimen(settings, index)
         series = record_series(settings, index)
+        mounted = mounted_specimen(settings, index)
         microscope = Microscope(
             mounted=mounted,
             series=series,

@@ -104,7 +104,7 @@ class SimulateSettings(SpecimenSettings):
         if self.movies and not self.noise and self.frame_format != "mrc":
             raise ValueError("frames without noise are no whole counts: set frame_format=mrc, or frames=0")
         if self.frame_format == "eer" and self.detector != "falcon4" and self.movies:
-            raise ValueError("EER is the format of Falcon cameras: set detector=falcon4")
+            raise ValueError("only Falcon cameras write EER: set detector=falcon4, or frame_format=tiff")
         return self
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.errors import SettingsError
 from lamella.geometry import ImageField, TiltGeometry
 from lamella.geometry.regauge import normalise_field, normalise_magnification
 from lamella.records import Defocus, Optics, TiltSeries
@@ -34,6 +35,11 @@ def record_series(settings: SimulateSettings, index: int = 0) -> TiltSeries:
 
     The scores hold each view's dose (``Dose``, e/Å²), its share of the beam (``Beam``: 0 for blank views) and the phase
     plate's shift (``PhaseShift``, deg).
+
+    Raises
+    ------
+    SettingsError
+        if more views shall be blank or dark than there are.
     """
     rng = np.random.default_rng([settings.seed, index, 2])
     grid = order_of_tilts(settings)
@@ -142,8 +148,14 @@ def _beam(settings: SimulateSettings, n: int, index: int) -> Array:
     share = np.ones(n)
     kinds = ((settings.dark_views, DARK_VIEW), (settings.blank_views, 0.0))
     for wanted, level in kinds:
+        last = wanted if isinstance(wanted, int) else max(wanted, default=0)
+        if last > n:
+            raise SettingsError(
+                f"{'dark' if level else 'blank'}_views = {wanted} of a series of {n} views",
+                mend="ask for fewer, or number them from 1",
+            )
         if not isinstance(wanted, int):
-            share[[place - 1 for place in wanted if 1 <= place <= n]] = level
+            share[[place - 1 for place in wanted]] = level
     rest = rng.permutation(np.flatnonzero(share == 1))
     for wanted, level in kinds:
         if isinstance(wanted, int):
