@@ -21,7 +21,7 @@ class StepSettings(BaseModel):
     enabled: bool = Field(default=True, description="whether `lamella run` does this step")
 
 
-def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) -> Any:
+def setting(default: Any, description: str, *, unit: str = "", file: bool = False, **bounds: Any) -> Any:
     """Declare one setting.
 
     Parameters
@@ -32,7 +32,9 @@ def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) ->
         one sentence for `--help`, the TOML comment and the reference page.
     unit
         the unit of the value (``"Å"``, ``"deg"``, ``"px"``), empty for pure numbers.
+    file
+        whether it names a file: on a command line a relative name starts from the working folder, and is kept whole.
     bounds
         pydantic's own: ``ge``, ``gt``, ``le``, ``lt``, ``min_length``.
     """
-    return Field(default=default, description=description, json_schema_extra={"unit": unit}, **bounds)
+    return Field(default=default, description=description, json_schema_extra={"unit": unit, "file": file}, **bounds)

@@ -403,6 +403,21 @@ def test_changed_files_are_noticed_and_unchanged_ones_are_not_read_again(
     says("nothing to do")
 
 
+def test_references_given_later_are_found_from_the_working_folder(
+    raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = begin(raw)
+    shutil.copy(raw / "gain.mrc", raw / "other.mrc")
+    monkeypatch.chdir(raw)
+    assert motion(project, "--gain", "other.mrc") == 0
+    assert motion_table(raw)["gain"] == str(raw / "other.mrc")
+    words = ["run", str(project), "--to", "motion", "--no-report", "--set"]
+    assert main([*words, "motion.gain=gain.mrc"]) == 0
+    assert motion_table(raw)["gain"] == str(raw / "gain.mrc")
+    assert main([*words, "motion.gain="]) == 0
+    assert motion_table(raw)["gain"] == ""
+
+
 # --- the machine fails ------------------------------------------------------------------------------------------------
 
 

@@ -369,6 +369,12 @@ def test_rate_over_an_unbinned_pixel_agrees():
     assert not [note for note in series.notes if "DoseRate" in note.text]
 
 
+def test_rate_behind_a_thick_specimen_is_no_contradiction():
+    changes = {"DoseRate": "6.4", "ExposureTime": "1.0", "Binning": "1"}  # 1.6 of 3 e/Å² get through
+    series = interpret(parse_mdoc(text([(n, view(n, **changes)) for n in range(5)])))
+    assert not [note for note in series.notes if "DoseRate" in note.text]
+
+
 def test_a_view_without_its_dose_gets_the_usual_one_aloud():
     series = interpret(parse_mdoc(text([(n, view(n, ExposureDose=None if n == 2 else "3")) for n in range(5)])))
     np.testing.assert_allclose(series.dose, 3.0)

@@ -86,7 +86,7 @@ def with_options(
 
 def _option(facts: SettingFacts) -> inspect.Parameter:
     words = facts.description + (f" [{facts.limits}]" if facts.limits else "")
-    words += f" (default: {facts.default.strip(chr(34))})" if facts.default.strip("[]") else ""
+    words += f" (default: {facts.default.strip(chr(34))})" if facts.default.strip('[]"') else ""
     name = "--" + facts.name.replace("_", "-")
     kind: Any
     if facts.is_flag:

@@ -30,16 +30,22 @@ class MotionSettings(StepSettings):
     aligned_frames: bool = setting(False, "write the aligned frames of each movie (NAME/MOVIE_frames.mrcs)")
     float16: bool = setting(False, "write tilt images as 16-bit floats: half the size, 3 digits")
 
-    gain: str = setting("", "gain reference (MRC, TIFF, DM4, .gain); empty: none, or the one that the EER files name")
+    gain: str = setting(
+        "", "gain reference (MRC, TIFF, DM4, .gain); empty: none, or the one that the EER files name", file=True
+    )
     gain_flip: Literal["auto", "none", "up-down", "left-right"] = setting(
         "auto", "flip of the gain reference, done after its rotation; auto: found from the data"
     )
     gain_rotation: Literal["auto", "0", "90", "180", "270"] = setting(
         "auto", "counter-clockwise rotation of the gain reference; auto: found from the data", unit="deg"
     )
-    dark: str = setting("", "dark reference, subtracted from each frame before the gain (MRC, TIFF, DM4); empty: none")
+    dark: str = setting(
+        "", "dark reference, subtracted from each frame before the gain (MRC, TIFF, DM4); empty: none", file=True
+    )
     defects: str = setting(
-        "", "defect map (image, non-zero = bad) or list of defects (text: x y width height); empty: none"
+        "",
+        "defect map (image, non-zero = bad) or list of defects (text: x y width height); empty: none",
+        file=True,
     )
     find_defects: bool = setting(True, "find hot and dead pixels, rows and columns in the data")
 

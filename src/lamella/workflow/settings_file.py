@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -199,7 +200,7 @@ def parse_value(settings: type[BaseModel], name: str, text: str, where: str) -> 
     """The value of a setting from what was written on a command line.
 
     Numbers, ``true``, ``false`` and lists are written as in TOML; words need no quotes; a list may also be written
-    ``1,5,7``.
+    ``1,5,7``. The name of a file is made absolute, since a project's own names start from its folder.
 
     Raises
     ------
@@ -211,6 +212,8 @@ def parse_value(settings: type[BaseModel], name: str, text: str, where: str) -> 
     field = settings.model_fields[name]
     if text.strip().lower() in ("", "none") and field.get_default() is None:
         return None
+    if text and isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("file"):
+        return os.path.abspath(Path(text).expanduser())
     annotation: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
     for candidate in _readings(text):
