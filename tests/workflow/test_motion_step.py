@@ -399,7 +399,14 @@ def test_stacks_pass_on(tmp_path: Path) -> None:
 
 def test_needs_and_inputs(tmp_path: Path) -> None:
     series = series_of([tmp_path / f"{i}.tif" for i in range(VIEWS)])
-    assert needs(series, MotionSettings()).disk == 4 * H * W * VIEWS * 3
+    assert needs(series, still()).disk == 4 * H * W * VIEWS * 3
+    spectra = 4 * 57 * (78 // 2) * VIEWS * FRAMES  # 2.5 Å per pixel, half of the terms, 16-bit floats
+    assert needs(series, MotionSettings()).disk == pytest.approx(4 * H * W * VIEWS * 3 + spectra, rel=0.1)
+    assert needs(series, still(aligned_frames=True, halves=False)).disk == 4 * H * W * VIEWS * (1 + FRAMES)
+    eer = series.with_changes(movies=tuple(f"{i}.eer" for i in range(VIEWS)), frame_counts=np.full(VIEWS, 1000))
+    assert needs(eer, still(aligned_frames=True, halves=False)).disk == 4 * H * W * VIEWS * (1 + 3.0 / 0.5)
+    eer_frames = still(aligned_frames=True, halves=False, eer_frames=100)
+    assert needs(eer, eer_frames).disk == 4 * H * W * VIEWS * (1 + 10)
     step = steps.find_step("motion")
     settings = MotionSettings(gain="g.mrc", defects="/data/d.txt")
     assert step.inputs(series, settings, tmp_path) == [tmp_path / "g.mrc", Path("/data/d.txt")]
@@ -410,6 +417,8 @@ def test_view_dose() -> None:
     assert series_of([], movies=None, frame_counts=None, pre_exposure=None).view_dose is None
     dose = series_of([], movies=None, frame_counts=None, pre_exposure=np.array([7.0, 0.0, 3.0])).view_dose
     np.testing.assert_allclose(dose, [3.5, 3.0, 4.0])
+    lost = series_of([], movies=None, frame_counts=None, scores={"AcquisitionOrder": np.array([4.0, 1.0, 2.0])})
+    np.testing.assert_allclose(lost.with_changes(pre_exposure=np.array([9.0, 0.0, 3.0])).view_dose, [3, 3, 3])
 
 
 def test_a_project_runs_once_and_again_when_its_gain_changes(tmp_path: Path, counts: Array) -> None:

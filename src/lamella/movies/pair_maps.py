@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 from torch import Tensor
 
-from lamella.fourier import frequency_axes
+from lamella.fourier import fast_size, frequency_axes
 from lamella.movies.spectra import FrameSpectra
 
 __all__ = ["PairMaps", "frame_pairs", "tile_maps"]
@@ -195,22 +195,9 @@ def _shape_of_weights(
     small = []
     for size, found, count in zip(shape, (rows, columns), tiles, strict=True):
         least = 2 * int(found.max()) + 2 if len(found) else 2
-        wanted = count * _fast_size(-(-least // count)) if count > 1 else least
+        wanted = count * fast_size(-(-least // count)) if count > 1 else least
         small.append(min(size, wanted))
     return (small[0], small[1]), (small[0] / shape[0], small[1] / shape[1])
-
-
-def _fast_size(least: int) -> int:
-    """The first even number from `least` on that has no prime factor above 5."""
-    size = least + least % 2
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 2
 
 
 def _low(terms: Tensor, shape: tuple[int, int]) -> Tensor:

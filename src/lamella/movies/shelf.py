@@ -17,12 +17,18 @@ import numpy as np
 import torch
 
 from lamella.errors import OutputError
-from lamella.movies.spectra import FrameSpectra
+from lamella.movies.spectra import FrameSpectra, working_shape
 
-__all__ = ["Shelf"]
+__all__ = ["Shelf", "bytes_on_shelf"]
 
 _LARGEST = 6e4  # of a float16
 _BYTES = 2
+
+
+def bytes_on_shelf(shape_px: tuple[int, int], frames: float, pixel_size_ang: float) -> float:
+    """What the spectra of one movie take, at most; groups of frames take less."""
+    height, width = working_shape(shape_px, pixel_size_ang)
+    return frames * height * (width // 2 + 1) * 2 * _BYTES
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,19 +40,24 @@ _IMAGES = {"images": ".mrcs", "even_images": "_even.mrcs", "odd_images": "_odd.m
 
 
 def needs(record: TiltSeries, settings: MotionSettings) -> Needs:
-    """What correcting one series takes: its sums on the disk, and some frames as float32 in memory."""
+    """What correcting one series takes: its sums and, meanwhile, its spectra on the disk; some frames in memory."""
     if record.images is not None:
         return Needs()
     from lamella.movies.sum_grid import sum_shape
     from lamella.movies.sum_series import memory_of_one
     from lamella.runtime import threads
 
+    frames = mean_frames(record, settings)
     frame = (record.image_shape_px[0] * settings.eer_upsampling, record.image_shape_px[1] * settings.eer_upsampling)
     height, width = sum_shape(frame, settings.binning)
     stacks = 1.0 + 2 * settings.halves + settings.dose_weighted
     if settings.aligned_frames:
-        stacks += mean_frames(record, settings)
+        stacks += frames
     disk = (2 if settings.float16 else 4) * float(height * width) * len(record) * stacks
+    if settings.model != "none":
+        from lamella.movies.shelf import bytes_on_shelf
+
+        disk += len(record) * bytes_on_shelf(frame, frames, record.pixel_size_ang / settings.eer_upsampling)
     return Needs(disk=disk, memory=min(len(record), threads()) * memory_of_one(frame, weighted=settings.dose_weighted))
 
 
