@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 from tests.movies.moving import count_frames, texture
 
 from lamella.errors import ImageError
@@ -33,13 +34,18 @@ def movie(rng: np.random.Generator, shifts: Array, dose: float = DOSE, contrast:
 
 
 def estimated(
-    movies: list[Array], *, model: str = "global", detector: Detector | None = None, **settings: object
+    movies: list[Array],
+    *,
+    model: str = "global",
+    detector: Detector | None = None,
+    pixel_size_ang: float = PIXEL_ANG,
+    **settings: object,
 ) -> tuple[MovieMotion, ...]:
     return estimate_motion(
         [ArrayFrames(frames) for frames in movies],
         detector or Detector(shape_px=SHAPE),
         MotionSettings(model=model, **settings),  # type: ignore[arg-type]
-        pixel_size_ang=PIXEL_ANG,
+        pixel_size_ang=pixel_size_ang,
         optics=OPTICS,
     )
 
@@ -86,14 +92,51 @@ def test_a_series_is_solved_as_well_as_its_counts_allow() -> None:
     assert 0.7 < rms(standard) < 1.3
 
 
-def test_local_model_of_a_field_that_moves_as_one(rng: np.random.Generator) -> None:
-    """By tiles the same motion is found, and nothing more."""
-    true = [settling(rng, 5) for _ in range(4)]
-    movies = [movie(rng, shifts) for shifts in true]
-    for shifts, whole, local in zip(true, estimated(movies), estimated(movies, model="local"), strict=True):
-        assert local.local is None
-        np.testing.assert_allclose(local.global_px, whole.global_px, atol=0.1)
-        assert rms([centred(local.global_px) - centred(shifts)]) < 0.6
+WIDE_ANG = 8.0
+"""Pixel at which 256 pixels are a field of 4 × 4 tiles."""
+
+
+def bent_movie(rng: np.random.Generator, shifts: Array, stretch: Array) -> Array:
+    """Counts of frames that are moved by their shifts, and by their ``(frames, 2)`` stretch times x from −1 to 1."""
+    height, width = SHAPE
+    image = np.fft.irfft2(texture(rng, SHAPE, COARSE_PX, FINE_PX), s=SHAPE)
+    y, x = np.meshgrid(np.arange(height, dtype=float), np.arange(width, dtype=float), indexing="ij")
+    across = 2 * (x + 0.5) / width - 1
+    frames = []
+    for shift, by in zip(shifts, stretch, strict=True):
+        places = [y - shift[1] - by[1] * across, x - shift[0] - by[0] * across]
+        moved = map_coordinates(image, places, order=5, mode="grid-wrap")
+        frames.append(rng.poisson(4 * DOSE * np.clip(1 + CONTRAST * moved, 0.05, None)))
+    return np.stack(frames).astype(np.uint8)
+
+
+def field_error(found: MovieMotion, shifts: Array, stretch: Array) -> float:
+    """Rms over frames and places, each place's motion about its mean over the frames."""
+    x, y = np.meshgrid(np.arange(16, 256, 32), np.arange(16, 256, 32))
+    places = np.stack([x.ravel(), y.ravel()], axis=-1)
+    across = 2 * (places[:, 0] + 0.5) / SHAPE[1] - 1
+    error = found.displacement(places) - shifts[:, None] - stretch[:, None] * across[:, None]
+    return float(np.sqrt(np.mean(np.square(error - error.mean(axis=0)))))
+
+
+@pytest.mark.parametrize("bend", [0.0, 1.2])
+def test_local_motion_from_counts(bend: float) -> None:
+    """A field that moves as one gets no local motion; one that stretches gets it, and is the better for it."""
+    rng = np.random.default_rng(11)
+    time = -np.expm1(-np.linspace(0, 1, 5)[:, None] / 0.3)
+    true = [settling(rng, 5, 0.05) / 3 for _ in range(5)]
+    stretches = [bend * time * rng.choice([-1, 1]) * np.array([[1.0, 0.5]]) for _ in true]
+    movies = [bent_movie(rng, shifts, stretch) for shifts, stretch in zip(true, stretches, strict=True)]
+    errors = {}
+    for model in ("global", "local"):
+        found = estimated(movies, model=model, pixel_size_ang=WIDE_ANG)
+        assert all((one.local is not None) == (model == "local" and bend > 0) for one in found)
+        errors[model] = [field_error(*parts) for parts in zip(found, true, stretches, strict=True)]
+    if bend:
+        assert all(local < 0.6 * whole for local, whole in zip(errors["local"], errors["global"], strict=True))
+        assert max(errors["local"]) < 0.15
+    else:
+        np.testing.assert_allclose(errors["local"], errors["global"], rtol=0.3)
 
 
 def test_some_frames_of_a_movie(rng: np.random.Generator) -> None:

@@ -100,10 +100,10 @@ def test_where_nothing_differs_nothing_is_found() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("views", "sigma"), [(3, 0.6), (16, 0.3), (16, 1.2)])
-def test_local_motion_is_seldom_found_where_there_is_none(views: int, sigma: float) -> None:
-    found, before, after = false_findings(range(60), views, sigma)
-    assert found < 0.05 * 60
+@pytest.mark.parametrize(("views", "sigma", "series"), [(3, 0.6, 60), (8, 0.3, 40), (8, 1.2, 40)])
+def test_local_motion_is_seldom_found_where_there_is_none(views: int, sigma: float, series: int) -> None:
+    found, before, after = false_findings(range(series), views, sigma)
+    assert found < 0.05 * series
     assert after < 1.01 * before
 
 
@@ -112,9 +112,9 @@ def test_local_motion_is_seldom_found_where_there_is_none(views: int, sigma: flo
 def test_local_is_never_worse_than_global(local_px: float) -> None:
     """Faint local motion, at the border of what can be seen: on average nothing is lost, and in no series much."""
     before, after = [], []
-    for seed in range(15):
+    for seed in range(10):
         rng = np.random.default_rng([seed, 9])
-        true = fields(rng, 12, local_px)
+        true = fields(rng, 8, local_px)
         whole, local, _ = solved_both(rng, true, 0.4)
         before.append(rms_error(true, whole))
         after.append(rms_error(true, local))

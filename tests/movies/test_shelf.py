@@ -96,3 +96,8 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pwrite", full)
     with Shelf(tmp_path) as shelf, pytest.raises(OutputError, match="No space left"):
         shelf.put(0, spectra(0))
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No such file"), Shelf(tmp_path / "gone"):
+        pass

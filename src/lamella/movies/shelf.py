@@ -48,6 +48,11 @@ class Shelf:
     ----------
     folder
         where the file lies; None: the system's folder for temporary files.
+
+    Raises
+    ------
+    OutputError
+        if no file can be made there.
     """
 
     folder: Path | None = None
@@ -57,7 +62,10 @@ class Shelf:
     _end: int = 0
 
     def __enter__(self) -> Shelf:
-        self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)
+        try:
+            self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)
+        except OSError as error:
+            raise self._refused(error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +114,10 @@ class Shelf:
                 count = os.pwrite(self._file.fileno(), buffer, offset)
                 buffer, offset = buffer[count:], offset + count
         except OSError as error:
-            raise OutputError(
-                f"spectra cannot be put aside in {self.folder or tempfile.gettempdir()}: {error.strerror}",
-                mend="make room on that disk",
-            ) from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"spectra cannot be put aside in {self.folder or tempfile.gettempdir()}: {error.strerror}",
+            mend="make room on that disk, and see that the folder can be written to",
+        )
