@@ -22,9 +22,9 @@ import resource, sys, time
 from lamella.runtime import prepare
 prepare(torch=True)
 import lamella.simulate as room
-values = {**room.PRESETS[sys.argv[1]].model_dump(), **eval(sys.argv[2])}
+settings = room.preset_settings(sys.argv[1], **eval(sys.argv[2]))
 start = time.perf_counter()
-room.simulate(sys.argv[3], room.SimulateSettings.model_validate(values))
+room.simulate(sys.argv[3], settings)
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

@@ -19,7 +19,6 @@ from lamella.simulate.settings import SimulateSettings
 from lamella.simulate.slices import TemplateSpectrum, template_spectrum
 from lamella.simulate.specimen import Specimen
 from lamella.simulate.transfer import ViewOptics, apply_transfer, apply_transfer_full
-from lamella.simulate.transmission import FilmPicture
 
 __all__ = ["Contrast", "TemplateSpectra", "padded_shape", "view_contrast"]
 
@@ -43,7 +42,7 @@ class Contrast:
     Attributes
     ----------
     fading, lasting
-        of matter that the dose destroys, and of what it does not (gold, ice crystals, film).
+        of matter that the dose destroys, and of what it does not (gold, ice crystals).
     """
 
     fading: Spectrum
@@ -83,10 +82,9 @@ def view_contrast(
     geometry: TiltGeometry,
     optics: ViewOptics,
     spectra: TemplateSpectra,
-    film: FilmPicture | None,
     settings: SimulateSettings,
 ) -> Contrast:
-    """Image all matter as one view shows it; `geometry` is that of the one view."""
+    """Image all matter but the film as one view shows it; `geometry` is that of the one view."""
     shape = padded_shape(settings)
     fading, lasting = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     specimen = mounted.specimen
@@ -95,11 +93,6 @@ def view_contrast(
     out = [scipy.fft.rfft2(image, workers=1) for image in (fading, lasting)]
     if len(specimen.cloud):
         _add_cloud(out[0], specimen.cloud, geometry, optics, settings.pixel_size, shape)
-    if film is not None:
-        terms = scipy.fft.rfft2(film.potential, workers=1)
-        terms[0, 0] = 0
-        apply_transfer_full(terms, shape, settings.pixel_size, optics, film.depth_ang)
-        out[1] += terms
     return Contrast(fading=out[0], lasting=out[1])
 
 

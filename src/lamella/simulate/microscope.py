@@ -13,6 +13,7 @@ from lamella.records import MovieMotion, TiltSeries
 from lamella.simulate.contrast import TemplateSpectra, padded_shape, view_contrast
 from lamella.simulate.detector import Sensor, camera_of, count
 from lamella.simulate.fading import Fading
+from lamella.simulate.film_image import film_image
 from lamella.simulate.ice import IceGrain
 from lamella.simulate.mount import MountedSpecimen, mount
 from lamella.simulate.settings import SimulateSettings
@@ -70,7 +71,8 @@ class Microscope:
         optics = view_optics(series, settings, view)
         shape = padded_shape(settings)
         film = film_picture(self.mounted, geometry, settings, shape)
-        contrast = view_contrast(self.mounted, geometry, optics, self.spectra, film, settings)
+        contrast = view_contrast(self.mounted, geometry, optics, self.spectra, settings)
+        behind_film = None if film is None else film_image(film, optics, settings.pixel_size)
         ice = ice_transmission(self.mounted, geometry, settings, settings.image_shape_px)
         motion = None if self.motion is None else self.motion[view]
         frames = 1 if motion is None else len(motion)
@@ -95,9 +97,10 @@ class Microscope:
             terms *= blur
             shown = self._moved(terms, shape, motion, frame)
             through = ice
-            if film is not None:
-                moved = self._moved(scipy.fft.rfft2(film.transmission, workers=1), shape, motion, frame)
-                through = ice * np.clip(moved, 0, 1)  # a sharp edge that is moved by part of a pixel swings over
+            if behind_film is not None:
+                terms = scipy.fft.rfft2(behind_film, workers=1) * blur
+                # a sharp edge that is moved by part of a pixel swings below 0
+                through = ice * np.maximum(self._moved(terms, shape, motion, frame), 0)
             background = settings.inelastic_background * (1 - ice) if settings.mean_free_path else 0
             yield electrons * (through * np.maximum(1 + shown, DARKEST) + background).astype(np.float32)
 

@@ -146,11 +146,11 @@ def _numbers(optics: ViewOptics, depth_ang: float) -> tuple[float, float, float,
 
 
 def transfer_phase(
-    optics: ViewOptics, shape_px: tuple[int, int], pixel_size_ang: float, depth_ang: float
+    optics: ViewOptics, shape_px: tuple[int, int], pixel_size_ang: float, depth_ang: float, *, whole: bool = False
 ) -> tuple[Array, Array, Array]:
-    """k² in 1/Å², χ + φ + arcsin A in rad, and the envelope, in the layout of rfft2."""
+    """k² in 1/Å², χ + φ + arcsin A in rad, and the envelope, in the layout of rfft2, or of fft2 where `whole`."""
     ky = np.fft.fftfreq(shape_px[0])[:, None] / pixel_size_ang
-    kx = np.fft.rfftfreq(shape_px[1])[None, :] / pixel_size_ang
+    kx = (np.fft.fftfreq if whole else np.fft.rfftfreq)(shape_px[1])[None, :] / pixel_size_ang
     mean, cosine, sine, wavelength, cs, source, spread, _ = _numbers(optics, depth_ang)
     k2 = kx**2 + ky**2
     defocused = mean * k2 + cosine * (kx**2 - ky**2) + sine * 2 * kx * ky
