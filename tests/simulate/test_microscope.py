@@ -23,6 +23,7 @@ from lamella.simulate.contrast import TemplateSpectra
 from lamella.simulate.mount import mount
 from lamella.simulate.templates import ball_template, cloud_template
 from lamella.simulate.transfer import interaction_per_volt_ang
+from lamella.simulate.transmission import ice_transmission
 
 PLAIN = SimulateSettings(
     width=128,
@@ -317,6 +318,25 @@ def test_blank_and_dark_views() -> None:
     assert sorted(levels.values())[2] == pytest.approx(0.1, rel=0.02)
     assert sorted(levels.values())[3] == pytest.approx(1.0, rel=0.02)
     assert np.sort(record_series(change(PLAIN, blank_views=3)).scores["Beam"])[:4].tolist() == [0, 0, 0, 1]
+
+
+def test_a_bent_slab_dims_by_the_path_that_the_beam_has_through_it() -> None:
+    """Middle plane z = -b (x² / w² - 1/3): q = x cos α + z sin α, path = t / |cos α + z' sin α|."""
+    bend, tilt = 60.0, np.deg2rad(30.0)
+    settings = change(PLAIN, **STRAIGHT | {"start_tilt": 30.0}, axis=0.0, mean_free_path=3000.0, bend=bend)
+    half = settings.image_shape_px[1] * settings.pixel_size / 2
+    geometry = record_series(settings).geometry.select([0])
+    specimen = dataclasses.replace(EMPTY, bend_ang=bend, field_ang=(2 * half, 2 * half, settings.thickness))
+    shown = ice_transmission(mount(specimen), geometry, settings, settings.image_shape_px)
+    q = (np.arange(128) - 64) * settings.pixel_size
+    x = q.copy()
+    for _ in range(30):
+        x = (q + np.sin(tilt) * bend * ((x / half) ** 2 - 1 / 3)) / np.cos(tilt)
+    inside = np.abs(x) < 0.95 * half
+    path = settings.thickness / np.abs(np.cos(tilt) - np.sin(tilt) * 2 * bend * x / half**2)
+    expected = np.exp(-path / 3000.0)
+    assert np.ptp(expected[inside]) > 0.02
+    np.testing.assert_allclose(shown[50][inside], expected[inside], atol=2e-3)
 
 
 @pytest.mark.parametrize("changes", [{"blank_views": 99}, {"dark_views": (3, 99)}])

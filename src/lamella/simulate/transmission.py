@@ -63,11 +63,11 @@ def ice_transmission(
 ) -> Image:
     """``(h, w)`` share of the electrons that the ice lets into the image: exp(−path / mean free path).
 
+    The path is that of the slab where the beam passes it: a bent slab is thicker where it leans away.
     `geometry` is that of one view.
     """
     if settings.mean_free_path == 0:
         return np.ones(shape_px, dtype=np.float32)
-    slant = max(abs(float(geometry.rotations()[0, 2, 2])), _LEAST_SLANT)
     q = pixel_places(shape_px, settings.pixel_size, _COARSE)
     source = mounted.source
 
@@ -76,6 +76,10 @@ def ice_transmission(
 
     points = specimen_points(geometry.with_terms(field=None), q, surface)
     thickness = source.thickness_at(mounted.own_xy(points[..., :2]))
+    # The beam runs along d; through a slab whose middle rises by s for each Å of d's way it goes thickness / |d_z - s|.
+    beam = geometry.rotations()[0, 2]
+    rise = (surface(points[..., :2] + beam[:2]) - surface(points[..., :2] - beam[:2])) / 2
+    slant = np.maximum(np.abs(beam[2] - rise), _LEAST_SLANT)
     coarse = np.exp(-thickness / slant / settings.mean_free_path)
     if np.ptp(coarse) < 1e-9:
         return np.full(shape_px, coarse[0, 0], dtype=np.float32)
