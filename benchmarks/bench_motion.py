@@ -46,6 +46,7 @@ CASES = {
 RELION = "relion_run_motioncorr"
 SUMMED_VIEWS = 3  # of a series, whose sums' resolution is compared
 THEIR_MOST_PX = 20e6  # torch-motion-correction takes about a minute for 10 million pixels
+_LOOK_S = 0.02
 PLACES = 9  # each way, at which motion over the field is compared
 
 
@@ -92,15 +93,28 @@ def main() -> None:
 def _run(command: Sequence[str], **more: str) -> Run:
     environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "LAMELLA_THREADS": str(THREADS)} | more
     start = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise OSError(f"failed: {said.strip().splitlines()[-1] if said.strip() else process.returncode}")
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        peak = 0.0
+        while (done := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            peak = max(peak, _peak_mib(process.pid))
+            time.sleep(_LOOK_S)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(done[1])
+        if process.returncode:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
+            raise OSError(f"failed: {lines[-1] if lines else process.returncode}")
+    return Run(wall, done[2].ru_utime + done[2].ru_stime, peak)
+
+
+def _peak_mib(process: int) -> float:
+    """Greatest memory of a running process so far; what `wait4` tells counts the memory of its parent before."""
+    try:
+        words = Path(f"/proc/{process}/status").read_text("ascii").split()
+        return int(words[words.index("VmHWM:") + 1]) / 1024
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _lamella(movies: Sequence[Movie], raw: Path, out: Path) -> tuple[Run, list[MovieMotion]]:
