@@ -257,13 +257,26 @@ def _coarse(level: Image) -> Image:
     blocks = level[: by * ny, : bx * nx].reshape(ny, by, nx, bx)[:, ::_SPARSE, :, ::_SPARSE]
     blocks = blocks.swapaxes(1, 2).reshape(ny, nx, -1)
     empty: Mask = np.asarray(~np.isfinite(blocks).any(axis=2))
-    blocks = np.where(empty[..., None], np.nanmedian(level), blocks)
+    if empty.any():
+        blocks = np.where(empty[..., None], np.nanmedian(level), blocks)
     # integers at low counts have coarse medians: the mean of the middle half is as robust, and finer
-    low, high = np.nanquantile(blocks, (0.25, 0.75), axis=2, keepdims=True)
-    middle = np.nanmean(np.where((blocks >= low) & (blocks <= high), blocks, np.nan), axis=2)
+    blocks = np.sort(blocks, axis=2)  # NaN last
+    low, high = (_quantile(blocks, part) for part in (0.25, 0.75))
+    inside = (blocks >= low) & (blocks <= high)
+    middle = np.where(inside, blocks, 0).sum(axis=2, dtype=np.float64) / inside.sum(axis=2)
     middle = median_filter(middle, size=3, mode="nearest")
     grown = zoom(middle, (height / ny, width / nx), order=1, mode="nearest", grid_mode=True)
     return grown[:height, :width].astype(np.float32)
+
+
+def _quantile(ordered: Image, part: float) -> Image:
+    """Quantile along the last axis, kept, of ascending values with NaN at their end."""
+    place = part * (np.isfinite(ordered).sum(axis=-1, keepdims=True) - 1)
+    below = np.floor(place).astype(np.int64)
+    low = np.take_along_axis(ordered, below, axis=-1)
+    high = np.take_along_axis(ordered, np.ceil(place).astype(np.int64), axis=-1)
+    between: Image = low + (place - below).astype(np.float32) * (high - low)
+    return between
 
 
 def _noise(total: Image, factor: Image, background: Image, good: Mask) -> float:
