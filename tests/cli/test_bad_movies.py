@@ -247,6 +247,8 @@ def test_a_movie_lost_after_the_import(loss: str, raw: Path, capsys: pytest.Capt
     assert results(project) == []
     assert motion(project, "--missing", "skip") == 0
     assert f"the view at +15.0° left out: {raw}" in capsys.readouterr().out
+    assert main(["check", str(project)]) == 0  # the settings permit the loss now
+    assert "warning: motion: m: the view at +15.0° left out" in capsys.readouterr().out
     (series,) = read_tilt_series(project / "motion/tilt_series.star", project)
     np.testing.assert_array_equal(series.nominal_tilt_deg, [-30, -15, 0, 30])
     assert read_mrc(project / "motion/m.mrcs")[0].shape == (4, SIDE, SIDE)

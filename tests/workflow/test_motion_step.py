@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import starfile
 import tifffile
 
 from lamella.errors import ImageError, InputError, PostconditionError
@@ -441,6 +442,15 @@ def test_a_project_runs_once_and_again_when_its_gain_changes(tmp_path: Path, cou
     assert states() == ["done"]
     assert record.metadata == tuple(f"motion/S/m_{tilt:.1f}.star" for tilt in (-20, 0, 20))
     assert record.other_columns["rlnAccumMotionTotal"] == ("0.0",) * VIEWS
+    table = starfile.read(project.root / "motion/tilt_series/S.star")
+    assert table["rlnTomoNominalStageTiltAngle"].tolist() == [-20, 0, 20]
+    assert table["rlnMicrographName"].tolist() == [f"{n:06d}@motion/S.mrcs" for n in (1, 2, 3)]
+    assert table["rlnMicrographNameEven"].tolist() == [f"{n:06d}@motion/S_even.mrcs" for n in (1, 2, 3)]
+    assert table["rlnMicrographNameOdd"].tolist() == [f"{n:06d}@motion/S_odd.mrcs" for n in (1, 2, 3)]
+    assert table["rlnMicrographMovieName"].tolist() == [str(files[view]) for view in (1, 2, 0)]
+    blocks = starfile.read(project.root / table["rlnMicrographMetadata"][0])
+    assert blocks["general"]["rlnMicrographGainName"] == reference
+    assert blocks["global_shift"]["rlnMicrographFrameNumber"].tolist() == [1, 2, 3, 4]
     before = stack(record, project.root)
     write_gain(tmp_path / "gain.tif", 2 * gain())
     assert states() == ["outdated"]

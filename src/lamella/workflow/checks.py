@@ -106,9 +106,9 @@ def _check_series(
         texts = find(record, job.settings, project.root, every_pixel=every_pixel) if find else []
         for text in texts:
             yield Finding(kind="problem", where=job.step.name, text=text)
-        doubt = getattr(_module(job.step), "doubts", None) if judge and not texts else None
-        for text in doubt(record, job.settings, project.root) if doubt else []:
-            yield Finding(kind="warning", where=job.step.name, text=f"{record.name}: {text}")
+        doubt = getattr(_module(job.step), "doubts", None) if not texts else None
+        for text in doubt(record, job.settings, project.root, judge=judge) if doubt else []:
+            yield Finding(kind="warning", where=job.step.name, text=f"{record.name}: {text.removeprefix('warning: ')}")
     for images in (record.images, record.even_images, record.odd_images):
         if images is not None:
             yield from _check_images(project, record, images, every_pixel)

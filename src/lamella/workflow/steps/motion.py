@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,6 @@ import numpy as np
 
 from lamella.errors import InputError, LamellaError, PostconditionError
 from lamella.formats.images import image_name
-from lamella.formats.mrc_writer import MrcWriter
 from lamella.formats.relion_motion import write_movie_motion
 from lamella.formats.star import number_text
 from lamella.movies.motion_settings import MotionSettings
@@ -27,12 +26,13 @@ from lamella.workflow.steps.motion_input import (
     open_movies,
     read_references,
 )
+from lamella.workflow.steps.motion_outputs import FrameFiles, movie_table
 
 if TYPE_CHECKING:
     from lamella.movies.find_detector import FoundDetector
     from lamella.movies.sums import Sums
 
-__all__ = ["doubts", "movie_table", "needs", "problems", "run"]
+__all__ = ["doubts", "needs", "problems", "run"]
 
 _WARNING = "warning: "
 _SLACK = 1.05  # a smooth local part may reach a little beyond the farthest global motion
@@ -68,29 +68,29 @@ def problems(record: TiltSeries, settings: MotionSettings, root: Path, *, every_
     if record.movies is None:
         return [f"{record.name}: it has neither images nor movies"]
     try:
-        opened = open_movies(record, settings.model_copy(update={"missing": "stop"}), root, every_frame=every_pixel)
+        opened = open_movies(record, settings, root, every_frame=every_pixel)
         read_references(opened, settings, root)
     except LamellaError as error:
         return [str(error)]
     return []
 
 
-def doubts(record: TiltSeries, settings: MotionSettings, root: Path) -> list[str]:
-    """What `lamella check` warns of once a series has no problems: a gain that some of its frames contradict."""
+def doubts(record: TiltSeries, settings: MotionSettings, root: Path, *, judge: bool) -> list[str]:
+    """What `lamella check` warns of: views that will be left out; with `judge`, a gain that some frames contradict."""
     if record.movies is None or record.images is not None:
         return []
     from lamella.movies.find_detector import find_detector
 
     try:
-        opened = open_movies(record, settings, root)
+        opened = open_movies(record, settings, root, every_frame=False)
         references, notes = read_references(opened, settings, root)
-        if references.factor is not None:
+        if references.factor is not None and judge:
             files = [opened.files[place] for place in sorted({0, len(opened.files) // 2, len(opened.files) - 1})]
             judged = find_detector(files, references, settings.model_copy(update={"find_defects": False}))
             notes += judged.detector.notes
     except LamellaError as error:
         return [str(error)]
-    return [note.removeprefix(_WARNING) for note in notes if note.startswith(_WARNING)]
+    return [*opened.notes, *(note for note in notes if note.startswith(_WARNING))]
 
 
 def run(record: TiltSeries, settings: MotionSettings, context: Context) -> TiltSeries:
@@ -221,7 +221,7 @@ def _write(
         weighted = None
         if voltage is not None:
             weighted = stack.enter_context(context.new_mrc("_dw.mrcs", (len(series), *shape), pixel_size, kind))
-        frames = _FrameFiles(opened, motions, shape, pixel_size, kind, context)
+        frames = FrameFiles(opened, motions, shape, pixel_size, kind, context)
 
         def take(view: int, sums: Sums) -> None:
             parts = {"images": sums.full, "even_images": sums.even, "odd_images": sums.odd}
@@ -268,55 +268,6 @@ def _write(
         image_shape_px=shape,
         other_columns=_path_columns(motions),
     )
-
-
-class _FrameFiles:
-    """Files of aligned frames, ``NAME/MOVIE_frames.mrcs``, each open while its movie is summed."""
-
-    def __init__(
-        self,
-        opened: OpenedMovies,
-        motions: Sequence[MovieMotion],
-        shape: tuple[int, int],
-        pixel_size_ang: float,
-        kind: str,
-        context: Context,
-    ) -> None:
-        self._make: Callable[[int], MrcWriter] = lambda view: MrcWriter(
-            movie_table(context.folder, opened, view).with_name(f"{opened.files[view].path.stem}_frames.mrcs"),
-            (len(motions[view]), *shape),
-            pixel_size_ang,
-            kind,
-        )
-        self._context = context
-        self._open: dict[int, MrcWriter] = {}
-
-    def __enter__(self) -> _FrameFiles:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, at: Any) -> None:
-        for writer in self._open.values():
-            writer.__exit__(kind, error, at)
-        self._open.clear()
-
-    def open(self, view: int) -> Any:
-        """The sink of one movie's frames."""
-        self._open[view] = self._make(view).__enter__()
-        return self._open[view].image_sink()
-
-    def close(self, view: int) -> None:
-        """Finish one movie's file, if it has one."""
-        writer = self._open.pop(view, None)
-        if writer is not None:
-            writer.__exit__(None, None, None)
-            self._context.outputs.append(writer.path)
-
-
-def movie_table(folder: Path, opened: OpenedMovies, view: int) -> Path:
-    """``FOLDER/NAME/MOVIE.star``: MOVIE is the frame file's name without its last suffix, its dots kept."""
-    stems = [file.path.stem for file in opened.files]
-    name = stems[view] if stems.count(stems[view]) == 1 else f"{stems[view]}_{view + 1:03d}"
-    return folder / opened.series.name / f"{name}.star"
 
 
 def _write_tables(

@@ -63,7 +63,9 @@ class OpenedMovies:
         return self.files[0].kind == "eer"
 
 
-def open_movies(series: TiltSeries, settings: MotionSettings, root: Path, *, every_frame: bool = False) -> OpenedMovies:
+def open_movies(
+    series: TiltSeries, settings: MotionSettings, root: Path, *, every_frame: bool | None = None
+) -> OpenedMovies:
     """Open every movie of a series, and see that each can be used.
 
     Parameters
@@ -75,7 +77,7 @@ def open_movies(series: TiltSeries, settings: MotionSettings, root: Path, *, eve
     root
         the project's folder.
     every_frame
-        read them all once; this is done anyway where `settings.missing` is ``skip``.
+        whether to read them all once; None: where `settings.missing` is ``skip``, so that no view is lost later.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def open_movies(series: TiltSeries, settings: MotionSettings, root: Path, *, eve
     _compare(series, files, trouble)
     _find_copies(series, files, trouble)
     _leave_frames(series, files, settings, trouble)
-    if settings.missing == "skip" or every_frame:
+    if every_frame or (every_frame is None and settings.missing == "skip"):
         _read_all(files, trouble)
     if trouble and (settings.missing == "stop" or len(trouble) == len(series)):
         raise InputError(_all_of(series, trouble), mend=_mend(len(trouble) == len(series)))
