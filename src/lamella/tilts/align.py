@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lamella.errors import GeometryError, ImageError, PostconditionError
 from lamella.geometry import TiltGeometry
+from lamella.parallel import one_thread_per_operation, part_of
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.records.tracks import Tracks
@@ -23,7 +24,6 @@ from lamella.tilts.axis import search_axis
 from lamella.tilts.coarse import coarse_shifts, is_compact
 from lamella.tilts.common_line import profile_correlation, search_common_line
 from lamella.tilts.level import centre, fit_plane, level
-from lamella.parallel import one_thread_per_operation, part_of
 from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid, patch_spectrum
 from lamella.tilts.solve import Solution, solve, triangulate
 from lamella.tilts.terms import SolveModel, Term

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lamella.fourier import edge_taper, frequency_grid, radial_average
 from lamella.geometry import TiltGeometry
+from lamella.parallel import each, part_of
 from lamella.progress import Progress, no_progress
 from lamella.tilts.links import neighbour_links, solve_links
-from lamella.parallel import each, part_of
 from lamella.tilts.working import SpecimenShape, WorkingImages, plane_matrices
 
 __all__ = ["CoarseResult", "PairCorrelation", "PairCorrelator", "coarse_shifts", "is_compact", "telling_pairs"]

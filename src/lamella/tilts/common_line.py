@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamella.geometry import TiltGeometry
-from lamella.progress import Progress, no_progress
 from lamella.parallel import each
+from lamella.progress import Progress, no_progress
 from lamella.tilts.working import Grid, WorkingImages
 
 __all__ = ["CommonLine", "profile_correlation", "search_common_line"]

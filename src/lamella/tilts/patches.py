@@ -18,10 +18,10 @@ from torch import Tensor
 
 from lamella.fourier import find_peak, frequency_grid, radial_average, soft_mask
 from lamella.geometry import TiltGeometry
+from lamella.parallel import each
 from lamella.progress import Progress, no_progress
 from lamella.records.tracks import Tracks
 from lamella.tilts.links import neighbour_links, solve_links
-from lamella.parallel import each
 from lamella.tilts.slab import slab_correlation, view_slopes
 from lamella.tilts.working import Grid, WorkingImages, plane_matrices
 
