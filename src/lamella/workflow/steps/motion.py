@@ -227,7 +227,7 @@ def _write(
             parts = {"images": sums.full, "even_images": sums.even, "odd_images": sums.odd}
             for name, writer in writers.items():
                 image = parts[name]
-                spread = float("nan") if image is None or image.shape != shape else float(image.std())
+                spread = float("nan") if image is None or image.shape != shape else float(np.ptp(image))
                 may_be_constant = view in blank or name != "images"  # few events may all lie in the even frames
                 if image is None or not (spread > 0 or (spread == 0 and may_be_constant)):
                     raise PostconditionError(
