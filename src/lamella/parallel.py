@@ -15,9 +15,11 @@ from typing import TypeVar
 import torch
 
 from lamella.progress import Progress, no_progress
-from lamella.runtime import threads
+from lamella.runtime import free_memory_bytes, threads
 
 __all__ = ["each", "one_thread_per_operation", "part_of"]
+
+_SHARE_OF_FREE = 0.6
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,13 +31,17 @@ def each(
     progress: Progress = no_progress,
     text: str = "",
     threads_of_one: int = 1,
+    bytes_of_one: float = 0.0,
 ) -> list[Result]:
     """Results of `work` for every item, in their order; `progress` is called in the caller's thread.
 
-    With more than one thread for each item fewer are worked on at once, and in less memory.
+    With more than one thread for each item fewer are worked on at once, and in less memory; where it is said how much
+    one takes, no more than fit into most of the free memory.
     """
     out = []
     at_once, each_has = -(-threads() // threads_of_one), min(threads_of_one, threads())
+    if bytes_of_one:
+        at_once = max(1, min(at_once, int(_SHARE_OF_FREE * free_memory_bytes() // bytes_of_one)))
     pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(each_has,))
     with one_thread_per_operation(), pool:
         for number, result in enumerate(pool.map(work, items)):

@@ -7,6 +7,7 @@ the whole field, and then what differs over it, is what maps and prior make like
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ MOST_FRAMES = 20
 
 _FIRST_REACH, _REACH = 6, 4
 """Largest lag of the maps in working pixels, at the first and at the second look."""
+_FRAMES_AT_ONCE = 8.0
+"""Memory that looking at one movie takes, in frames of 32-bit floats: a frame's own steps, and all working spectra."""
 _TILE_ANG = 450.0
 _LEAST_TILE_PX = 48
 _MOST_TILES = 6
@@ -118,7 +121,8 @@ def estimate_motion(
             return _first_look(spectra, settings, pixel_size_ang, optics)
 
         numbers = range(len(sources))
-        looks = each(first, numbers, part_of(progress, 0, 0.6), "look at the movies", 2)
+        frame = _FRAMES_AT_ONCE * 4.0 * math.prod(detector.image_shape_px)
+        looks = each(first, numbers, part_of(progress, 0, 0.6), "look at the movies", 2, frame)
         give_memory_back()
         solved = solve_whole_field([look.maps for look in looks], [look.shifts_px for look in looks], pixel_size_ang)
         shifts = [one.strengths_px[0] for one in solved]
@@ -126,13 +130,13 @@ def estimate_motion(
         def power(number: int) -> SharedPower:
             return _power(shelf.get(number), shifts[number])
 
-        powers = each(power, numbers, part_of(progress, 0.6, 0.7), "measure their signal", 2)
+        powers = each(power, numbers, part_of(progress, 0.6, 0.7), "measure their signal", 2, frame)
         profiles = fit_profiles(powers, optics)
 
         def second(number: int) -> PairMaps:
             return _maps(shelf.get(number), profiles[number], shifts[number], settings.model == "local")
 
-        maps = each(second, numbers, part_of(progress, 0.7, 0.95), "correlate their frames", 2)
+        maps = each(second, numbers, part_of(progress, 0.7, 0.95), "correlate their frames", 2, frame)
     give_memory_back()
     solved = solve_whole_field([one.whole_field() for one in maps], shifts, pixel_size_ang)
     mixing: Array | None = None

@@ -49,7 +49,7 @@ def frame_names(series: TiltSeries, settings: SimulateSettings) -> tuple[str, ..
             names.append(f"{series.name}_{place:03d}_{tilt:.2f}_20240301_090000{kind}")
         else:
             number = place if settings.mdoc == "pacetomo" else place - 1
-            names.append(f"{series.name}_{number:03d}_{tilt:.1f}{suffix}")
+            names.append(f"{series.name}_{number:03d}_{round(tilt, 1) + 0.0:.1f}{suffix}")  # + 0.0: no -0.0
     return tuple(names)
 
 
