@@ -224,10 +224,11 @@ from lamella.formats.relion_motion import write_movie_motion
 from lamella.movies.estimate import estimate_motion
 from lamella.movies.find_detector import References, find_detector
 from lamella.movies.motion_settings import MotionSettings
+from lamella.movies.reading import kept_in_memory
 from lamella.movies.sum_series import sum_series
 from lamella.records import Optics
 path, gain, out = sys.argv[1:]
-movies, settings = [open_movie(path)], MotionSettings()
+movies, settings = kept_in_memory([open_movie(path)]), MotionSettings()
 detector = find_detector(movies, References(factor=open_mrc(gain).view(0)), settings).detector
 optics = Optics(voltage_kv={VOLTAGE_KV})
 motions = estimate_motion(movies, detector, settings, pixel_size_ang={PIXEL_ANG}, optics=optics)

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter, zoom
+from scipy.ndimage import median_filter
 
 from lamella.errors import ImageError
 from lamella.kernels.counts import add_capped, judge_counts, local_mean
+from lamella.movies.reading import read_ahead
 from lamella.progress import Progress, no_progress
 from lamella.records import FrameSource
+from lamella.runtime import threads
 
 __all__ = ["Defects", "Survey", "find_defects", "survey"]
 
@@ -134,8 +136,7 @@ def survey(
                 f"frames of {movie.shape[2]} × {movie.shape[1]} and of {shape[1]} × {shape[0]} pixels in one series",
                 mend="take movies of one camera mode",
             )
-        for index in range(len(movie)):
-            frame = movie.frame(index)
+        for frame in read_ahead(movie, range(len(movie)), threads()):
             are_counts = are_counts and frame.dtype.kind in "iu"
             frame = np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("="))
             add_capped(frame, float(_cap(frame)), total)
@@ -265,8 +266,15 @@ def _coarse(level: Image) -> Image:
     inside = (blocks >= low) & (blocks <= high)
     middle = np.where(inside, blocks, 0).sum(axis=2, dtype=np.float64) / inside.sum(axis=2)
     middle = median_filter(middle, size=3, mode="nearest")
-    grown = zoom(middle, (height / ny, width / nx), order=1, mode="nearest", grid_mode=True)
-    return grown[:height, :width].astype(np.float32)
+    return _between(ny, height) @ middle.astype(np.float32) @ _between(nx, width).T
+
+
+def _between(blocks: int, size: int) -> Image:
+    """``(size, blocks)`` weights of values at the middles of blocks: straight between them, held beyond."""
+    places = (np.arange(size) + 0.5) * blocks / size - 0.5
+    middles = np.arange(blocks)
+    weights: Image = np.stack([np.interp(places, middles, one) for one in np.eye(blocks)], axis=1).astype(np.float32)
+    return weights
 
 
 def _quantile(ordered: Image, part: float) -> Image:

@@ -25,6 +25,7 @@ from lamella.movies.modes import local_motion
 from lamella.movies.motion_settings import MotionSettings
 from lamella.movies.pair_maps import PairMaps, tile_maps
 from lamella.movies.profile import SharedPower, fit_profiles, shared_power
+from lamella.movies.reading import read_ahead
 from lamella.movies.series_fit import Solved, solve_local, solve_whole_field
 from lamella.movies.shelf import Shelf
 from lamella.movies.solve import most_likely
@@ -149,8 +150,8 @@ def estimate_motion(
 
 def _spectra(source: FrameSource, used: range, detector: Detector, pixel_size_ang: float, device: str) -> FrameSpectra:
     def frames() -> Iterator[Tensor]:
-        for index in used:
-            yield torch.from_numpy(detector.correct(source.frame(index))).to(device)
+        for frame in read_ahead(source, used):
+            yield torch.from_numpy(detector.correct(frame)).to(device)
 
     return spectra_of(frames(), len(used), detector.image_shape_px, pixel_size_ang)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +15,7 @@ from lamella.fourier import frequency_axes
 from lamella.kernels.frames import add_shifted, fill_around, in_bands, ring_sums
 from lamella.movies.detector import Detector, frame_seed
 from lamella.movies.local_warp import sharpening, warp_frame
+from lamella.movies.reading import read_ahead
 from lamella.movies.sum_grid import SumGrid, plan_grid
 from lamella.optics.dose import dose_filter
 from lamella.records import FrameSource, ImageSink, MovieMotion
@@ -121,7 +120,8 @@ def sum_movie(
     split = halves and len(motion) > 1
     sums = [work.empty() for _ in range(1 + split)]
     weighted = work.empty() if voltage_kv is not None else None
-    for index, frame in enumerate(_read_ahead(frames, motion)):
+    places = range(motion.first_frame - 1, motion.first_frame - 1 + len(motion))
+    for index, frame in enumerate(read_ahead(frames, places)):
         terms = work.transform(frame, index)
         phases = work.phases(index)
         work.add(terms, phases, sums[(first + index) % 2 if split else 0])
@@ -159,18 +159,6 @@ def _check(frames: FrameSource, detector: Detector, motion: MovieMotion, voltage
         )
     if voltage_kv is not None and (motion.pre_exposure is None or motion.dose_per_frame is None):
         raise ImageError("a dose-weighted sum without doses", mend="state them with --dose-per-tilt")
-
-
-def _read_ahead(frames: FrameSource, motion: MovieMotion) -> Iterator[NDArray[np.generic]]:
-    """The frames of a sum, the next one being read meanwhile."""
-    places = range(motion.first_frame - 1, motion.first_frame - 1 + len(motion))
-    with ThreadPoolExecutor(1) as pool:
-        coming: Future[NDArray[np.generic]] = pool.submit(frames.frame, places[0])
-        for place in places[1:]:
-            frame = coming.result()
-            coming = pool.submit(frames.frame, place)
-            yield frame
-        yield coming.result()
 
 
 class _Work:

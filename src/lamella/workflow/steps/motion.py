@@ -115,7 +115,7 @@ def run(record: TiltSeries, settings: MotionSettings, context: Context) -> TiltS
     from lamella.movies.find_detector import find_detector
 
     found = find_detector(
-        opened.files, references, settings, turn=record.frame_turn, progress=context.part("camera", (0, 0.1))
+        opened.frames, references, settings, turn=record.frame_turn, progress=context.part("camera", (0, 0.1))
     )
     for note in found.detector.notes:
         context.say(note)
@@ -131,7 +131,7 @@ def _blank_movies(
     """Views whose frames show nothing, as when the shutter stayed shut. `clean` leaves such views out."""
     from lamella.movies.still import is_blank
 
-    blank = [view for view, file in enumerate(opened.files) if is_blank(file, found.detector, settings)]
+    blank = [view for view, movie in enumerate(opened.frames) if is_blank(movie, found.detector, settings)]
     if blank:
         which = ", ".join(degrees(opened.series.nominal_tilt_deg[view]) for view in blank)
         context.say(f"warning: blank movies, so their images are blank too: {which}")
@@ -144,7 +144,7 @@ def _motions(
     """The motion of every movie; one that is blank or has a single frame, or with `model` none, stands still."""
     from lamella.movies.still import frame_range, still_motion
 
-    series, files = opened.series, opened.files
+    series, files = opened.series, opened.frames
     counts = [len(frame_range(len(file), settings)) for file in files]
     doses = opened.dose_per_frame
     shape = found.detector.image_shape_px
@@ -243,7 +243,7 @@ def _write(
 
         with frames:
             sum_series(
-                opened.files,
+                opened.frames,
                 found.detector,
                 motions,
                 take,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from filecmp import cmp
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from lamella.formats.gain import GainReference, as_factor, match_grid, read_gain
 from lamella.formats.movies import MovieFile, open_movie
 from lamella.movies.find_detector import References
 from lamella.movies.motion_settings import MotionSettings
+from lamella.movies.reading import kept_in_memory
 from lamella.movies.still import frame_range
-from lamella.records import TiltSeries
+from lamella.records import FrameSource, TiltSeries
 from lamella.workflow.steps.motion_files import reference_path
 
 __all__ = ["OpenedMovies", "degrees", "gain_path", "open_movies", "read_references"]
@@ -56,6 +58,11 @@ class OpenedMovies:
     def shape_px(self) -> tuple[int, int]:
         """(height, width) of the stored frames."""
         return self.files[0].shape[1], self.files[0].shape[2]
+
+    @cached_property
+    def frames(self) -> list[FrameSource]:
+        """The movies as they are looked at: small ones decoded once."""
+        return kept_in_memory(self.files)
 
     @property
     def is_eer(self) -> bool:
