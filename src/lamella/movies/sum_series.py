@@ -15,10 +15,11 @@ from lamella.progress import Progress, no_progress
 from lamella.records import FrameSource, ImageSink, MovieMotion
 from lamella.runtime import free_memory_bytes, give_memory_back, threads
 
-__all__ = ["memory_of_one", "movies_at_once", "resolution_of_halves", "sum_series"]
+__all__ = ["memory_of_one", "movies_at_once", "resolution_of_halves", "sum_series", "threads_of_one"]
 
 _SHARE_OF_FREE = 0.6
-_THREADS_OF_ONE = 2  # a movie keeps so many busy nearly as well as as many movies would, in a part of their memory
+_SMALL = 160 * 2**20
+"""Bytes up to which movies are worked on with one thread each; two threads share a larger one, in half the memory."""
 
 
 def memory_of_one(shape_px: tuple[int, int], *, local: bool = True, weighted: bool = False) -> float:
@@ -28,9 +29,14 @@ def memory_of_one(shape_px: tuple[int, int], *, local: bool = True, weighted: bo
 
 
 def movies_at_once(count: int, bytes_of_one: float) -> int:
-    """How many movies to work on side by side: some threads for each, as far as memory goes."""
+    """How many movies to work on side by side: a thread or two for each, as far as memory goes."""
     fitting = int(_SHARE_OF_FREE * free_memory_bytes("cpu") // bytes_of_one)
-    return max(1, min(count, -(-threads() // _THREADS_OF_ONE), fitting))
+    return max(1, min(count, -(-threads() // threads_of_one(bytes_of_one)), fitting))
+
+
+def threads_of_one(bytes_of_one: float) -> int:
+    """How many threads work on one movie."""
+    return 1 if bytes_of_one <= _SMALL else 2
 
 
 def sum_series(
@@ -102,13 +108,17 @@ def sum_series(
 def resolution_of_halves(sums: Sums, threshold: float = 0.143) -> float:
     """Resolution in Å to which even and odd sums agree: where their smoothed correlation falls below the threshold.
 
-    NaN where there are no halves, or they agree nowhere.
+    Rings before the first that reaches the threshold do not count: a view near focus has next to no signal there. NaN
+    where there are no halves, or they agree nowhere.
     """
     curve = sums.half_correlation
     if curve is None:
         return float("nan")
     width = max(3, len(curve) // 40)
     smooth = np.convolve(np.pad(curve[1:], width // 2, mode="edge"), np.ones(width) / width, mode="valid")
-    below = np.flatnonzero(smooth < threshold)
-    last = below[0] if len(below) else len(curve) - 1
-    return float("nan") if last == 0 else sums.pixel_size_ang * 2 * (len(curve) - 1) / float(last + 0.5)
+    agreeing = np.flatnonzero(smooth >= threshold)
+    if len(agreeing) == 0:
+        return float("nan")
+    below = np.flatnonzero(smooth[agreeing[0] :] < threshold)
+    last = agreeing[0] + below[0] if len(below) else len(curve) - 1
+    return sums.pixel_size_ang * 2 * (len(curve) - 1) / float(last + 0.5)
