@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+
 from lamella.errors import FormatError
 from lamella.movies.reading import kept_in_memory, read_ahead
 

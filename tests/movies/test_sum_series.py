@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from lamella.movies.sum_series import resolution_of_halves
 from lamella.movies.sums import Sums
 
@@ -18,8 +19,8 @@ def sums_with(curve: np.ndarray | None) -> Sums:
 
 
 def falling(at: float) -> np.ndarray:
-    """1 at frequency 0, a half at `at` (of Nyquist), steep."""
-    return 1 / (1 + np.exp((np.arange(RINGS + 1) / RINGS - at) / 0.004))
+    """1 at frequency 0, 0.143 at `at` (of Nyquist), steep."""
+    return 1 / (1 + (1 / 0.143 - 1) * np.exp((np.arange(RINGS + 1) / RINGS - at) / 0.004))
 
 
 @pytest.mark.parametrize("at", [0.2, 0.5, 0.8])
