@@ -41,6 +41,7 @@ CASES = {
     "small": (1, 10, 1024, 1.0),
     "large": (1, 8, 4096, 1.0),
     "series": (int(os.environ.get("LAMELLA_BENCH_VIEWS", "21")), 8, 2048, 0.7),
+    "series 0.5 e/px": (7, 8, 2048, 0.5),
     "series 3 e/px": (7, 8, 2048, 3.0),
 }
 RELION = "relion_run_motioncorr"
