@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from lamella.formats.relion_motion import read_movie_motion
 from lamella.records import MovieMotion
 
