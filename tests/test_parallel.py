@@ -70,3 +70,16 @@ def test_torch_gets_its_threads_back() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_large_items_share_threads_and_memory_bounds_their_number(monkeypatch):
+    import lamella.parallel as parallel
+
+    monkeypatch.setattr(parallel, "threads", lambda: 8)
+    monkeypatch.setattr(parallel, "free_memory_bytes", lambda: 10 * 2**30)
+    assert parallel.side_by_side(20) == (8, 1)
+    assert parallel.side_by_side(3) == (3, 1)
+    assert parallel.side_by_side(20, 2**20) == (8, 1)
+    assert parallel.side_by_side(20, 2**29) == (4, 2)
+    assert parallel.side_by_side(20, 2 * 2**30) == (3, 2)
+    assert parallel.side_by_side(20, 100 * 2**30) == (1, 2)

@@ -14,7 +14,7 @@ def run(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "room", ["lamella", "lamella.tilts", "lamella.tomograms", "lamella.errors", "lamella.settings"]
+    "room", ["lamella", "lamella.movies", "lamella.tilts", "lamella.tomograms", "lamella.errors", "lamella.settings"]
 )
 def test_import_is_light(room: str) -> None:
     loaded = run(
@@ -35,8 +35,9 @@ def test_public_name_is_the_function(first: str) -> None:
 
 def test_every_public_name_loads() -> None:
     code = """if True:
-        import lamella.tilts, lamella.tomograms
-        print(all(getattr(room, name) for room in (lamella.tilts, lamella.tomograms) for name in room.__all__))
+        import lamella.movies, lamella.tilts, lamella.tomograms
+        rooms = lamella.movies, lamella.tilts, lamella.tomograms
+        print(all(getattr(room, name) for room in rooms for name in room.__all__))
     """
     assert run(code) == "True"
 

@@ -444,8 +444,8 @@ def test_full_disk_while_the_images_are_written(raw: Path) -> None:
 
 
 SLOW = """
-import sys, time
-import lamella.movies.sum_series as room
+import importlib, sys, time
+room = importlib.import_module("lamella.movies.sum_series")
 def slow(movies, detector, motions, take, **options):
     def late(view, sums):
         take(view, sums)

@@ -31,7 +31,6 @@ from lamella.movies.shelf import Shelf
 from lamella.movies.solve import most_likely
 from lamella.movies.spectra import FrameSpectra, Profile, spectra_of
 from lamella.movies.still import frame_range
-from lamella.movies.sum_series import threads_of_one
 from lamella.parallel import each, part_of
 from lamella.progress import Progress, no_progress
 from lamella.records import FrameSource, LocalMotion, MovieMotion, Optics
@@ -124,8 +123,7 @@ def estimate_motion(
 
         numbers = range(len(sources))
         one = _FRAMES_AT_ONCE * 4.0 * math.prod(detector.image_shape_px)
-        share = threads_of_one(one), one
-        looks = each(first, numbers, part_of(progress, 0, 0.6), "look at the movies", *share)
+        looks = each(first, numbers, part_of(progress, 0, 0.6), "look at the movies", one)
         give_memory_back()
         solved = solve_whole_field([look.maps for look in looks], [look.shifts_px for look in looks], pixel_size_ang)
         shifts = [one.strengths_px[0] for one in solved]
@@ -133,13 +131,13 @@ def estimate_motion(
         def power(number: int) -> SharedPower:
             return _power(shelf.get(number), shifts[number])
 
-        powers = each(power, numbers, part_of(progress, 0.6, 0.7), "measure their signal", *share)
+        powers = each(power, numbers, part_of(progress, 0.6, 0.7), "measure their signal", one)
         profiles = fit_profiles(powers, optics)
 
         def second(number: int) -> PairMaps:
             return _maps(shelf.get(number), profiles[number], shifts[number], settings.model == "local")
 
-        maps = each(second, numbers, part_of(progress, 0.7, 0.95), "correlate their frames", *share)
+        maps = each(second, numbers, part_of(progress, 0.7, 0.95), "correlate their frames", one)
     give_memory_back()
     solved = solve_whole_field([one.whole_field() for one in maps], shifts, pixel_size_ang)
     mixing: Array | None = None

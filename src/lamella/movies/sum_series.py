@@ -11,32 +11,18 @@ import torch
 from lamella.movies.detector import Detector
 from lamella.movies.sum_grid import plan_grid
 from lamella.movies.sums import Sums, sum_movie
+from lamella.parallel import side_by_side
 from lamella.progress import Progress, no_progress
 from lamella.records import FrameSource, ImageSink, MovieMotion
-from lamella.runtime import free_memory_bytes, give_memory_back, threads
+from lamella.runtime import give_memory_back, threads
 
-__all__ = ["memory_of_one", "movies_at_once", "resolution_of_halves", "sum_series", "threads_of_one"]
-
-_SHARE_OF_FREE = 0.6
-_SMALL = 160 * 2**20
-"""Bytes up to which movies are worked on with one thread each; two threads share a larger one, in half the memory."""
+__all__ = ["memory_of_one", "resolution_of_halves", "sum_series"]
 
 
 def memory_of_one(shape_px: tuple[int, int], *, local: bool = True, weighted: bool = False) -> float:
     """Bytes that one movie's sums take at once: frames being read and corrected, transforms, sums."""
     height, width = plan_grid(shape_px, 1.0, (64.0, 64.0)).padded
     return 4.0 * height * width * (9 + 4 * local + 3 * weighted)
-
-
-def movies_at_once(count: int, bytes_of_one: float) -> int:
-    """How many movies to work on side by side: a thread or two for each, as far as memory goes."""
-    fitting = int(_SHARE_OF_FREE * free_memory_bytes("cpu") // bytes_of_one)
-    return max(1, min(count, -(-threads() // threads_of_one(bytes_of_one)), fitting))
-
-
-def threads_of_one(bytes_of_one: float) -> int:
-    """How many threads work on one movie."""
-    return 1 if bytes_of_one <= _SMALL else 2
 
 
 def sum_series(
@@ -67,8 +53,7 @@ def sum_series(
         told after every movie.
     """
     one = memory_of_one(motions[0].shape_px, weighted=voltage_kv is not None)
-    at_once = movies_at_once(len(movies), one) if device == "cpu" else 1
-    each = max(1, threads() // at_once)
+    at_once, of_one = side_by_side(len(movies), one) if device == "cpu" else (1, threads())
 
     def work(place: int) -> tuple[int, Sums]:
         sums = sum_movie(
@@ -78,13 +63,13 @@ def sum_series(
             halves=halves,
             voltage_kv=voltage_kv,
             aligned=None if aligned is None else aligned(place),
-            threads=each,
+            threads=of_one,
             device=device,
         )
         return place, sums
 
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(each,))
+    pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(of_one,))
     try:
         waiting = list(range(len(movies)))[::-1]
         running = {pool.submit(work, waiting.pop()) for _ in range(min(at_once, len(waiting)))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -265,7 +266,7 @@ class _Work:
         low = terms[: (height + 1) // 2, : width // 2 + 1]
         return torch.cat([low, terms[terms.shape[0] - height // 2 :, : width // 2 + 1]])
 
-    def _dose_filters(self, voltage_kv: float):  # type: ignore[no-untyped-def]
+    def _dose_filters(self, voltage_kv: float) -> Callable[[int], Tensor]:
         before, dose = self.motion.pre_exposure, self.motion.dose_per_frame
         assert before is not None
         assert dose is not None
