@@ -2,7 +2,7 @@
 
 ::
 
-    data_points         one row per point: number, place in Å (rlnCenteredCoordinate{X,Y,Z}Angst)
+    data_points         one row per point: number, label (of the bead or patch), place in Å (rlnCenteredCoordinate{X,Y,Z}Angst)
     data_observations   one row per observation: point, view (1-based row of the series' table), place in the image,
                         residual, weight; Å from the image's centre pixel
 
@@ -39,6 +39,7 @@ def write_tracks(path: Path | str, tracks: Tracks) -> None:
     views, points = np.nonzero(tracks.seen)
     general = {"lamellaTrackViews": (str(tracks.views),), "lamellaTrackPoints": (str(tracks.count),)}
     solved = {"lamellaTrackPoint": _whole(np.arange(tracks.count))}
+    solved["lamellaTrackLabel"] = _whole(tracks.labels - 1)
     solved |= {label: _column(tracks.points_ang[:, axis]) for axis, label in enumerate(_POINT)}
     seen = {"lamellaTrackPoint": _whole(points), "lamellaTrackView": _whole(views)}
     for labels, values in ((_PLACE, tracks.observations_ang), (_RESIDUAL, tracks.residuals_ang)):
@@ -79,7 +80,12 @@ def read_tracks(path: Path | str) -> Tracks:
         raise FormatError(f"{path}: points are not numbered 1 to {p}", mend="check the table 'points'")
     solved = np.empty_like(places)
     solved[order] = places
-    return Tracks(observations_ang=observations, weights=weights, points_ang=solved, residuals_ang=residuals)
+    labels = np.arange(1, p + 1)
+    if "lamellaTrackLabel" in tables["points"].columns:
+        labels[order] = tables["points"].integers("lamellaTrackLabel")
+    return Tracks(
+        observations_ang=observations, weights=weights, points_ang=solved, residuals_ang=residuals, labels=labels
+    )
 
 
 def _whole(values: NDArray[np.int64]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,9 @@ class Tracks:
         ``(p, 3)`` solved places xyz, Å from the tomogram's centre voxel; NaN where a point is not solved.
     residuals_ang
         ``(n, p, 2)`` observed minus projected, Å; NaN where unseen or not solved.
+    labels
+        ``(p,)`` the number, from 1, of the bead or patch that a point stands for; pieces of one patch share it. Left
+        out, points are counted.
 
     Raises
     ------
@@ -40,9 +43,12 @@ class Tracks:
     weights: Array
     points_ang: Array
     residuals_ang: Array
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @classmethod
-    def observed(cls, observations_ang: ArrayLike, weights: ArrayLike | None = None) -> Tracks:
+    def observed(
+        cls, observations_ang: ArrayLike, weights: ArrayLike | None = None, labels: ArrayLike | None = None
+    ) -> Tracks:
         """Tracks that nothing was solved from yet; without weights every observation counts the same."""
         seen_at = np.asarray(observations_ang, dtype=np.float64)
         if seen_at.ndim != 3 or seen_at.shape[2] != 2:
@@ -52,6 +58,7 @@ class Tracks:
             weights=np.ones(seen_at.shape[:2]) if weights is None else np.asarray(weights, dtype=np.float64),
             points_ang=np.full((seen_at.shape[1], 3), np.nan),
             residuals_ang=np.full(seen_at.shape, np.nan),
+            labels=np.zeros(0, dtype=np.int64) if labels is None else np.asarray(labels, dtype=np.int64),
         )
 
     def __post_init__(self) -> None:
@@ -70,7 +77,12 @@ class Tracks:
         if self.points_ang.shape != (seen_at.shape[1], 3) or self.residuals_ang.shape != seen_at.shape:
             raise InputError("points or residuals do not fit their tracks", mend="give one per track")
         self.weights[~self.seen] = 0.0
-        for name in names:
+        labels = np.array(self.labels, dtype=np.int64)
+        labels = labels if labels.size else np.arange(1, self.count + 1)
+        if labels.shape != (self.count,) or (labels < 1).any():
+            raise InputError("labels do not fit their tracks", mend="give one number from 1 per point")
+        object.__setattr__(self, "labels", labels)
+        for name in (*names, "labels"):
             getattr(self, name).flags.writeable = False
 
     @property
@@ -96,6 +108,7 @@ class Tracks:
             weights=self.weights[:, pick],
             points_ang=self.points_ang[pick],
             residuals_ang=self.residuals_ang[:, pick],
+            labels=self.labels[pick],
         )
 
     def select_views(self, chosen: ArrayLike) -> Tracks:
@@ -106,6 +119,7 @@ class Tracks:
             weights=self.weights[pick],
             points_ang=self.points_ang,
             residuals_ang=self.residuals_ang[pick],
+            labels=self.labels,
         )
 
     def with_solution(self, points_ang: Array, residuals_ang: Array) -> Tracks:

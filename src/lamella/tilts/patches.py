@@ -165,7 +165,8 @@ def break_tracks(tracks: Tracks, tilt_deg: Array, span_deg: float) -> Tracks:
     shared = tracks.weights / held.sum(axis=0)[:, None]
     seen_at = np.where(held[:, :, None, None], tracks.observations_ang, np.nan)
     weights = np.where(held[:, :, None], shared, 0.0)
-    return Tracks.observed(np.concatenate(list(seen_at), axis=1), np.concatenate(list(weights), axis=1))
+    labels = np.tile(tracks.labels, count)
+    return Tracks.observed(np.concatenate(list(seen_at), axis=1), np.concatenate(list(weights), axis=1), labels)
 
 
 def patch_spectrum(
