@@ -1,0 +1,1 @@
+"""What several stages look for in pictures."""
