@@ -164,7 +164,7 @@ def test_patches_that_fail_are_an_error_where_nothing_else_is_allowed(
     def lost(*_: Any, **__: Any) -> None:
         raise GeometryError("only 2 points were followed through enough views")
 
-    monkeypatch.setattr(sys.modules["lamella.tilts.align"], "solve", lost)
+    monkeypatch.setattr(sys.modules["lamella.tilts.patch_solve"], "solve", lost)
     with pytest.raises(PostconditionError, match="only 2 points"):
         align(tiny.series, ArrayImages(tiny.images), AlignSettings(method="patches", axis_range=0))
     result = align(tiny.series, ArrayImages(tiny.images), AlignSettings(axis_range=0))

@@ -24,9 +24,8 @@ from lamella.tilts.axis import search_axis
 from lamella.tilts.coarse import coarse_shifts, is_compact
 from lamella.tilts.common_line import profile_correlation, search_common_line
 from lamella.tilts.level import centre, fit_plane, level
-from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid, patch_spectrum
-from lamella.tilts.solve import Solution, solve, triangulate
-from lamella.tilts.terms import SolveModel, Term
+from lamella.tilts.patch_solve import align_patches
+from lamella.tilts.solve import Solution
 from lamella.tilts.working import SpecimenShape, WorkingImages, prepare
 
 __all__ = ["AlignResult", "align"]
@@ -38,7 +37,6 @@ _STEEPEST_DEG = 89.0
 _MOST_INCLINED_DEG = 30.0  # a fitted plane steeper than this is no specimen's mid-plane
 _USUAL_THICKNESS_ANG = 1500.0
 _CLEARLY = 0.01  # correlation by which a result must be better to be preferred to a more exact kind
-_PRIORS = {"z_rot": 1.0, "y_tilt": 0.5, "magnification": 0.01}  # of a free view's own change
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -209,7 +207,7 @@ def _patch_candidate(
 ) -> _Candidate | None:
     """Geometry from followed patches, levelled; None, with a note, where it cannot be solved."""
     try:
-        solution, depth_ang = _solve_patches(working, start, settings, progress)
+        found = align_patches(working, start, settings, progress=progress)
     except GeometryError as failure:
         if settings.method == "patches":
             raise PostconditionError(
@@ -218,49 +216,10 @@ def _patch_candidate(
             ) from failure
         notes.append(f"patches failed ({failure.problem}); the geometry is that of whole views")
         return None
-    lost = np.flatnonzero(~solution.tracks.seen.any(axis=1)) + 1
-    if len(lost):
-        notes.append(f"no patch was found in view {', '.join(map(str, lost))}: shifts there are those of whole views")
-    levelled = _levelled(solution, settings, notes)
-    return replace(levelled, quality={**levelled.quality, "AlignSharedDepthAngst": depth_ang})
-
-
-def _solve_patches(
-    working: WorkingImages, start: TiltGeometry, settings: AlignSettings, progress: Progress
-) -> tuple[Solution, float]:
-    """Follow patches and solve, from coarse images to fine ones; and through what thickness views share detail, Å."""
-    geometry, solution, points = start, None, None
-    final = max(working.stack.shape[-2:])
-    for number in range(settings.rounds):
-        part = part_of(progress, number / settings.rounds, (number + 1) / settings.rounds)
-        images = working if number == settings.rounds - 1 else working.binned(max(final // 2, min(final, 256)))
-        spacing = max(images.pixel_ang)
-        size = 2 * int(np.ceil(settings.patch_size * min(images.field_ang) / spacing / 2))
-        if points is None:
-            edge = size * spacing
-            points = patch_grid(geometry, images.field_ang, 0.8 * edge, settings.patch_spacing * edge)
-        reach = size / 5 if number == 0 else max(3.0, 4 * solution.sigma_ang / spacing) if solution else 3.0
-        plan = PatchPlan(points_ang=points, size_px=size, reach_px=reach, thickness_ang=settings.thickness)
-        spectrum = patch_spectrum(images, geometry, plan)
-        tracks = follow_patches(images, geometry, plan, spectrum, part)
-        pieces = break_tracks(tracks, geometry.y_tilt_deg, settings.patch_span)
-        last = number == settings.rounds - 1
-        solution = solve(pieces, geometry, _model(settings, last), loss=settings.loss, tolerance=1e-5 if last else 1e-4)
-        geometry = solution.geometry
-        found = triangulate(tracks, geometry)
-        points = np.where(np.isfinite(found), found, points)
-    assert solution is not None  # there is one round at least
-    return solution, spectrum.thickness_ang
-
-
-def _model(settings: AlignSettings, last: bool) -> SolveModel:
-    """What the solve may change: the axis from the beginning, finer terms once the tracks are good."""
-    axis = settings.axis if last or settings.axis == "fixed" else "common"
-    return SolveModel(
-        z_rot=Term(mode=axis, prior=_PRIORS["z_rot"] if axis == "free" else np.inf),
-        y_tilt=Term(mode=settings.tilt_angles if last else "fixed", prior=_PRIORS["y_tilt"]),
-        magnification=Term(mode=settings.magnification if last else "fixed", prior=_PRIORS["magnification"]),
-    )
+    notes.extend(found.notes)
+    assert found.solution is not None  # patches end in one
+    levelled = _levelled(found.solution, settings, notes)
+    return replace(levelled, quality={**found.quality, **levelled.quality})
 
 
 def _levelled(solution: Solution, settings: AlignSettings, notes: list[str]) -> _Candidate:
@@ -269,9 +228,6 @@ def _levelled(solution: Solution, settings: AlignSettings, notes: list[str]) -> 
     plane = fit_plane(points)
     quality = {
         "AlignPointSpreadAngst": plane.spread_ang,
-        "AlignTracks": float(np.isfinite(points[:, 0]).sum()),
-        "AlignResidualAngst": solution.rms_ang,
-        "AlignSigmaAngst": solution.sigma_ang,
     }
     if settings.level and plane.inclination_deg <= _MOST_INCLINED_DEG and np.isfinite(plane.error_deg):
         moved = level(solution.geometry, points, plane)
