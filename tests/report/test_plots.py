@@ -25,10 +25,14 @@ from lamella.report.plots import (
     plot_motion_lengths,
     plot_power,
     plot_power_images,
+    plot_residuals,
+    plot_scores,
     plot_shifts,
     plot_slices,
     plot_timings,
+    plot_track_residuals,
     plot_tracks,
+    plot_tracks_on_views,
     plot_trajectories,
     tilt_movie,
 )
@@ -311,3 +315,61 @@ def test_motion_that_is_not_there_is_said() -> None:
         plot_trajectories(record, motions[:4])
     with pytest.raises(InputError, match="no view has local motion"):
         plot_local_motion(record, motions[:1])
+
+
+def solved_tracks(record: TiltSeries, points: np.ndarray, wrong: float = 0.0) -> Tracks:
+    """Tracks of points, the first of them moved by `wrong` along x in the first view."""
+    assert record.geometry is not None
+    seen_at = record.geometry.project(points)
+    moved = seen_at.copy()
+    moved[0, 0, 0] += wrong
+    return Tracks.observed(moved).with_solution(points, moved - seen_at)
+
+
+def test_residual_vectors_begin_where_the_point_was_seen() -> None:
+    record = series()
+    tracks = solved_tracks(record, np.random.default_rng(1).uniform(-150, 150, (5, 3)), wrong=8.0)
+    figure = plot_residuals(record, tracks)
+    panels = [axis for axis in figure.axes if axis.collections]
+    assert len(panels) == 7
+    lines = panels[0].collections[0].get_segments()
+    np.testing.assert_allclose([line[0] for line in lines], tracks.observations_ang[0] / 10)
+    lengths = [np.linalg.norm(line[1] - line[0]) for line in lines]
+    assert lengths[0] > 0
+    assert max(lengths[1:]) == 0
+    assert "rms" in panels[0].get_title()
+
+
+def test_track_residuals_show_the_worst_first_by_its_number() -> None:
+    record = series()
+    points = np.random.default_rng(1).uniform(-150, 150, (5, 3))
+    tracks = solved_tracks(record, points, wrong=8.0)
+    first = next(axis for axis in plot_track_residuals(record, tracks).axes if axis.get_title())
+    assert first.get_title().startswith("no. 1:")
+    with pytest.raises(GeometryError, match="no track has residuals"):
+        plot_track_residuals(record, Tracks.observed(tracks.observations_ang))
+
+
+def test_tracks_lie_on_what_they_follow() -> None:
+    record, points = series(shape=(200, 240)), np.random.default_rng(3).uniform(-300, 300, (4, 3))
+    figure = plot_tracks_on_views(record, spots(record, points), solved_tracks(record, points))
+    for axis in figure.axes:
+        shown = axis.images[0].get_array()
+        for x, y in axis.collections[0].get_offsets():
+            row, column = round(float(y)), round(float(x))
+            if 6 <= row < shown.shape[0] - 6 and 6 <= column < shown.shape[1] - 6:
+                window = shown[row - 6 : row + 7, column - 6 : column + 7]
+                assert abs(window[6, 6]) > 0.5 * abs(window).max()
+
+
+def test_scores_name_every_method_that_was_tried() -> None:
+    quality = {"AlignScore": 0.4, "AlignScoreBeads": 0.4, "AlignScorePatches": 0.3, "AlignScoreCoarse": 0.1}
+    record = series().with_changes(
+        quality=quality, other={"lamellaAlignMethod": "beads"}, scores={"AlignScore": np.linspace(0.2, 0.6, 7)}
+    )
+    left, right = plot_scores(record).axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["beads", "patches", "coarse"]
+    assert [bar.get_alpha() for bar in left.patches] == [1.0, 0.35, 0.35]
+    np.testing.assert_allclose(right.lines[0].get_ydata(), np.linspace(0.2, 0.6, 7))
+    with pytest.raises(GeometryError, match="no scores"):
+        plot_scores(series())

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from lamella.errors import LamellaError
 from lamella.records import TiltSeries
 from lamella.report import page
+from lamella.report.alignment_section import alignment_parts
+from lamella.report.drawing import draw_picture, draw_plot, missing
 from lamella.report.entries import RunRow, SeriesReport
-from lamella.report.pictures import as_data_uri, as_svg, as_webp
+from lamella.report.pictures import as_data_uri
 from lamella.report.plots import (
-    plot_axis,
     plot_heights,
     plot_intensity,
     plot_local_motion,
@@ -21,16 +21,13 @@ from lamella.report.plots import (
     plot_motion_lengths,
     plot_power,
     plot_power_images,
-    plot_shifts,
     plot_slices,
-    plot_tracks,
     plot_trajectories,
-    tilt_movie,
 )
 from lamella.report.plots.slices import small_picture
 from lamella.report.runs_table import run_table
 
-__all__ = ["draw_picture", "draw_plot", "series_facts", "series_section", "small_slice"]
+__all__ = ["series_facts", "series_section", "small_slice"]
 
 
 def series_section(entry: SeriesReport, runs: Sequence[RunRow], anchor: str) -> str:
@@ -49,7 +46,7 @@ def series_section(entry: SeriesReport, runs: Sequence[RunRow], anchor: str) -> 
     parts = [
         page.facts(series_facts(entry)),
         *_tomogram(entry),
-        *_alignment(entry, mark),
+        *alignment_parts(entry, mark),
         *_motion(entry, mark),
         *_views(entry, mark),
         *_import_notes(entry),
@@ -81,8 +78,14 @@ def series_facts(entry: SeriesReport) -> dict[str, str]:
         rms = residual_ang(entry)
         if rms is not None:
             facts["residual, rms"] = f"{rms:.1f} Å = {rms / series.pixel_size_ang:.2f} px"
+    if method := series.other.get("lamellaAlignMethod"):
+        facts["aligned by"] = method
+    if (score := series.quality.get("AlignScore")) is not None:
+        verdict = series.other.get("lamellaAlignVerdict", "")
+        facts["held-out-view score"] = f"{score:.3f}" + (f", {verdict}" if verdict else "")
     if series.thickness_ang is not None:
-        facts["thickness"] = f"{series.thickness_ang / 10:.0f} nm"
+        error = series.quality.get("AlignThicknessErrorAngst")
+        facts["thickness"] = f"{series.thickness_ang / 10:.0f} nm" + (f" ± {error / 10:.0f} nm" if error else "")
     if entry.tomogram is not None:
         binning = entry.tomogram.binning
         voxels = [round(side / binning) for side in entry.tomogram.size_px]
@@ -116,26 +119,10 @@ def small_slice(entry: SeriesReport) -> str:
     return f'<img loading="lazy" decoding="async" src="{uri}" alt="{page.text("central slice of " + entry.name)}">'
 
 
-def draw_picture(figure: Callable[[], Figure], description: str, caption: str) -> str:
-    """A figure of pictures as HTML; what cannot be drawn is said in its place."""
-    try:
-        return page.picture(as_data_uri(as_webp(figure())), description, caption)
-    except (LamellaError, OSError) as error:
-        return _cannot(description, error)
-
-
-def draw_plot(figure: Callable[[], Figure], description: str, caption: str, mark: str) -> str:
-    """A line plot as HTML; what cannot be drawn is said in its place."""
-    try:
-        return page.svg(as_svg(figure(), description, mark), caption)
-    except (LamellaError, OSError) as error:
-        return _cannot(description, error)
-
-
 def _tomogram(entry: SeriesReport) -> list[str]:
     tomogram, volume = entry.tomogram, entry.volume
     if tomogram is None or volume is None:
-        return ["<h3>Tomogram</h3>", _missing("not reconstructed yet")]
+        return ["<h3>Tomogram</h3>", missing("not reconstructed yet")]
     shown = entry.denoised if entry.denoised is not None else volume
     state = "reconstructed, and denoised beside it" if entry.denoised is not None else "reconstructed (not denoised)"
     return [
@@ -154,79 +141,10 @@ def _tomogram(entry: SeriesReport) -> list[str]:
     ]
 
 
-def _alignment(entry: SeriesReport, mark: str) -> list[str]:
-    aligned, images, tracks = entry.aligned, entry.aligned_images, entry.tracks
-    parts = ["<h3>Alignment</h3>"]
-    if aligned is None or aligned.geometry is None:
-        return [*parts, _missing("not aligned yet")]
-    parts.append('<div class="pair">')
-    parts.append(
-        draw_plot(
-            lambda: plot_shifts(aligned, tracks),
-            "shifts and residuals per view",
-            "Where the specimen's centre appears in each view, and the rms distance of tracked features from where the "
-            "geometry puts them.",
-            f"{mark}shifts",
-        )
-    )
-    if tracks is not None and tracks.count:
-        parts.append(
-            draw_plot(
-                lambda: plot_tracks(aligned, tracks),
-                "tracked points",
-                "The features that were followed. From the side, a levelled specimen lies about z = 0.",
-                f"{mark}tracks",
-            )
-        )
-    parts.append("</div>")
-    parts.append(
-        draw_plot(
-            lambda: plot_axis(aligned),
-            "tilt axis and angles",
-            "Tilt axis, tilt offset and x-tilt as solved, beside what was stated.",
-            f"{mark}axis",
-        )
-    )
-    if images is not None:
-        parts += _alignment_pictures(entry, aligned)
-    return parts
-
-
-def _alignment_pictures(entry: SeriesReport, aligned: TiltSeries) -> list[str]:
-    raw_images, images = entry.raw_images, entry.aligned_images
-    assert images is not None
-    parts = [
-        page.details(
-            "All views, aligned",
-            draw_picture(
-                lambda: plot_montage(aligned, images, aligned=True),
-                f"aligned views of {entry.name}",
-                "Each view turned (tilt axis upright), shifted, and stretched across the axis by 1/cos(tilt): what "
-                "lies in the specimen's mid-plane stays in place.",
-            ),
-            is_open=True,
-        )
-    ]
-    if raw_images is not None:
-        try:
-            film = as_data_uri(tilt_movie(entry.raw, raw_images, aligned, images))
-            shown = page.picture(
-                film,
-                f"film through the views of {entry.name}",
-                "Through the tilts: as taken (left), aligned (right). In a good alignment everything glides evenly "
-                "across the upright axis, and nothing jumps.",
-                wide=False,
-            )
-        except (LamellaError, OSError) as error:
-            shown = _cannot("film", error)
-        parts.append(page.details("Film, before and after alignment", shown))
-    return parts
-
-
 def _motion(entry: SeriesReport, mark: str) -> list[str]:
     moved, motions = entry.moved, entry.motions
     if moved is None:
-        return [] if entry.raw.images is not None else ["<h3>Motion</h3>", _missing("movies not corrected yet")]
+        return [] if entry.raw.images is not None else ["<h3>Motion</h3>", missing("movies not corrected yet")]
     parts = [
         "<h3>Motion within views</h3>",
         draw_plot(
@@ -237,7 +155,7 @@ def _motion(entry: SeriesReport, mark: str) -> list[str]:
         ),
     ]
     if motions is None:
-        return [*parts, _missing("the tables of the movies' motion have gone")]
+        return [*parts, missing("the tables of the movies' motion have gone")]
     parts.append(
         page.details(
             "The way of each view",
@@ -267,7 +185,7 @@ def _views(entry: SeriesReport, mark: str) -> list[str]:
     out = frozenset() if entry.excluded is None else frozenset(int(place) for place in _places(entry.excluded))
     parts = ["<h3>Views</h3>"]
     if images is None:
-        parts.append(_missing("no tilt images at hand"))
+        parts.append(missing("no tilt images at hand"))
     else:
         parts += [
             page.details(
@@ -304,7 +222,7 @@ def _views(entry: SeriesReport, mark: str) -> list[str]:
 
 def _excluded_table(entry: SeriesReport) -> str:
     if entry.excluded is None or len(entry.excluded) == 0:
-        return "" if entry.cleaned is None else _missing("no view was excluded")
+        return "" if entry.cleaned is None else missing("no view was excluded")
     reasons = [*entry.excluded_reasons, *[""] * (len(entry.excluded) - len(entry.excluded_reasons))]
     rows: list[list[page.Cell]] = [
         [(str(int(place)), "number"), (f"{angle:+.2f}°", "number"), page.text(reason or "no reason recorded")]
@@ -328,11 +246,3 @@ def _places(series: TiltSeries) -> Sequence[int]:
 def _spread(values: np.ndarray) -> str:
     spread = float(np.std(values))
     return f" ± {spread:.2f}°" if spread >= 0.005 else ""
-
-
-def _missing(what: str) -> str:
-    return f'<p class="missing">{page.text(what)}</p>'
-
-
-def _cannot(what: str, error: Exception) -> str:
-    return f'<p class="failed">{page.text(f"{what}: could not be drawn: {error}")}</p>'

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from lamella.formats.atomic import atomic_text
 from lamella.progress import Progress, no_progress
 from lamella.report import page
+from lamella.report.drawing import draw_picture, draw_plot
 from lamella.report.entries import RunRow, Section, SeriesReport
 from lamella.report.machine import machine_facts
 from lamella.report.plots import plot_timings
 from lamella.report.plots.style import PLATE
 from lamella.report.runs_table import duration, run_table
-from lamella.report.series_section import draw_picture, draw_plot, residual_ang, series_section, small_slice
+from lamella.report.series_section import residual_ang, series_section, small_slice
 
 __all__ = ["write_report"]
 

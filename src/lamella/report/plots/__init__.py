@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from lamella.report.plots.intensity import plot_intensity
     from lamella.report.plots.montage import plot_montage, tilt_movie
     from lamella.report.plots.motion import plot_local_motion, plot_motion_lengths, plot_trajectories
+    from lamella.report.plots.residuals import (
+        plot_residuals,
+        plot_scores,
+        plot_track_residuals,
+        plot_tracks_on_views,
+    )
     from lamella.report.plots.slices import plot_heights, plot_slices
     from lamella.report.plots.spectra import plot_power, plot_power_images, plot_shell_correlation
     from lamella.report.plots.timings import plot_timings
@@ -24,11 +30,15 @@ __all__ = [
     "plot_motion_lengths",
     "plot_power",
     "plot_power_images",
+    "plot_residuals",
+    "plot_scores",
     "plot_shell_correlation",
     "plot_shifts",
     "plot_slices",
     "plot_timings",
+    "plot_track_residuals",
     "plot_tracks",
+    "plot_tracks_on_views",
     "plot_trajectories",
     "tilt_movie",
 ]
@@ -44,11 +54,15 @@ open_room(
         "plot_motion_lengths": "motion",
         "plot_power": "spectra",
         "plot_power_images": "spectra",
+        "plot_residuals": "residuals",
+        "plot_scores": "residuals",
         "plot_shell_correlation": "spectra",
         "plot_shifts": "alignment",
         "plot_slices": "slices",
         "plot_timings": "timings",
+        "plot_track_residuals": "residuals",
         "plot_tracks": "alignment",
+        "plot_tracks_on_views": "residuals",
         "plot_trajectories": "motion",
         "tilt_movie": "montage",
     },

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from lamella.errors import GeometryError
 from lamella.geometry import TiltGeometry
@@ -30,11 +34,11 @@ def plot_shifts(series: TiltSeries, tracks: Tracks | None = None) -> Figure:
     geometry, tilt = _geometry(series), series.nominal_tilt_deg
     figure, axes = line_figure(6.0, 4.4, rows=2, sharex=True, height_ratios=(3, 2))
     upper, lower = axes[:, 0]
-    for values, name, colour, mark in (
-        (geometry.x_shift_ang, "along image x", COLOURS[0], "o"),
-        (geometry.y_shift_ang, "along image y", COLOURS[1], "s"),
+    for values, name, error, colour, mark in (
+        (geometry.x_shift_ang, "along image x", "AlignXShiftErrorAngst", COLOURS[0], "o"),
+        (geometry.y_shift_ang, "along image y", "AlignYShiftErrorAngst", COLOURS[1], "s"),
     ):
-        upper.plot(tilt, values, color=colour, marker=mark, markersize=3.5, linewidth=1.2, label=name)
+        _line(upper, series, values, error, color=colour, marker=mark, markersize=3.5, linewidth=1.2, label=name)
     upper.axhline(0, color=INK, linewidth=0.7, alpha=0.5)
     upper.set_ylabel("shift / Å")
     pixels = upper.secondary_yaxis(
@@ -61,22 +65,23 @@ def plot_shifts(series: TiltSeries, tracks: Tracks | None = None) -> Figure:
 
 
 def plot_axis(series: TiltSeries) -> Figure:
-    """The tilt axis, the tilt offset, the x-tilt and the magnification that were solved for, beside what was stated."""
+    """The tilt axis, the tilt offset, the x-tilt and the magnification that were solved for, with standard errors."""
     geometry, tilt = _geometry(series), series.nominal_tilt_deg
     scaled = float(np.ptp(geometry.magnification)) > 1e-6
     figure, axes = line_figure(8.6, 2.5, columns=4 if scaled else 3)
     panels = axes[0]
     axis, nominal = geometry.z_rot_deg, series.nominal_axis_deg
-    panels[0].plot(tilt, axis, color=COLOURS[0], marker="o", markersize=3, linewidth=1.2, label="found")
+    plain: dict[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 3, "linewidth": 1.2}
+    _line(panels[0], series, axis, "AlignAxisErrorDeg", label="found", **plain)
     panels[0].plot(tilt, nominal, color=COLOURS[1], linestyle="--", linewidth=1.2, label="stated")
     panels[0].set_ylabel("tilt axis in the image / °")
     legend(panels[0], loc="best")
-    panels[1].plot(tilt, geometry.y_tilt_deg - tilt, color=COLOURS[0], marker="o", markersize=3, linewidth=1.2)
+    _line(panels[1], series, geometry.y_tilt_deg - tilt, "AlignTiltErrorDeg", **plain)
     panels[1].set_ylabel("solved − stated tilt / °")
-    panels[2].plot(tilt, geometry.x_tilt_deg, color=COLOURS[0], marker="o", markersize=3, linewidth=1.2)
+    panels[2].plot(tilt, geometry.x_tilt_deg, **plain)
     panels[2].set_ylabel("x-tilt / °")
     if scaled:
-        panels[3].plot(tilt, 100 * (geometry.magnification - 1), color=COLOURS[0], marker="o", markersize=3)
+        _line(panels[3], series, 100 * (geometry.magnification - 1), "AlignMagnificationErrorPercent", **plain)
         panels[3].set_ylabel("magnification − 1 / %")
     for panel, least in zip(panels, (1.0, 1.0, 1.0, 0.1), strict=False):
         panel.set_xlabel("tilt / °")
@@ -114,6 +119,16 @@ def plot_tracks(series: TiltSeries, tracks: Tracks) -> Figure:
         bar.ax.tick_params(colors=INK, labelsize=9)
         bar.outline.set_visible(False)
     return figure
+
+
+def _line(axis: Axes, series: TiltSeries, values: NDArray[np.float64], error: str, **style: Any) -> None:
+    """A line over the tilt angle, with error bars where the record states standard errors."""
+    errors = series.scores.get(error)
+    if errors is not None and np.isfinite(errors).any():
+        bars = np.where(np.isfinite(errors), errors, 0.0)
+        axis.errorbar(series.nominal_tilt_deg, values, yerr=bars, elinewidth=1.0, capsize=1.5, **style)
+    else:
+        axis.plot(series.nominal_tilt_deg, values, **style)
 
 
 def _geometry(series: TiltSeries) -> TiltGeometry:
