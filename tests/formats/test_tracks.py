@@ -18,7 +18,7 @@ def tracks(rng: np.random.Generator) -> Tracks:
     residuals = np.where(np.isnan(seen_at), np.nan, rng.normal(size=(6, 5, 2)))
     points = rng.normal(size=(5, 3)) * 500
     points[2], residuals[:, 2] = np.nan, np.nan
-    observed = Tracks.observed(seen_at, rng.uniform(0.1, 2, size=(6, 5)))
+    observed = Tracks.observed(seen_at, rng.uniform(0.1, 2, size=(6, 5)), [1, 2, 2, 3, 5], "patches")
     return observed.with_solution(points, residuals)
 
 
@@ -27,6 +27,8 @@ def test_comes_back_as_it_was(tmp_path: Path, tracks: Tracks) -> None:
     back = read_tracks(tmp_path / "t.star")
     for name in ("observations_ang", "weights", "points_ang", "residuals_ang"):
         np.testing.assert_allclose(getattr(back, name), getattr(tracks, name), rtol=1e-6, atol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(back.labels, [1, 2, 2, 3, 5])
+    assert back.kind == "patches"
 
 
 def test_another_program_reads_it(tmp_path: Path, tracks: Tracks) -> None:

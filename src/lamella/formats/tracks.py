@@ -38,6 +38,8 @@ def write_tracks(path: Path | str, tracks: Tracks) -> None:
     """
     views, points = np.nonzero(tracks.seen)
     general = {"lamellaTrackViews": (str(tracks.views),), "lamellaTrackPoints": (str(tracks.count),)}
+    if tracks.kind:
+        general["lamellaTrackKind"] = (tracks.kind,)
     solved = {"lamellaTrackPoint": _whole(np.arange(tracks.count))}
     solved["lamellaTrackLabel"] = _whole(tracks.labels - 1)
     solved |= {label: _column(tracks.points_ang[:, axis]) for axis, label in enumerate(_POINT)}
@@ -83,8 +85,14 @@ def read_tracks(path: Path | str) -> Tracks:
     labels = np.arange(1, p + 1)
     if "lamellaTrackLabel" in tables["points"].columns:
         labels[order] = tables["points"].integers("lamellaTrackLabel")
+    kind = tables["general"].columns.get("lamellaTrackKind", ("",))[0]
     return Tracks(
-        observations_ang=observations, weights=weights, points_ang=solved, residuals_ang=residuals, labels=labels
+        observations_ang=observations,
+        weights=weights,
+        points_ang=solved,
+        residuals_ang=residuals,
+        labels=labels,
+        kind="beads" if kind == "beads" else "patches" if kind == "patches" else "",
     )
 
 

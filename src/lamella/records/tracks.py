@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,8 @@ class Tracks:
     labels
         ``(p,)`` the number, from 1, of the bead or patch that a point stands for; pieces of one patch share it. Left
         out, points are counted.
+    kind
+        what was followed: ``beads`` or ``patches``; empty where nobody said.
 
     Raises
     ------
@@ -44,10 +47,15 @@ class Tracks:
     points_ang: Array
     residuals_ang: Array
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    kind: Literal["", "beads", "patches"] = ""
 
     @classmethod
     def observed(
-        cls, observations_ang: ArrayLike, weights: ArrayLike | None = None, labels: ArrayLike | None = None
+        cls,
+        observations_ang: ArrayLike,
+        weights: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        kind: Literal["", "beads", "patches"] = "",
     ) -> Tracks:
         """Tracks that nothing was solved from yet; without weights every observation counts the same."""
         seen_at = np.asarray(observations_ang, dtype=np.float64)
@@ -59,6 +67,7 @@ class Tracks:
             points_ang=np.full((seen_at.shape[1], 3), np.nan),
             residuals_ang=np.full(seen_at.shape, np.nan),
             labels=np.zeros(0, dtype=np.int64) if labels is None else np.asarray(labels, dtype=np.int64),
+            kind=kind,
         )
 
     def __post_init__(self) -> None:
@@ -103,7 +112,8 @@ class Tracks:
     def select_points(self, chosen: ArrayLike) -> Tracks:
         """The tracks of some points (indices or a mask)."""
         pick = np.asarray(chosen)
-        return Tracks(
+        return replace(
+            self,
             observations_ang=self.observations_ang[:, pick],
             weights=self.weights[:, pick],
             points_ang=self.points_ang[pick],
@@ -114,12 +124,11 @@ class Tracks:
     def select_views(self, chosen: ArrayLike) -> Tracks:
         """The tracks in some views (indices or a mask)."""
         pick = np.asarray(chosen)
-        return Tracks(
+        return replace(
+            self,
             observations_ang=self.observations_ang[pick],
             weights=self.weights[pick],
-            points_ang=self.points_ang,
             residuals_ang=self.residuals_ang[pick],
-            labels=self.labels,
         )
 
     def with_solution(self, points_ang: Array, residuals_ang: Array) -> Tracks:

@@ -137,7 +137,7 @@ def follow_patches(
         observations[seen, point] = places[seen, point] + np.einsum("nij,nj->ni", plane[seen], moved[seen])
         in_image = np.einsum("nij,nj->ni", plane[seen] ** 2, variance[seen])
         weights[seen, point] = 2 / in_image.sum(axis=-1)
-    return Tracks.observed(observations, weights)
+    return Tracks.observed(observations, weights, kind="patches")
 
 
 def break_tracks(tracks: Tracks, tilt_deg: Array, span_deg: float) -> Tracks:
@@ -166,7 +166,7 @@ def break_tracks(tracks: Tracks, tilt_deg: Array, span_deg: float) -> Tracks:
     seen_at = np.where(held[:, :, None, None], tracks.observations_ang, np.nan)
     weights = np.where(held[:, :, None], shared, 0.0)
     labels = np.tile(tracks.labels, count)
-    return Tracks.observed(np.concatenate(list(seen_at), axis=1), np.concatenate(list(weights), axis=1), labels)
+    return Tracks.observed(np.concatenate(list(seen_at), axis=1), np.concatenate(list(weights), axis=1), labels, tracks.kind)
 
 
 def patch_spectrum(
