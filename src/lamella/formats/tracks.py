@@ -82,16 +82,16 @@ def read_tracks(path: Path | str) -> Tracks:
         raise FormatError(f"{path}: points are not numbered 1 to {p}", mend="check the table 'points'")
     solved = np.empty_like(places)
     solved[order] = places
-    labels = np.arange(1, p + 1)
+    owners = np.arange(1, p + 1, dtype=np.int64)
     if "lamellaTrackLabel" in tables["points"].columns:
-        labels[order] = tables["points"].integers("lamellaTrackLabel")
+        owners[order] = tables["points"].integers("lamellaTrackLabel")
     kind = tables["general"].columns.get("lamellaTrackKind", ("",))[0]
     return Tracks(
         observations_ang=observations,
         weights=weights,
         points_ang=solved,
         residuals_ang=residuals,
-        labels=labels,
+        labels=owners,
         kind="beads" if kind == "beads" else "patches" if kind == "patches" else "",
     )
 
