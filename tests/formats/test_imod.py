@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from lamella.errors import FormatError
 from lamella.formats.angles import read_angles
-from lamella.formats.imod import export_series, import_series, read_xf, write_xf
+from lamella.formats.imod import export_series, import_series
 from lamella.formats.imod_com import number_list, read_command_file, write_number_list
+from lamella.formats.imod_xf import read_xf, write_xf
 from lamella.geometry import ImageField, TiltGeometry
 from lamella.records import TiltSeries
 

@@ -18,52 +18,18 @@ from lamella.formats.angles import read_angles, read_text, write_angles
 from lamella.formats.atomic import atomic_text
 from lamella.formats.imod_com import CommandFile, number_list, read_command_file
 from lamella.formats.imod_geometry import ImodAlignment, alignment_from_geometry, geometry_from_alignment
+from lamella.formats.imod_tracks import export_tracks, import_tracks
 from lamella.formats.imod_write import newst_com, tilt_com
+from lamella.formats.imod_xf import read_xf, write_xf
 from lamella.formats.mrc import open_mrc
-from lamella.formats.view_matching import match_rows, note_of_unused
+from lamella.formats.view_matching import match_rows, note_of_unused, rows_of_stack
 from lamella.records import Note, TiltSeries
 
-__all__ = ["export_series", "import_series", "read_xf", "write_xf"]
+__all__ = ["export_series", "export_tracks", "import_series", "import_tracks"]
 
 Array = NDArray[np.float64]
 
 _LEFTOVER_PX = 0.05
-
-
-def read_xf(path: Path | str) -> Array:
-    """Transforms ``(n, 2, 3)`` of an ``.xf`` file: [A | d] of each line.
-
-    Raises
-    ------
-    FormatError
-        naming the line that is not six finite numbers.
-    """
-    path = Path(path)
-    rows = []
-    for number, line in enumerate(read_text(path, "file of transforms").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            values = [float(word) for word in line.split()]
-        except ValueError:
-            values = []
-        if len(values) != 6 or not np.isfinite(values).all():
-            raise FormatError(
-                f"{path}: line {number} is '{line.strip()[:60]}', not six numbers", mend="write A11 A12 A21 A22 DX DY"
-            )
-        rows.append(values)
-    table = np.array(rows, dtype=np.float64)
-    return np.concatenate([table[:, :4].reshape(-1, 2, 2), table[:, 4:, None]], axis=-1)
-
-
-def write_xf(path: Path | str, transforms: Array) -> None:
-    """Write transforms ``(n, 2, 3)``; more decimals than IMOD's own, which it reads as well."""
-    lines = [
-        "".join(f"{value + 0.0:14.9f}" for value in row[:, :2].ravel())
-        + "".join(f"{value + 0.0:13.5f}" for value in row[:, 2])
-        for row in transforms
-    ]
-    atomic_text(path, "".join(f"{line}\n" for line in lines))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +75,7 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
                 f"{other}: {count} lines, but {files.xf.name} has {len(transforms)}",
                 mend="take both from the same alignment",
             )
-    rows, how = match_rows(series, tilts, _candidates(series, len(transforms)), str(files.xf))
+    rows, how = match_rows(series, tilts, rows_of_stack(series, len(transforms)), str(files.xf))
     if how:
         notes.append(Note(kind="info", where=files.xf.name, text=how))
     notes += note_of_unused(rows, len(transforms), files.xf.name)
@@ -230,18 +196,6 @@ def _locate(path: Path, series: TiltSeries) -> tuple[_Files, list[Note]]:
         aligned=next((candidate for candidate in aligned if candidate.is_file()), None),
     )
     return files, notes
-
-
-def _candidates(series: TiltSeries, count: int) -> dict[str, NDArray[np.int64]]:
-    """Ways in which lines may stand for views; the first needs no word."""
-    place = np.asarray(series.place, dtype=np.int64)
-    ways: dict[str, NDArray[np.int64]] = {}
-    if int(place.max()) <= count:
-        ways["" if count == int(place.max()) else f"{count} lines, one per section of the stack"] = place - 1
-    if count == len(series):
-        ways["lines stand in the order of the stack's kept sections"] = np.argsort(np.argsort(place))
-        ways["lines stand in the order of rising tilt angle"] = np.arange(len(series))
-    return ways
 
 
 def _excluded(files: _Files, count: int) -> tuple[tuple[int, ...], str]:

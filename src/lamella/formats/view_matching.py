@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lamella.errors import FormatError
 from lamella.records import Note, TiltSeries
 
-__all__ = ["match_rows", "note_of_unused"]
+__all__ = ["match_rows", "note_of_unused", "rows_of_stack"]
 
 # Solved angles differ from the stage's by an offset and little else.
 _LARGEST_DEVIATION_DEG = 5.0
@@ -77,3 +77,18 @@ def note_of_unused(rows: NDArray[np.int64], count: int, where: str) -> tuple[Not
         return ()
     text = f"line(s) {', '.join(map(str, unused.tolist()))}: no view of the record; not used"
     return (Note(kind="info", where=where, text=text),)
+
+
+def rows_of_stack(series: TiltSeries, count: int) -> dict[str, NDArray[np.int64]]:
+    """Ways in which `count` lines or sections may stand for views: name -> line of every view; the first needs no word.
+
+    Empty where no way is possible.
+    """
+    place = np.asarray(series.place, dtype=np.int64)
+    ways: dict[str, NDArray[np.int64]] = {}
+    if int(place.max()) <= count:
+        ways["" if count == int(place.max()) else f"{count} lines, one per section of the stack"] = place - 1
+    if count == len(series):
+        ways["lines stand in the order of the stack's kept sections"] = np.argsort(np.argsort(place))
+        ways["lines stand in the order of rising tilt angle"] = np.arange(len(series))
+    return ways
