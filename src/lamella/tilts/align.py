@@ -25,7 +25,8 @@ from lamella.tilts.coarse import coarse_shifts, is_compact
 from lamella.tilts.common_line import profile_correlation, search_common_line
 from lamella.tilts.level import centre, fit_plane, level
 from lamella.tilts.patch_solve import align_patches
-from lamella.tilts.solve import Solution
+from lamella.tilts.solve import Solution, solve
+from lamella.tilts.terms import SolveModel, Term
 from lamella.tilts.working import SpecimenShape, WorkingImages, prepare
 
 __all__ = ["AlignResult", "align"]
@@ -76,7 +77,11 @@ class _Candidate:
 
 
 def align(
-    series: TiltSeries, images: ImageSource, settings: AlignSettings, progress: Progress = no_progress
+    series: TiltSeries,
+    images: ImageSource,
+    settings: AlignSettings,
+    progress: Progress = no_progress,
+    tracks: Tracks | None = None,
 ) -> AlignResult:
     """Solve the geometry of a tilt series from its images.
 
@@ -90,6 +95,8 @@ def align(
         see `AlignSettings`.
     progress
         told the fraction of the work that is done.
+    tracks
+        what was followed already, in the record's views: the geometry is solved from them and nothing is followed.
 
     Returns
     -------
@@ -107,10 +114,12 @@ def align(
         if ``method`` is ``patches`` and no geometry can be solved from them.
     """
     with one_thread_per_operation():
-        return _aligned(series, images, settings, progress)
+        return _aligned(series, images, settings, progress, tracks)
 
 
-def _aligned(series: TiltSeries, images: ImageSource, settings: AlignSettings, progress: Progress) -> AlignResult:
+def _aligned(
+    series: TiltSeries, images: ImageSource, settings: AlignSettings, progress: Progress, tracks: Tracks | None
+) -> AlignResult:
     nominal = _nominal_geometry(series, images)
     notes: list[str] = []
     working = prepare(images, series.pixel_size_ang, settings.working_size, part_of(progress, 0.0, 0.1))
@@ -120,7 +129,9 @@ def _aligned(series: TiltSeries, images: ImageSource, settings: AlignSettings, p
     if settings.method != "none":
         coarse, shape = _coarse_candidate(small, nominal, settings, notes, part_of(progress, 0.1, 0.4))
         candidates.insert(0, coarse)
-        if settings.method == "patches" or (settings.method == "auto" and shape == "film"):
+        if tracks is not None:
+            candidates.insert(0, _tracked_candidate(tracks, coarse.geometry, settings, notes))
+        elif settings.method == "patches" or (settings.method == "auto" and shape == "film"):
             patches = _patch_candidate(working, coarse.geometry, settings, notes, part_of(progress, 0.4, 0.95))
             candidates[:0] = [patches] if patches else []
     thickness = settings.thickness or candidates[0].quality.get("AlignSharedDepthAngst", _USUAL_THICKNESS_ANG)
@@ -220,6 +231,29 @@ def _patch_candidate(
     assert found.solution is not None  # patches end in one
     levelled = _levelled(found.solution, settings, notes)
     return replace(levelled, quality={**found.quality, **levelled.quality})
+
+
+def _tracked_candidate(tracks: Tracks, start: TiltGeometry, settings: AlignSettings, notes: list[str]) -> _Candidate:
+    """Geometry solved from tracks that are there already, levelled."""
+    model = SolveModel(
+        z_rot=Term(mode=settings.axis, prior=1.0 if settings.axis == "free" else np.inf),
+        y_tilt=Term(mode=settings.tilt_angles, prior=0.5),
+        magnification=Term(mode=settings.magnification, prior=0.01),
+    )
+    try:
+        solution = solve(tracks, start, model, loss=settings.loss)
+    except GeometryError as failure:
+        raise PostconditionError(
+            f"no geometry could be solved from the tracks: {failure.problem}",
+            mend="drop fewer of them, or follow them anew (--no-reuse-tracks)",
+        ) from failure
+    levelled = _levelled(solution, settings, notes)
+    quality = {
+        "AlignTracks": float(np.isfinite(solution.tracks.points_ang[:, 0]).sum()),
+        "AlignResidualAngst": solution.rms_ang,
+        "AlignSigmaAngst": solution.sigma_ang,
+    }
+    return replace(levelled, name=tracks.kind or "tracks", quality={**quality, **levelled.quality})
 
 
 def _levelled(solution: Solution, settings: AlignSettings, notes: list[str]) -> _Candidate:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from lamella.settings import StepSettings, setting
 
 __all__ = ["AlignSettings"]
+
+Label = Annotated[int, Field(ge=1)]
 
 
 class AlignSettings(StepSettings):
@@ -62,3 +66,11 @@ class AlignSettings(StepSettings):
         le=20000,
     )
     level: bool = setting(True, "whether to turn the specimen's mid-plane level; off, only the centre is set")
+    drop_tracks: tuple[Label, ...] = setting(
+        (), "beads or patches to leave out of the solve, by their number; what was followed stays, so it takes seconds"
+    )
+    reuse_tracks: bool = setting(
+        True,
+        "solve from the tracks that were followed before, or imported, where views and tracking are the same; off, "
+        "follow them anew",
+    )

@@ -133,7 +133,10 @@ def _tracks(project: Project, aligned: TiltSeries | None) -> Tracks | None:
     path = project.folder(RecordName("align")) / f"{aligned.name}_tracks.star"
     if not path.is_file():
         return None
-    tracks = read_tracks(path)
+    try:
+        tracks = read_tracks(path, aligned.place)
+    except FormatError:
+        return None
     return tracks if tracks.views == len(aligned) else None
 
 
