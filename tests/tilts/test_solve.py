@@ -9,7 +9,8 @@ from lamella.errors import GeometryError
 from lamella.geometry import ImageField, TiltGeometry
 from lamella.records.tracks import Tracks
 from lamella.tilts.compare import geometry_error
-from lamella.tilts.solve import _Problem, solve, triangulate
+from lamella.tilts.problem import Problem
+from lamella.tilts.solve import solve, triangulate
 from lamella.tilts.terms import TERMS, SolveModel, Term
 
 
@@ -63,8 +64,8 @@ def test_the_axis_is_found_from_far_off(rng: np.random.Generator) -> None:
 
 def test_jacobian_is_the_derivative_of_the_projection(rng: np.random.Generator) -> None:
     truth, points = some_geometry(rng, 7), some_points(rng, 5)
-    problem = _Problem(Tracks.observed(truth.project(points)), truth.with_terms(x_tilt_deg=3.0), EVERYTHING)
-    jacobian = problem._jacobian(problem.start, points)
+    problem = Problem(Tracks.observed(truth.project(points)), truth.with_terms(x_tilt_deg=3.0), EVERYTHING)
+    jacobian = problem.jacobian(problem.start, points)
     for term in range(len(TERMS)):
         step = np.zeros_like(problem.start)
         step[:, term] = 1e-6
@@ -79,9 +80,9 @@ def test_reduced_gradient_is_the_derivative_of_the_cost(rng: np.random.Generator
     """With points that fit best, half the squares change by minus the gradient (variable projection)."""
     truth, points = some_geometry(rng, 9), some_points(rng, 8)
     observed = truth.project(points) + rng.normal(scale=5, size=(9, 8, 2))
-    problem = _Problem(Tracks.observed(observed), start_of(truth), MEASURED)
+    problem = Problem(Tracks.observed(observed), start_of(truth), MEASURED)
     weights = problem.weights
-    _, gradient = problem.normal_equations(problem.start, weights)
+    gradient = problem.equations(problem.start, weights).gradient
 
     def half_squares(values: np.ndarray) -> float:
         return 0.5 * float((weights[..., None] * problem.fit(values, weights)[1] ** 2).sum())

@@ -274,14 +274,7 @@ def _levelled(solution: Solution, settings: AlignSettings, notes: list[str]) -> 
             )
         moved = centre(solution.geometry, points)
     tracks = solution.tracks.with_solution(moved.points_ang, solution.tracks.residuals_ang)
-    parts = {name: getattr(solution, name) for name in ("standard_errors", "robust_weights", "sigma_ang", "rms_ang")}
-    levelled = Solution(
-        geometry=moved.geometry,
-        tracks=tracks,
-        iterations=solution.iterations,
-        converged=solution.converged,
-        **parts,
-    )
+    levelled = replace(solution, geometry=moved.geometry, tracks=tracks)
     return _Candidate("patches", moved.geometry, levelled, quality)
 
 
