@@ -9,7 +9,9 @@ import torch
 from lamella.geometry import TiltGeometry
 from lamella.records import ArrayImages
 from lamella.tilts.compare import geometry_error
-from lamella.tilts.patches import PatchPlan, follow_patches, patch_grid, patch_spectrum
+from lamella.tilts.film_plane import FilmPlanes
+from lamella.tilts.patch_spectrum import patch_spectrum
+from lamella.tilts.patches import PatchPlan, follow_patches, patch_grid
 from lamella.tilts.slab import slab_correlation, view_slopes
 from lamella.tilts.solve import solve
 from lamella.tilts.working import prepare
@@ -32,15 +34,15 @@ def test_a_patch_is_followed_to_where_its_particle_is(simulate: Simulate) -> Non
     simulated = simulate(size=128, views=21, shift_px=3, axis_error=0.0, noise=0.5, particles=400, thickness_px=2)
     images = prepare(ArrayImages(simulated.images), 10.0, 128)
     start = TiltGeometry.from_angles(simulated.series.nominal_tilt_deg, 85.0)
-    plan = PatchPlan(points_ang=patch_grid(start, images.field_ang, 400, 200), size_px=48, reach_px=10)
-    tracks = follow_patches(images, start, plan)
+    points = patch_grid(start, images.field_ang, 400, 200)
+    tracks = follow_patches(FilmPlanes(images, start, points, 48), PatchPlan(reach_px=10))
     assert tracks.seen.mean() > 0.8
     # in a thin film the whole patch moves with the point at its centre
-    shown = simulated.truth.project(plan.points_ang)
+    shown = simulated.truth.project(points)
     off = tracks.observations_ang - shown
     off = off - np.nanmedian(off, axis=0)  # where in the patch its detail lies is free
     assert np.nanmedian(np.linalg.norm(off, axis=-1)) < 5
-    start_off = start.project(plan.points_ang) - shown
+    start_off = start.project(points) - shown
     assert np.median(np.linalg.norm(start_off, axis=-1)) > 15
 
 
@@ -50,8 +52,8 @@ def test_weights_fall_where_a_view_shows_less(simulate: Simulate, rng: np.random
     stack[[4, 15]] += rng.normal(scale=6 * stack.std(), size=(2, 128, 128)).astype(np.float32)
     images = prepare(ArrayImages(stack), 10.0, 128)
     start = TiltGeometry.from_angles(simulated.series.nominal_tilt_deg, 85.0)
-    plan = PatchPlan(points_ang=patch_grid(start, images.field_ang, 400, 200), size_px=48, reach_px=5)
-    weights = follow_patches(images, start, plan).weights.mean(axis=1)
+    planes = FilmPlanes(images, start, patch_grid(start, images.field_ang, 400, 200), 48)
+    weights = follow_patches(planes, PatchPlan(reach_px=5)).weights.mean(axis=1)
     assert weights[[4, 15]].max() < 0.5 * np.median(weights)
 
 
@@ -61,9 +63,9 @@ def test_points_outside_of_a_view_are_not_seen_there(simulate: Simulate) -> None
     geometry = TiltGeometry.from_angles(simulated.series.nominal_tilt_deg, 85.0).with_terms(
         x_shift_ang=np.where(np.arange(11) == 3, 400.0, 0.0)
     )
-    plan = PatchPlan(points_ang=patch_grid(geometry, images.field_ang, 400, 200), size_px=48, reach_px=5)
-    tracks = follow_patches(images, geometry, plan)
-    outside = geometry.project(plan.points_ang)[3, :, 0] > 640
+    points = patch_grid(geometry, images.field_ang, 400, 200)
+    tracks = follow_patches(FilmPlanes(images, geometry, points, 48), PatchPlan(reach_px=5))
+    outside = geometry.project(points)[3, :, 0] > 640
     assert outside.any()
     assert not tracks.seen[3, outside].any()
 
@@ -74,8 +76,8 @@ def test_solves_a_series_to_a_fraction_of_a_pixel(simulate: Simulate) -> None:
     geometry = TiltGeometry.from_angles(simulated.series.nominal_tilt_deg, 86.0)
     points = patch_grid(geometry, images.field_ang, 500, 250)
     for reach in (12, 4):
-        plan = PatchPlan(points_ang=points, size_px=60, reach_px=reach, thickness_ang=600.0)
-        solution = solve(follow_patches(images, geometry, plan), geometry)
+        planes = FilmPlanes(images, geometry, points, 60)
+        solution = solve(follow_patches(planes, PatchPlan(reach_px=reach, thickness_ang=600.0)), geometry)
         geometry = solution.geometry
         points = np.where(np.isfinite(solution.tracks.points_ang), solution.tracks.points_ang, points)
     assert geometry_error(geometry, simulated.truth, simulated.points).rms_ang < 4
@@ -84,10 +86,12 @@ def test_solves_a_series_to_a_fraction_of_a_pixel(simulate: Simulate) -> None:
 def test_coherence_is_what_neighbours_share(simulate: Simulate, rng: np.random.Generator) -> None:
     simulated = simulate(size=128, views=21, shift_px=0, axis_error=0.0, noise=0.2, particles=400, thickness_px=2)
     geometry = simulated.truth
-    plan = PatchPlan(points_ang=patch_grid(geometry, (1280.0, 1280.0), 400, 200), size_px=48, reach_px=5)
-    shared = patch_spectrum(prepare(ArrayImages(simulated.images), 10.0, 128), geometry, plan).coherence
+    points = patch_grid(geometry, (1280.0, 1280.0), 400, 200)
     blind = rng.normal(size=(21, 128, 128)).astype(np.float32)
-    nothing = patch_spectrum(prepare(ArrayImages(blind), 10.0, 128), geometry, plan).coherence
+    shared, nothing = (
+        patch_spectrum(FilmPlanes(prepare(ArrayImages(images), 10.0, 128), geometry, points, 48)).coherence
+        for images in (simulated.images, blind)
+    )
     assert shared[4, 4] > 0.8
     assert float(nothing.max()) < 0.2
     assert float(torch.count_nonzero(nothing)) < 0.05 * nothing.numel()
@@ -97,9 +101,9 @@ def test_the_depth_that_views_share_grows_with_the_thickness(simulate: Simulate)
     found = []
     for thickness_px in (20, 80, 150):
         simulated = simulate(size=192, noise=1.0, axis_error=0.0, thickness_px=thickness_px)
-        plan = PatchPlan(points_ang=patch_grid(simulated.truth, (1920.0, 1920.0), 600, 350), size_px=64, reach_px=5)
+        points = patch_grid(simulated.truth, (1920.0, 1920.0), 600, 350)
         images = prepare(ArrayImages(simulated.images), 10.0, 192)
-        found.append(patch_spectrum(images, simulated.truth, plan).thickness_ang)
+        found.append(patch_spectrum(FilmPlanes(images, simulated.truth, points, 64)).thickness_ang)
     assert found[0] < found[1] < found[2]
     assert 1000 < found[2] < 2300
 

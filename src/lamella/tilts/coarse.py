@@ -158,6 +158,8 @@ class PairCorrelator:
     def __init__(self, images: WorkingImages, shape: SpecimenShape = "film") -> None:
         self.specimen: SpecimenShape = shape
         stack = torch.stack([_whitened(image) for image in images.stack])
+        if images.valid is not None:
+            stack *= images.valid
         self.images = WorkingImages(stack, images.pixel_ang, images.origin_px)
         height, width = stack.shape[-2:]
         self.shape = (2 * height, 2 * width)

@@ -102,6 +102,10 @@ def _pseudo_inverse(incidence: Array, weights: Array) -> Array:
         return np.zeros_like(laplacian)
     # in one connected part the only null vector is constant, and lifting it makes an ordinary inverse
     lifted = laplacian / scale + 1 / n
-    if np.linalg.cond(lifted, 1) < 1e9:
-        return np.asarray((np.linalg.inv(lifted) - 1 / n) / scale)
+    try:
+        inverse = np.linalg.inv(lifted)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.pinv(laplacian, rcond=1e-10, hermitian=True))
+    if np.linalg.norm(lifted, 1) * np.linalg.norm(inverse, 1) < 1e9:
+        return np.asarray((inverse - 1 / n) / scale)
     return np.asarray(np.linalg.pinv(laplacian, rcond=1e-10, hermitian=True))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from lamella.errors import PostconditionError
+from lamella.fourier import fast_size
 from lamella.geometry import TiltGeometry
 from lamella.parallel import part_of
 from lamella.progress import Progress, no_progress
 from lamella.tilts.align_settings import AlignSettings
 from lamella.tilts.candidate import Candidate
-from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid, patch_spectrum
+from lamella.tilts.film_plane import FilmPlanes
+from lamella.tilts.patch_spectrum import patch_spectrum
+from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid
 from lamella.tilts.solve import Solution, solve, triangulate
 from lamella.tilts.terms import SolveModel, Term
 from lamella.tilts.working import WorkingImages
@@ -21,7 +25,12 @@ _PRIORS = {"z_rot": 1.0, "y_tilt": 0.5, "magnification": 0.01}  # of a free view
 
 
 def align_patches(
-    images: WorkingImages, start: TiltGeometry, settings: AlignSettings, *, progress: Progress = no_progress
+    images: WorkingImages,
+    start: TiltGeometry,
+    settings: AlignSettings,
+    *,
+    mask: Tensor | None = None,
+    progress: Progress = no_progress,
 ) -> Candidate:
     """Geometry from followed patches, in the gauge of the start: not levelled.
 
@@ -33,6 +42,8 @@ def align_patches(
         geometry whose shifts are right to a tenth of the field, from whole views.
     settings
         see `AlignSettings`: patches, rounds and what the solve may change.
+    mask
+        ``(n, a, b)`` how much each pixel shows the specimen, 0…1, in any sampling of the field; see `features.masks`.
     progress
         told the fraction done.
 
@@ -41,6 +52,7 @@ def align_patches(
     GeometryError
         if too few patches could be followed to solve a geometry.
     """
+    images = images.masked(mask)
     geometry, solution, points = start, None, None
     final = max(images.stack.shape[-2:])
     shared_ang = 0.0
@@ -49,14 +61,15 @@ def align_patches(
         last = number == settings.rounds - 1
         round_images = images if last else images.binned(max(final // 2, min(final, 256)))
         spacing = max(round_images.pixel_ang)
-        size = 2 * int(np.ceil(settings.patch_size * min(round_images.field_ang) / spacing / 2))
+        size = fast_size(int(np.ceil(settings.patch_size * min(round_images.field_ang) / spacing)))
         if points is None:
             edge = size * spacing
             points = patch_grid(geometry, round_images.field_ang, 0.8 * edge, settings.patch_spacing * edge)
         reach = size / 5 if number == 0 else max(3.0, 4 * solution.sigma_ang / spacing) if solution else 3.0
-        plan = PatchPlan(points_ang=points, size_px=size, reach_px=reach, thickness_ang=settings.thickness)
-        spectrum = patch_spectrum(round_images, geometry, plan)
-        tracks = follow_patches(round_images, geometry, plan, spectrum, part)
+        planes = FilmPlanes(round_images, geometry, points, size)
+        spectrum = patch_spectrum(planes, settings.thickness)
+        plan = PatchPlan(reach_px=reach, thickness_ang=spectrum.thickness_ang)
+        tracks = follow_patches(planes, plan, spectrum, part)
         pieces = break_tracks(tracks, geometry.y_tilt_deg, settings.patch_span)
         solution = solve(pieces, geometry, _model(settings, last), loss=settings.loss, tolerance=1e-5 if last else 1e-4)
         geometry, shared_ang = solution.geometry, spectrum.thickness_ang

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 SpecimenShape = Literal["film", "compact"]
 """A thin film wider than the field, or an object as deep as it is wide that ends within it."""
 
+_LEAST_VALID = 0.02  # of a view's pixels, or nothing can be said of it
+_FARTHEST = 6.0  # standard deviations: brighter and darker pixels are drawn in
 _EXTREME = 1e-3  # fraction of pixels at either end of the histogram whose values are drawn in
 
 
@@ -51,11 +53,14 @@ class WorkingImages:
         (x, y) edge of a working pixel, Å.
     origin_px
         (x, y) where the full image's centre pixel lies, working pixels.
+    valid
+        ``(n, h, w)`` how much each pixel shows the specimen, 0…1; None where all of them do. Pixels of 0 hold the mean.
     """
 
     stack: Tensor
     pixel_ang: tuple[float, float]
     origin_px: tuple[float, float]
+    valid: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.stack)
@@ -75,7 +80,42 @@ class WorkingImages:
             stack,
             (self.pixel_ang[0] * factors[1], self.pixel_ang[1] * factors[0]),
             (self.origin_px[0] / factors[1], self.origin_px[1] / factors[0]),
+            None if self.valid is None else _resized(self.valid, shape),
         )
+
+    def masked(self, valid: Tensor | None) -> WorkingImages:
+        """The same images, of mean 0 and deviation 1 where they show the specimen, and 0 where they do not.
+
+        Parameters
+        ----------
+        valid
+            ``(n, a, b)`` how much each pixel counts, 0…1, in any sampling of the same field, best with soft edges;
+            None leaves the images as they are.
+
+        Raises
+        ------
+        ImageError
+            if the mask is of another number of views, or leaves less than a fiftieth of a view.
+        """
+        if valid is None:
+            return self
+        if len(valid) != len(self):
+            raise ImageError(f"masks of {len(valid)} views for {len(self)} images", mend="give one mask per view")
+        weights = _resized(valid, (int(self.stack.shape[-2]), int(self.stack.shape[-1]))).clamp(0, 1)
+        total = weights.mean(dim=(-2, -1))
+        if float(total.min()) < _LEAST_VALID:
+            view = int(total.argmin()) + 1
+            raise ImageError(
+                f"view {view} shows the specimen in {100 * float(total.min()):.0f} % of its pixels only",
+                mend="exclude it (clean.exclude), or align without masks",
+            )
+        stack = torch.empty_like(self.stack)
+        for image, weight, out in zip(self.stack, weights, stack, strict=True):
+            share = weight / weight.sum()
+            mean = (image * share).sum()
+            deviation = ((image - mean).square() * share).sum().sqrt().clamp_min(1e-20)
+            out[:] = ((image - mean) / deviation).clamp(-_FARTHEST, _FARTHEST) * weight
+        return WorkingImages(stack, self.pixel_ang, self.origin_px, weights)
 
     def sample(
         self, views: Sequence[int], grid: Grid, matrices: Array, origins_ang: Array, *, cubic: bool = True
@@ -98,6 +138,16 @@ class WorkingImages:
         values, inside
             ``(k, h, w)``, 0 (the mean) outside the image; and where the image has pixels.
         """
+        return self._sampled(self.stack, views, grid, matrices, origins_ang, cubic)
+
+    def sample_valid(self, views: Sequence[int], grid: Grid, matrices: Array, origins_ang: Array) -> Tensor:
+        """How much some views show the specimen at the nodes of a grid, ``(k, h, w)``, 0…1; see `sample`."""
+        if self.valid is None:
+            return self._places(grid, matrices, origins_ang)[1].float()
+        return self._sampled(self.valid, views, grid, matrices, origins_ang, cubic=False)[0]
+
+    def _places(self, grid: Grid, matrices: Array, origins_ang: Array) -> tuple[Tensor, Tensor]:
+        """``(k, h, w, 2)`` the nodes in the sampler's units, and which of them lie on the image."""
         height, width = self.stack.shape[-2:]
         # Å to the sampler's units: −1 and 1 are the centres of the outer pixels
         scale = 2 / (np.array(self.pixel_ang) * [width - 1, height - 1])
@@ -109,10 +159,21 @@ class WorkingImages:
             along_x = maps[:, axis, 0] * grid.x_ang + starts[:, axis, None]  # (k, w)
             along_y = maps[:, axis, 1] * grid.y_ang  # (k, h)
             torch.add(along_x[:, None], along_y[..., None], out=places[..., axis])
-        inside = (places[..., 0].abs() <= 1) & (places[..., 1].abs() <= 1)
+        return places, (places[..., 0].abs() <= 1) & (places[..., 1].abs() <= 1)
+
+    def _sampled(
+        self,
+        stack: Tensor,
+        views: Sequence[int],
+        grid: Grid,
+        matrices: Array,
+        origins_ang: Array,
+        cubic: bool,
+    ) -> tuple[Tensor, Tensor]:
+        places, inside = self._places(grid, matrices, origins_ang)
         chosen = np.asarray(views, dtype=np.int64)
         everything = len(chosen) == len(self) and bool((chosen == np.arange(len(self))).all())
-        images = (self.stack if everything else self.stack[torch.from_numpy(chosen)])[:, None]
+        images = (stack if everything else stack[torch.from_numpy(chosen)])[:, None]
         mode = "bicubic" if cubic else "bilinear"
         values = torch.nn.functional.grid_sample(images, places, mode=mode, padding_mode="border", align_corners=True)
         return values[:, 0] * inside, inside
@@ -181,6 +242,15 @@ def _working_shape(shape: tuple[int, int], longest_px: int) -> tuple[int, int]:
     factor = min(1.0, longest_px / max(shape))
     height, width = (size if factor == 1.0 else max(2 * round(size * factor / 2), 8) for size in shape)
     return height, width
+
+
+def _resized(weights: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Weights ``(n, a, b)`` in another sampling of the same field."""
+    if tuple(weights.shape[-2:]) == shape:
+        return weights.float()
+    if weights.shape[-2] >= shape[0] and weights.shape[-1] >= shape[1]:
+        return torch.nn.functional.interpolate(weights[:, None].float(), shape, mode="area")[:, 0]
+    return torch.nn.functional.interpolate(weights[:, None].float(), shape, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _draw_in(image: Tensor) -> Tensor:
