@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lamella.errors import GeometryError
 from lamella.geometry import TiltGeometry
@@ -136,7 +135,7 @@ def _check(linked: Linked) -> None:
 
 
 def _outwards(scene: Scene, geometry: TiltGeometry) -> list[int]:
-    """Views with spots, by distance in tilt from the first: the least tilted one that shows as many as its neighbours."""
+    """Views with spots, outwards in tilt from the least tilted one that shows as many as its neighbours."""
     count = np.array([len(spots) for spots in scene.spots_ang])
     by_tilt = [int(view) for view in np.argsort(np.abs(geometry.y_tilt_deg), kind="stable") if count[view] >= 2]
     if len(by_tilt) < 3:
@@ -258,13 +257,17 @@ def _expected(scene: Scene, linked: Linked, start: TiltGeometry, view: int) -> A
 
 def _known(scene: Scene, linked: Linked) -> tuple[Array, Array]:
     """Points ``(p, 3)`` and their covariance ``(p, 3, 3)``, Å, with heights that are thought to be small."""
-    tracks, geometry = linked.tracks(scene), linked.geometry
-    matrices = geometry.matrices()
-    places = np.nan_to_num(tracks.observations_ang) - geometry.shifts_ang()[:, None]
-    weights = tracks.seen / (0.1 * scene.diameter_ang) ** 2
-    normal = np.einsum("np,nij,nik->pjk", weights, matrices, matrices)
+    geometry = linked.geometry
+    return _met(scene, geometry.matrices(), geometry.shifts_ang(), linked.tracks(scene).observations_ang)
+
+
+def _met(scene: Scene, matrices: Array, shifts: Array, seen_at: Array) -> tuple[Array, Array]:
+    """Points and covariance from observations ``(n, p, 2)``, NaN where unseen."""
+    weights = np.isfinite(seen_at[..., 0]) / (0.1 * scene.diameter_ang) ** 2
+    places = np.nan_to_num(seen_at) - shifts[:, None]
+    normal = (weights.T @ np.einsum("nij,nik->njk", matrices, matrices).reshape(-1, 9)).reshape(-1, 3, 3)
     normal = normal + np.diag([1e-12, 1e-12, (2 / scene.height_ang) ** 2])
-    right = np.einsum("np,nij,npi->pj", weights, matrices, places)
+    right = np.einsum("nij,npi->pj", matrices, weights[..., None] * places)
     covariance = np.linalg.inv(normal)
     return np.einsum("pij,pj->pi", covariance, right), covariance
 
@@ -293,92 +296,95 @@ def _assigned(
 
 def _seeded(scene: Scene, linked: Linked) -> Linked:
     """Add beads from spots that belong to none: each at the height where its line of sight meets most other spots."""
-    geometry, chosen = linked.geometry, linked.chosen
-    views = [int(view) for view in np.flatnonzero(linked.taken_in)]
-    free = [np.ones(len(spots), dtype=bool) for spots in scene.spots_ang]
-    for view in views:
-        free[view][chosen[view][chosen[view] >= 0]] = False
-    blur = 0.25 * scene.diameter_ang
-    step = blur / np.sin(np.deg2rad(_SIGHT_DEG))
-    heights = np.arange(-scene.height_ang, scene.height_ang + step, step)
+    sight = _Sight(scene, linked)
+    tilt = linked.geometry.y_tilt_deg
     new = []
-    for view in sorted(views, key=lambda view: abs(float(geometry.y_tilt_deg[view]))):
-        for spot in np.flatnonzero(free[view]):
-            if not free[view][spot]:
-                continue
-            numbers = _sighted(scene, geometry, views, free, view, int(spot), heights, blur)
+    for view in sorted(sight.views, key=lambda view: abs(float(tilt[view]))):
+        for spot in np.flatnonzero(sight.free[view]):
+            numbers = sight.bead(view, int(spot)) if sight.free[view][spot] else None
             if numbers is not None:
                 new.append(numbers)
-                for other in views:
-                    if numbers[other] >= 0:
-                        free[other][numbers[other]] = False
-    if new:
-        chosen = np.concatenate([chosen, np.stack(new, axis=1)], axis=1)
-    return replace(linked, chosen=chosen)
+                sight.claim(numbers)
+    if not new:
+        return linked
+    return replace(linked, chosen=np.concatenate([linked.chosen, np.stack(new, axis=1)], axis=1))
 
 
-def _sighted(
-    scene: Scene,
-    geometry: TiltGeometry,
-    views: list[int],
-    free: list[NDArray[np.bool_]],
-    view: int,
-    spot: int,
-    heights: Array,
-    blur: float,
-) -> NDArray[np.int64] | None:
-    """``(n,)`` spots of one new bead by view, or None where other views do not agree to it."""
-    tilt = geometry.y_tilt_deg
-    near = [other for other in views if other != view and abs(tilt[other] - tilt[view]) <= _SIGHT_DEG]
-    if len(near) < 3:
-        near = sorted(
-            (other for other in views if other != view), key=lambda other: abs(float(tilt[other] - tilt[view]))
-        )[:4]
-    place = scene.spots_ang[view][spot]
-    matrices, shifts = geometry.matrices(), geometry.shifts_ang()
-    flat = (place - shifts[view])[None] - heights[:, None] * matrices[view][:, 2]
-    points = np.concatenate([np.linalg.solve(matrices[view][:, :2], flat.T).T, heights[:, None]], axis=1)
-    votes, shown = np.zeros(len(heights)), np.zeros(len(heights))
-    for other in near:
-        predicted = points @ matrices[other].T + shifts[other]
-        inside = scene.inside(predicted, 0.5 * scene.diameter_ang)
-        shown += inside
-        spots = scene.spots_ang[other][free[other]]
-        if len(spots):
-            apart, _ = cKDTree(spots).query(predicted)
-            votes += inside * np.exp(-0.5 * (apart / blur) ** 2)
-    best = int(np.argmax(votes))
-    if votes[best] < max(0.5 * shown[best], min(3.0, len(near)) * 0.6) or shown[best] < 2:
-        return None
-    numbers = np.full(len(geometry), -1, dtype=np.int64)
-    numbers[view] = spot
-    linked = Linked(geometry=geometry, chosen=numbers[:, None], taken_in=np.zeros(len(geometry), dtype=bool))
-    point, covariance = points[best][None], np.diag([blur, blur, step_of(heights)])[None] ** 2
-    for reach in (near, views):
-        for other in reach:
-            spots = np.where(free[other][:, None], scene.spots_ang[other], np.inf)
-            numbers[other] = _nearest(spots, geometry, other, point, covariance, blur)
+class _Sight:
+    """Lines of sight through spots that are free, in the views that are taken in."""
+
+    def __init__(self, scene: Scene, linked: Linked) -> None:
+        self.scene, self.tilt = scene, linked.geometry.y_tilt_deg
+        self.matrices, self.shifts = linked.geometry.matrices(), linked.geometry.shifts_ang()
+        self.views = [int(view) for view in np.flatnonzero(linked.taken_in)]
+        self.free = [np.ones(len(spots), dtype=bool) for spots in scene.spots_ang]
+        for numbers in linked.chosen.T:
+            self.claim(numbers)
+        self.blur = 0.25 * scene.diameter_ang
+        self.step = self.blur / np.sin(np.deg2rad(_SIGHT_DEG))
+        self.heights = np.arange(-scene.height_ang, scene.height_ang + self.step, self.step)
+
+    def claim(self, numbers: NDArray[np.int64]) -> None:
+        """Take the spots of one bead ``(n,)``."""
+        for view in np.flatnonzero(numbers >= 0):
+            self.free[view][numbers[view]] = False
+
+    def bead(self, view: int, spot: int) -> NDArray[np.int64] | None:
+        """``(n,)`` spots of one new bead by view, or None where other views do not agree to it."""
+        others = sorted((other for other in self.views if other != view), key=lambda other: self._apart(other, view))
+        near = [other for other in others if self._apart(other, view) <= _SIGHT_DEG]
+        near = near if len(near) >= 3 else others[:4]
+        points = self._line(view, spot)
+        votes, shown = self._votes(points, near)
+        best = int(np.argmax(votes))
+        if votes[best] < max(0.5 * shown[best], min(3.0, len(near)) * 0.6) or shown[best] < 2:
+            return None
+        point, covariance = points[best], np.diag([self.blur, self.blur, self.step]) ** 2
+        seen_at = np.full((len(self.tilt), 1, 2), np.nan)
+        seen_at[view] = self.scene.spots_ang[view][spot]
+        numbers = np.full(len(self.tilt), -1, dtype=np.int64)
+        for reach in (near, others):
+            for other in reach:
+                numbers[other] = self._met_by(other, point, covariance)
+                seen_at[other] = self.scene.spots_ang[other][numbers[other]] if numbers[other] >= 0 else np.nan
+            points, covariances = _met(self.scene, self.matrices, self.shifts, seen_at)
+            point, covariance = points[0], covariances[0]
         numbers[view] = spot
-        point, covariance = _known(scene, replace(linked, chosen=numbers[:, None]))
-    return numbers if (numbers >= 0).sum() >= _LEAST_VIEWS else None
+        return numbers if (numbers >= 0).sum() >= _LEAST_VIEWS else None
 
+    def _apart(self, one: int, other: int) -> float:
+        return abs(float(self.tilt[one] - self.tilt[other]))
 
-def step_of(heights: Array) -> float:
-    """Distance between neighbouring heights."""
-    return float(heights[1] - heights[0])
+    def _line(self, view: int, spot: int) -> Array:
+        """``(h, 3)`` points at all heights that project to a spot."""
+        matrix = self.matrices[view]
+        flat = self.scene.spots_ang[view][spot] - self.shifts[view] - self.heights[:, None] * matrix[:, 2]
+        return np.concatenate([np.linalg.solve(matrix[:, :2], flat.T).T, self.heights[:, None]], axis=1)
 
+    def _votes(self, points: Array, views: list[int]) -> tuple[Array, Array]:
+        """``(h,)`` in how many views each point meets a spot, and how many should show it."""
+        votes, shown = np.zeros(len(points)), np.zeros(len(points))
+        for view in views:
+            predicted = points @ self.matrices[view].T + self.shifts[view]
+            inside = self.scene.inside(predicted, 0.5 * self.scene.diameter_ang)
+            shown += inside
+            spots = self.scene.spots_ang[view][self.free[view]]
+            if len(spots) and inside.any():
+                squared = ((predicted[:, None] - spots[None]) ** 2).sum(axis=-1).min(axis=1)
+                votes += inside * np.exp(-0.5 * squared / self.blur**2)
+        return votes, shown
 
-def _nearest(spots: Array, geometry: TiltGeometry, view: int, point: Array, covariance: Array, blur: float) -> int:
-    """The spot that one point meets, −1 without."""
-    if not len(spots):
-        return -1
-    matrix = geometry.matrices()[view]
-    predicted = point @ matrix.T + geometry.shifts_ang()[view]
-    spread = matrix @ covariance @ matrix.T + blur**2 * np.eye(2)
-    apart = np.nan_to_num(spots - predicted, posinf=1e9)
-    lengths = _lengths(apart[None], np.linalg.inv(np.linalg.cholesky(spread)))[0]
-    best = int(np.argmin(lengths))
-    return best if lengths[best] < 6 else -1
+    def _met_by(self, view: int, point: Array, covariance: Array) -> int:
+        """The free spot of a view that a point meets, −1 without."""
+        free = np.flatnonzero(self.free[view])
+        if not len(free):
+            return -1
+        matrix = self.matrices[view]
+        apart = self.scene.spots_ang[view][free] - (matrix @ point + self.shifts[view])
+        inverse = np.linalg.inv(matrix @ covariance @ matrix.T + self.blur**2 * np.eye(2))
+        lengths = ((apart @ inverse) * apart).sum(axis=-1)
+        best = int(np.argmin(lengths))
+        return int(free[best]) if lengths[best] < 6 else -1
 
 
 # -- solving

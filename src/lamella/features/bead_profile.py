@@ -1,0 +1,316 @@
+"""Where beads are to a hundredth of their width: a profile learned from the beads themselves, fitted to each.
+
+All beads of a view look alike, and the same from every side (a ball, and fringes round it), so their common look is a
+function of the distance from the centre alone. That it is round pins down what is meant by the centre: an average of
+pictures without that condition may move as a whole, and take the view with it. The fit is by maximum likelihood in
+Fourier space, where the noise (counting noise and the ground round the beads) is independent from term to term; its
+curvature is Fisher's information, whose inverse bounds the error of any unbiased estimate (Rao 1945).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.linalg import solveh_banded
+from torch import Tensor
+
+from lamella.features.beads import ball_profile
+from lamella.fourier import frequency_grid
+
+__all__ = ["BeadFit", "NoiseSpectrum", "ProfileSums", "RadialProfile", "Windows", "ball_look", "fit_windows"]
+
+Array = NDArray[np.float64]
+
+_KNOT_PX = 0.5
+_TABLE_PX = 0.05
+_BINS = 16  # of the noise's power, from 0 to the corner of Fourier space
+_MOST_PX = 1.0  # a step of the fit
+
+
+@dataclass(frozen=True, eq=False)
+class RadialProfile:
+    """The look of a bead by distance from its centre: near 1 in the middle, 0 far off.
+
+    Attributes
+    ----------
+    values
+        ``(k,)`` at distances 0, 0.05, 0.1 … px.
+    slopes
+        ``(k,)`` derivative, px⁻¹.
+    """
+
+    values: Tensor
+    slopes: Tensor
+
+    @classmethod
+    def through(cls, knots: Array, step_px: float) -> RadialProfile:
+        """A smooth profile through values at distances 0, step, 2 step …, flat at both ends."""
+        spline = CubicSpline(np.arange(len(knots)) * step_px, knots, bc_type="clamped")
+        fine = np.arange(0, (len(knots) - 1) * step_px, _TABLE_PX)
+        values, slopes = spline(fine), spline(fine, 1)
+        return cls(torch.from_numpy(values).float(), torch.from_numpy(slopes).float())
+
+    def at(self, distance_px: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and slopes at distances."""
+        place = (distance_px / _TABLE_PX).clamp(0, len(self.values) - 1.001)
+        low = place.long()
+        part = place - low
+        value = torch.lerp(self.values[low], self.values[low + 1], part)
+        return value, torch.lerp(self.slopes[low], self.slopes[low + 1], part)
+
+
+def ball_look(radius_px: float, reach_px: float) -> RadialProfile:
+    """The profile of a ball, to begin with."""
+    distance = torch.arange(0, reach_px + _KNOT_PX, _KNOT_PX)
+    return RadialProfile.through(ball_profile(radius_px, distance).double().numpy(), _KNOT_PX)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Cut-outs of one view, one a bead.
+
+    Attributes
+    ----------
+    pixels
+        ``(p, s, s)``.
+    corners
+        ``(p, 2)`` column and row of each cut-out's first pixel in the picture.
+    inside
+        ``(p, s, s)`` which pixels the picture has.
+    """
+
+    pixels: Tensor
+    corners: NDArray[np.int64]
+    inside: Tensor
+
+    @classmethod
+    def cut(cls, image: NDArray[np.float32], centres_px: Array, size: int) -> Windows:
+        """Cut-outs of `size` pixels round centres ``(p, 2)`` (x, y); beyond the picture's edge its edge is repeated."""
+        corners = np.round(centres_px).astype(np.int64) - size // 2
+        line = np.arange(size)
+        columns, rows = corners[:, 0, None] + line, corners[:, 1, None] + line
+        height, width = image.shape
+        pixels = image[np.clip(rows, 0, height - 1)[:, :, None], np.clip(columns, 0, width - 1)[:, None, :]]
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+        return cls(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)), corners, torch.from_numpy(inside))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def size(self) -> int:
+        """Edge, px."""
+        return int(self.pixels.shape[-1])
+
+    def offsets(self, centres_px: Array) -> tuple[Tensor, Tensor]:
+        """``(p, s, s)`` x and y of each pixel from a centre of its own ``(p, 2)``."""
+        line = torch.arange(self.size, dtype=torch.float32)
+        own = torch.from_numpy(centres_px - self.corners).float()
+        shape = (len(own), self.size, self.size)
+        x = (line - own[:, 0, None])[:, None, :].expand(shape)
+        return x, (line - own[:, 1, None])[:, :, None].expand(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class BeadFit:
+    """What a fit found of the beads of one view.
+
+    Attributes
+    ----------
+    centres_px
+        ``(p, 2)``.
+    depth
+        ``(p,)`` amplitude of the profile, negative where beads are dark.
+    ground
+        ``(p, 3)`` the ground under each bead: level, and slope along x and y.
+    bound_px2
+        ``(p, 2, 2)`` Fisher's bound on the covariance of the centre.
+    misfit
+        ``(p,)`` mean squared residual over what the noise explains.
+    """
+
+    centres_px: Array
+    depth: Array
+    ground: Array
+    bound_px2: Array
+    misfit: Array
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSpectrum:
+    """Power of the noise by spatial frequency: ``(16,)`` from 0 to 0.71 cycles/px, variance of a pixel × pixels."""
+
+    power: Array
+
+    @classmethod
+    def white(cls, variance: float) -> NoiseSpectrum:
+        """The same power everywhere."""
+        return cls(np.full(_BINS, variance))
+
+    @classmethod
+    def measured(cls, sums: Array, counts: Array) -> NoiseSpectrum:
+        """From summed power and the number of terms, by bin."""
+        power = sums / np.maximum(counts, 1)
+        # fitting the ground takes off what is coarsest: there the noise is no weaker than beside
+        power[0] = max(power[0], power[1])
+        return cls(np.maximum(power, 1e-3 * power.mean() + 1e-30))
+
+    def over(self, size: int) -> Tensor:
+        """The power at the frequencies of a rfft of size × size pixels."""
+        place = frequency_grid((size, size)) / 0.7072 * (_BINS - 1)
+        low = place.long().clamp(0, _BINS - 2)
+        table = torch.from_numpy(np.log(self.power)).float()
+        return torch.exp(torch.lerp(table[low], table[low + 1], (place - low).float().clamp(0, 1)))
+
+
+def taper(distance_px: Tensor, flat_px: float, end_px: float) -> Tensor:
+    """1 within `flat_px`, 0 beyond `end_px`, a cosine in between."""
+    return 0.5 * (1 + torch.cos(torch.pi * ((distance_px - flat_px) / (end_px - flat_px)).clamp(0, 1)))
+
+
+def fit_windows(
+    windows: Windows,
+    start: BeadFit,
+    profile: RadialProfile,
+    noise: NoiseSpectrum,
+    reach_px: tuple[float, float],
+    steps: int = 3,
+) -> tuple[BeadFit, Array, Array]:
+    """Centre, depth and ground of each bead (Gauss–Newton).
+
+    Parameters
+    ----------
+    windows
+        the cut-outs, other beads taken off.
+    start
+        where to begin: centres within a quarter of the bead.
+    profile, noise
+        of this view.
+    reach_px
+        radii within which pixels count fully, and beyond which they do not.
+    steps
+        of the fit.
+
+    Returns
+    -------
+    fit, power, count
+        and for the noise, ``(16,)`` summed power of the residuals and number of terms by bin.
+    """
+    centres, values = start.centres_px.copy(), np.concatenate([start.depth[:, None], start.ground], axis=1)
+    size = windows.size
+    x, y = windows.offsets(centres)
+    window = taper(torch.hypot(x, y), *reach_px) * windows.inside
+    twice = torch.full((size // 2 + 1,), 2.0)
+    twice[0] = 1
+    if size % 2 == 0:
+        twice[-1] = 1
+    whiten = (twice / noise.over(size)).sqrt() / size  # Parseval: Σ|F|² = s² Σ|f|²
+    for step in range(steps + 1):
+        model, columns = _model(windows, centres, values, profile)
+        residual = torch.fft.rfft2(window * (windows.pixels - model))
+        if step == steps:
+            break
+        right = torch.view_as_real(residual * whiten).flatten(1).double()
+        left = torch.view_as_real(torch.fft.rfft2(window[:, None] * columns) * whiten).flatten(2).double()
+        normal = left @ left.transpose(1, 2)
+        change = torch.linalg.solve(normal, (left @ right[..., None]))[..., 0].numpy()
+        centres = centres + np.clip(change[:, :2], -_MOST_PX, _MOST_PX)
+        values = values + change[:, 2:]
+    spent = (residual.abs() ** 2 * whiten**2).sum(dim=(1, 2)).double() / (window**2).sum(dim=(1, 2)).double().clamp_min(
+        1
+    )
+    power, count = _power(residual, window, twice)
+    bound = torch.linalg.inv(normal)[:, :2, :2].numpy()
+    return BeadFit(centres, values[:, 0], values[:, 1:], bound, spent.numpy()), power, count
+
+
+def _model(windows: Windows, centres: Array, values: Array, profile: RadialProfile) -> tuple[Tensor, Tensor]:
+    """``(p, s, s)`` beads on their ground, and ``(p, 6, s, s)`` derivatives by x, y, depth, level, slopes."""
+    x, y = windows.offsets(centres)
+    distance = torch.hypot(x, y).clamp_min(1e-3)
+    look, slope = profile.at(distance)
+    depth, level, slope_x, slope_y = (one[:, None, None] for one in torch.from_numpy(values).float().T)
+    scale = 1.0 / windows.size
+    model = depth * look + level + scale * (slope_x * x + slope_y * y)
+    along = -depth * slope / distance
+    columns = torch.stack([along * x, along * y, look, torch.ones_like(x), scale * x, scale * y], dim=1)
+    return model, columns
+
+
+def _power(residual: Tensor, window: Tensor, twice: Tensor) -> tuple[Array, Array]:
+    """Summed power of the residuals' terms and their number, by bin of frequency."""
+    size = window.shape[-1]
+    share = (window**2).mean(dim=(1, 2), keepdim=True).clamp_min(1e-6)
+    power = (residual.abs() ** 2 / share / size**2).mean(dim=0) * twice
+    place = (frequency_grid((size, size)) / 0.7072 * (_BINS - 1)).round().long().clamp(0, _BINS - 1).flatten()
+    sums = torch.bincount(place, weights=power.double().flatten(), minlength=_BINS)
+    count = torch.bincount(place, weights=twice.double().expand(size, -1).flatten(), minlength=_BINS)
+    return sums.numpy() * len(window), count.numpy() * len(window)
+
+
+@dataclass(frozen=True, eq=False)
+class ProfileSums:
+    """What pixels say of a profile: sums to which those of other views can be added.
+
+    Attributes
+    ----------
+    diagonal, beside, right
+        ``(k,)`` of the normal equations of a piecewise linear profile with knots half a pixel apart.
+    count
+        beads that they come from.
+    """
+
+    diagonal: Array
+    beside: Array
+    right: Array
+    count: float
+
+    def __add__(self, other: ProfileSums) -> ProfileSums:
+        return ProfileSums(
+            self.diagonal + other.diagonal,
+            self.beside + other.beside,
+            self.right + other.right,
+            self.count + other.count,
+        )
+
+    @classmethod
+    def of(cls, windows: Windows, fit: BeadFit, reach_px: float, use: NDArray[np.bool_]) -> ProfileSums:
+        """Sums over some beads of a view, from where and how deep they were found."""
+        knots = int(np.ceil(reach_px / _KNOT_PX)) + 1
+        x, y = windows.offsets(fit.centres_px)
+        place = torch.hypot(x, y) / _KNOT_PX
+        depth, level, slope_x, slope_y = (
+            torch.from_numpy(one).float()[:, None, None] for one in (fit.depth, *fit.ground.T)
+        )
+        values = windows.pixels - level - (slope_x * x + slope_y * y) / windows.size
+        good = (place < knots - 1) & windows.inside & torch.from_numpy(use)[:, None, None]
+        low = place[good].long()
+        part = (place[good] - low).double()
+        deep = depth.expand_as(place)[good].double()
+        value = values[good].double()
+
+        def summed(at: Tensor, weight: Tensor) -> Array:
+            return np.asarray(torch.bincount(at, weights=weight, minlength=knots).numpy())
+
+        square = deep**2
+        diagonal = summed(low, square * (1 - part) ** 2) + summed(low + 1, square * part**2)
+        beside = summed(low, square * part * (1 - part))
+        right = summed(low, deep * value * (1 - part)) + summed(low + 1, deep * value * part)
+        return cls(diagonal, beside, right, float(use.sum()))
+
+    def profile(self, radius_px: float) -> RadialProfile:
+        """The profile of least squares, kept smooth where few pixels tell it, 0 at its end, about 1 in the middle."""
+        size = len(self.diagonal)
+        stiff = 0.02 * float(np.median(self.diagonal)) + 1e-30
+        banded = np.zeros((3, size))  # upper form: second, first superdiagonal, diagonal
+        banded[2] = self.diagonal + stiff * np.array([1, 5, *[6] * (size - 4), 5, 1])
+        banded[1, 1:] = self.beside[:-1] + stiff * np.array([-2, *[-4] * (size - 3), -2])
+        banded[0, 2:] = stiff
+        knots = solveh_banded(banded, self.right)
+        knots = knots - knots[-3:].mean()
+        middle = knots[: max(2, int(0.5 * radius_px / _KNOT_PX))].mean()
+        return RadialProfile.through(knots / middle if abs(middle) > 1e-6 else knots, _KNOT_PX)

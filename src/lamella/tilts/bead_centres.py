@@ -1,0 +1,241 @@
+"""Exact centres of the beads of a tilt series: windows cut once at full resolution, a profile learned, each bead fitted.
+
+A view's profile is learned from its own beads and those of the views beside it in tilt, until there are enough.
+Beads near each other are taken off each other's windows; beads that overlap have no centre of their own and are left
+out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lamella.features.bead_profile import (
+    BeadFit,
+    NoiseSpectrum,
+    ProfileSums,
+    RadialProfile,
+    Windows,
+    ball_look,
+    fit_windows,
+)
+from lamella.fourier import fast_size
+from lamella.parallel import each
+from lamella.progress import Progress, no_progress
+from lamella.records import ImageSource
+
+__all__ = ["BeadWindows", "Centres"]
+
+Array = NDArray[np.float64]
+
+_ENOUGH_BEADS = 60  # from which a profile is learned
+_OVERLAP = 1.1  # diameters between two centres below which neither has a place of its own
+_OFF = 0.35  # of the median depth: a bead that differs by more is not one, or not alone
+_MISFIT = 1.8  # times the median misfit
+
+
+@dataclass(frozen=True, eq=False)
+class Centres:
+    """Fitted centres of p beads in n views; NaN or 0 where there is none.
+
+    Attributes
+    ----------
+    places_px
+        ``(n, p, 2)``.
+    variance_px2
+        ``(n, p)`` Fisher's bound on the variance of a coordinate, mean of the two.
+    depth, misfit
+        ``(n, p)`` see `BeadFit`.
+    good
+        ``(n, p)`` where a bead stands alone, is as deep as the others of its view and looks like them.
+    """
+
+    places_px: Array
+    variance_px2: Array
+    depth: Array
+    misfit: Array
+    good: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """The beads of one view."""
+
+    number: int
+    beads: NDArray[np.int64]
+    windows: Windows
+    fit: BeadFit
+    alone: NDArray[np.bool_]
+    noise: NoiseSpectrum
+    profile: RadialProfile
+
+
+class BeadWindows:
+    """Windows round beads in all views.
+
+    Parameters
+    ----------
+    images
+        the tilt images, at full resolution.
+    places_px
+        ``(n, p, 2)`` where beads are about, pixels; NaN where none is to be looked for.
+    diameter_px
+        of the beads.
+    progress
+        told the fraction of the views that are read.
+    """
+
+    def __init__(
+        self, images: ImageSource, places_px: Array, diameter_px: float, progress: Progress = no_progress
+    ) -> None:
+        self.shape, self.diameter = places_px.shape[:2], diameter_px
+        radius = diameter_px / 2
+        self.reach = radius + max(0.5 * radius, 3.0), radius + max(0.9 * radius, 6.0)
+        size = fast_size(2 * int(np.ceil(self.reach[1] + 3)))
+        look = ball_look(radius, self.reach[1])
+
+        def one(number: int) -> _View:
+            beads = np.flatnonzero(np.isfinite(places_px[number, :, 0]))
+            places = places_px[number, beads]
+            windows = Windows.cut(np.asarray(images.view(number), dtype=np.float32), places, size)
+            fit, variance = _first_guess(windows, places, radius)
+            return _View(number, beads, windows, fit, _alone(places, diameter_px), NoiseSpectrum.white(variance), look)
+
+        self.views = each(one, range(self.shape[0]), progress, "cutting out beads")
+
+    def centred(self, tilt_deg: Array, rounds: int = 2, progress: Progress = no_progress) -> Centres:
+        """Fit everything: first with a ball's profile, then with profiles learned.
+
+        Parameters
+        ----------
+        tilt_deg
+            ``(n,)``: views near in tilt share what they learn.
+        rounds
+            times that profile and noise are learned anew.
+        progress
+            told the fraction done.
+        """
+        for number in range(rounds + 1):
+            if number:
+                self._learn(tilt_deg)
+            self.views = each(self._fitted, self.views)
+            progress((number + 1) / (rounds + 1), "fitting beads")
+        return self._gathered()
+
+    def profiles(self) -> list[RadialProfile]:
+        """The profile of each view."""
+        return [view.profile for view in self.views]
+
+    def _fitted(self, view: _View) -> _View:
+        if not len(view.beads):
+            return view
+        cleaned = _without_others(view, self.reach[1])
+        fit, power, count = fit_windows(cleaned, view.fit, view.profile, view.noise, self.reach)
+        # a fit that ran away begins again where it was, and is not believed
+        lost = ~(np.linalg.norm(fit.centres_px - view.fit.centres_px, axis=-1) < 0.35 * self.diameter)
+        lost |= ~np.isfinite(fit.bound_px2).all(axis=(1, 2))
+        fit = _where(lost, view.fit, fit)
+        return replace(
+            view,
+            fit=fit,
+            alone=_alone(fit.centres_px, self.diameter) & ~lost,
+            noise=NoiseSpectrum.measured(power, count),
+        )
+
+    def _learn(self, tilt_deg: Array) -> None:
+        """Give every view the profile of its beads and its neighbours'."""
+
+        def sums(view: _View) -> ProfileSums:
+            cleaned = _without_others(view, self.reach[1])
+            return ProfileSums.of(cleaned, view.fit, self.reach[1], _believed(view))
+
+        own = each(sums, self.views)
+        learned = []
+        for view in self.views:
+            total = own[view.number]
+            for other in np.argsort(np.abs(tilt_deg - tilt_deg[view.number]), kind="stable")[1:]:
+                if total.count >= _ENOUGH_BEADS:
+                    break
+                total = total + own[int(other)]
+            profile = total.profile(self.diameter / 2) if total.count else view.profile
+            learned.append(replace(view, profile=profile))
+        self.views = learned
+
+    def _gathered(self) -> Centres:
+        places, variance = np.full((*self.shape, 2), np.nan), np.zeros(self.shape)
+        depth, misfit, good = np.zeros(self.shape), np.zeros(self.shape), np.zeros(self.shape, dtype=bool)
+        for view in self.views:
+            at = view.number, view.beads
+            places[at] = view.fit.centres_px
+            variance[at] = np.trace(view.fit.bound_px2, axis1=1, axis2=2) / 2
+            depth[at], misfit[at], good[at] = view.fit.depth, view.fit.misfit, _believed(view)
+        return Centres(places, variance, depth, misfit, good)
+
+
+def _first_guess(windows: Windows, places: Array, radius: float) -> tuple[BeadFit, float]:
+    """Depth and ground from means within and around, and the variance of a pixel from differences of neighbours."""
+    x, y = windows.offsets(places)
+    distance = torch.hypot(x, y)
+
+    def mean(chosen: torch.Tensor) -> Array:
+        chosen = chosen & windows.inside
+        out = (windows.pixels * chosen).sum(dim=(1, 2)) / chosen.sum(dim=(1, 2)).clamp_min(1)
+        return np.asarray(out.double().numpy())
+
+    within, around = mean(distance < 0.5 * radius), mean((distance > 1.2 * radius) & (distance < 1.8 * radius))
+    count = len(windows)
+    ground = np.stack([around, np.zeros(count), np.zeros(count)], axis=-1)
+    bound = np.broadcast_to(np.eye(2), (count, 2, 2)).copy()
+    step = windows.pixels[:, :, 1:] - windows.pixels[:, :, :-1]
+    variance = float((step.abs().median() / 0.6745) ** 2 / 2) if count else 1.0
+    return BeadFit(places.copy(), within - around, ground, bound, np.ones(count)), max(variance, 1e-20)
+
+
+def _alone(places: Array, diameter: float) -> NDArray[np.bool_]:
+    """Whether no other bead of the view overlaps."""
+    if len(places) < 2:
+        return np.ones(len(places), dtype=bool)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    return np.asarray(apart.min(axis=1) > _OVERLAP * diameter)
+
+
+def _believed(view: _View) -> NDArray[np.bool_]:
+    """Beads that stand alone and are like the others of their view."""
+    if not len(view.beads):
+        return np.zeros(0, dtype=bool)
+    known = view.alone if view.alone.any() else np.ones(len(view.beads), dtype=bool)
+    depth, misfit = float(np.median(view.fit.depth[known])), float(np.median(view.fit.misfit[known]))
+    like = np.abs(view.fit.depth - depth) <= _OFF * abs(depth)
+    return np.asarray(view.alone & like & (view.fit.misfit <= _MISFIT * misfit))
+
+
+def _without_others(view: _View, reach: float) -> Windows:
+    """The windows of a view with every other bead's model taken off."""
+    centres, size = view.fit.centres_px, view.windows.size
+    apart = np.abs(centres[:, None] - centres[None]).max(axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    mine, other = np.nonzero(apart < size / 2 + reach)
+    if not len(mine):
+        return view.windows
+    chosen = torch.from_numpy(mine)
+    x, y = Windows(view.windows.pixels[chosen], view.windows.corners[mine], view.windows.inside[chosen]).offsets(
+        centres[other]
+    )
+    look, _ = view.profile.at(torch.hypot(x, y))
+    depth = torch.from_numpy(view.fit.depth[other]).float()[:, None, None]
+    pixels = view.windows.pixels.index_add(0, chosen, look * depth, alpha=-1)
+    return replace(view.windows, pixels=pixels)
+
+
+def _where(chosen: NDArray[np.bool_], first: BeadFit, second: BeadFit) -> BeadFit:
+    """`first` where chosen, else `second`."""
+
+    def pick(name: str) -> Array:
+        a, b = getattr(first, name), getattr(second, name)
+        return np.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return BeadFit(*[pick(name) for name in ("centres_px", "depth", "ground", "bound_px2", "misfit")])
