@@ -12,10 +12,10 @@ from lamella.records import TiltSeries
 
 
 def test_the_programs_of_this_release():
-    assert set(PROGRAMS) == {"imod", "aretomo", "relion5"}
+    assert set(PROGRAMS) == {"imod", "aretomo", "relion5", "warp"}
 
 
-@pytest.mark.parametrize("name", ["imod", "aretomo"])
+@pytest.mark.parametrize("name", ["imod", "aretomo", "warp"])
 def test_each_takes_back_what_it_gave(tmp_path, rng, name):
     tilt = np.linspace(-20, 20, 5)
     geometry = TiltGeometry.from_angles(tilt + 1, 85.0, x_shift_ang=rng.normal(0, 9, 5), y_shift_ang=3.0)
