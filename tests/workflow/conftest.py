@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lamella.tilts as tilts
 from lamella.formats.images import image_name
 from lamella.formats.mrc import write_mrc
 from lamella.formats.overrides import Imported
+from lamella.geometry import TiltGeometry
 from lamella.records import Note, TiltSeries
+from lamella.records.tracks import Tracks
+from lamella.tilts import AlignResult
 from lamella.workflow import steps
 from lamella.workflow.new import create_project
 from lamella.workflow.project import Project
@@ -55,3 +59,25 @@ def project(tmp_path: Path, toy_line) -> Project:
     series = tuple(series_in(raw, name, seed) for seed, name in enumerate("ABC"))
     notes = (Note(kind="assumed", where="A.mdoc", text="amplitude contrast 0.1"),)
     return create_project(tmp_path / "P", Imported(series, notes))
+
+
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> list[Tracks | None]:
+    """Stands in for the alignment itself, of nine views and twelve beads; keeps what tracks it was given."""
+    views, beads = 9, 12
+    given: list[Tracks | None] = []
+    truth = TiltGeometry.from_angles(np.linspace(-40, 40, views), 85.0)
+    points = rng.uniform(-70, 70, (beads, 3))
+
+    def stand_in(series, images, settings, progress=None, tracks=None):
+        given.append(tracks)
+        geometry = truth.select(np.asarray(series.place) - 1)
+        if tracks is None:
+            tracks = Tracks.observed(geometry.project(points), kind="beads")
+        solved = tracks.with_solution(points[tracks.labels - 1], np.full(tracks.observations_ang.shape, 0.25))
+        # another set of tracks gives another geometry
+        geometry = geometry.with_terms(x_shift_ang=0.01 * tracks.count)
+        return AlignResult(series=series.with_changes(geometry=geometry), tracks=solved, notes=())
+
+    monkeypatch.setattr(tilts, "align", stand_in)
+    return given

@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import lamella.tilts as tilts
 from lamella.errors import InputError
 from lamella.formats.images import image_name, open_images
 from lamella.formats.mrc import write_mrc
 from lamella.formats.tracks import read_followed_tracks, read_tracks, write_followed_tracks
-from lamella.geometry import TiltGeometry
 from lamella.records import TiltSeries
 from lamella.records.followed_tracks import FollowedTracks
 from lamella.records.tracks import Tracks
-from lamella.tilts import AlignResult, AlignSettings
+from lamella.tilts import AlignSettings
 from lamella.workflow.context import Context
 from lamella.workflow.known_tracks import SOLVE_SETTINGS, image_samples
 from lamella.workflow.steps import align
@@ -39,25 +37,6 @@ def series(tmp_path, rng) -> TiltSeries:
 def context(tmp_path) -> Context:
     (tmp_path / "align").mkdir()
     return Context(root=tmp_path, folder=tmp_path / "align", series="A")
-
-
-@pytest.fixture
-def followed(monkeypatch, rng) -> list[Tracks | None]:
-    """Stands in for the alignment itself; keeps what tracks it was given."""
-    given: list[Tracks | None] = []
-    truth = TiltGeometry.from_angles(np.linspace(-40, 40, VIEWS), 85.0)
-    points = rng.uniform(-70, 70, (BEADS, 3))
-
-    def stand_in(series, images, settings, progress=None, tracks=None):
-        given.append(tracks)
-        geometry = truth.select(np.asarray(series.place) - 1)
-        if tracks is None:
-            tracks = Tracks.observed(geometry.project(points), kind="beads")
-        solved = tracks.with_solution(points[tracks.labels - 1], np.full(tracks.observations_ang.shape, 0.25))
-        return AlignResult(series=series.with_changes(geometry=geometry), tracks=solved, notes=())
-
-    monkeypatch.setattr(tilts, "align", stand_in)
-    return given
 
 
 def again(context: Context) -> Context:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "import_"]
 
-Format = Annotated[str, Option(name="--format", help="imod, aretomo or relion5")]
+Format = Annotated[str, Option(name="--format", help="imod, aretomo, relion5 or warp")]
 Input = Annotated[
     str | None, Option(name="--input", help="record whose views are meant, such as clean or align.patches")
 ]
@@ -34,7 +34,7 @@ def import_(
     json: Json = False,
 ) -> int:
     """Make an align record from another program's alignment. `lamella run` then goes on from it, and `lamella align`
-    would replace it.
+    would replace it: where tracks were imported too (IMOD's .fid), with a geometry solved from them.
     """
     from lamella.workflow.exchange import import_alignment
     from lamella.workflow.project import Project

@@ -18,11 +18,12 @@ from lamella.formats.angles import read_angles, read_text, write_angles
 from lamella.formats.atomic import atomic_text
 from lamella.formats.imod_com import CommandFile, number_list, read_command_file
 from lamella.formats.imod_geometry import ImodAlignment, alignment_from_geometry, geometry_from_alignment
-from lamella.formats.imod_tracks import export_tracks, import_tracks
+from lamella.formats.imod_tracks import export_tracks, find_model, import_tracks
 from lamella.formats.imod_write import newst_com, tilt_com
 from lamella.formats.imod_xf import read_xf, write_xf
 from lamella.formats.mrc import open_mrc
 from lamella.formats.view_matching import match_rows, note_of_unused, rows_of_stack
+from lamella.geometry import TiltGeometry
 from lamella.records import Note, TiltSeries
 
 __all__ = ["export_series", "export_tracks", "import_series", "import_tracks"]
@@ -51,7 +52,8 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
     ----------
     path
         the folder with ``NAME.xf``, or that file; beside it ``NAME.tlt``, and ``NAME.xtilt`` and ``tilt.com`` where
-        they are. A folder that holds a folder NAME is looked into.
+        they are. A folder that holds a folder NAME is looked into. Where there is a fiducial model (``.fid``) and no
+        ``.xf``, the geometry is the nominal one.
     series
         the record. Its pixel size holds for the transforms, unless FULLIMAGE shows that they are for finer images.
 
@@ -65,6 +67,10 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
     FormatError
         if a file is missing or damaged, or is about another stack.
     """
+    if _only_tracks(Path(path), series):
+        nominal = TiltGeometry.from_angles(series.nominal_tilt_deg, series.nominal_axis_deg)
+        text = "no .xf: the geometry is the nominal one, without shifts, until align solves it from the tracks"
+        return series.with_changes(geometry=nominal), (Note(kind="assumed", where=str(path), text=text),)
     files, notes = _locate(Path(path), series)
     transforms = read_xf(files.xf)
     tilts = read_angles(files.tlt)
@@ -155,6 +161,15 @@ def _export_one(record: TiltSeries, folder: Path, root: Path) -> tuple[list[Path
         paths.append(folder / "newst.com")
         atomic_text(paths[-1], newst_com(record, size, folder, root))
     return paths, notes
+
+
+def _only_tracks(path: Path, series: TiltSeries) -> bool:
+    """Whether a path leads to a fiducial model without an alignment."""
+    if path.is_file():
+        return path.suffix == ".fid" and not path.with_suffix(".xf").is_file()
+    folder = path / series.name if (path / series.name).is_dir() else path
+    aligned = [file for file in folder.glob("*.xf") if not file.stem.endswith(("local", "prexf"))]
+    return not aligned and find_model(path, series) is not None
 
 
 def _locate(path: Path, series: TiltSeries) -> tuple[_Files, list[Note]]:

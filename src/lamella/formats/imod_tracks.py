@@ -26,7 +26,7 @@ from lamella.formats.view_matching import match_rows, rows_of_stack
 from lamella.records import Note, TiltSeries
 from lamella.records.tracks import Tracks
 
-__all__ = ["export_tracks", "import_tracks"]
+__all__ = ["export_tracks", "find_model", "import_tracks"]
 
 Array = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def import_tracks(path: Path, series: TiltSeries) -> tuple[Tracks | None, tuple[
         if the model is damaged, has no contour of two views, puts two points of a contour into one view, or belongs
         to a stack of another size.
     """
-    file = _locate(Path(path), series)
+    file = find_model(Path(path), series)
     if file is None:
         return None, ()
     model = read_model(file)
@@ -80,7 +80,7 @@ def import_tracks(path: Path, series: TiltSeries) -> tuple[Tracks | None, tuple[
     labels = _labels(model)[kept]
     text = f"{int(kept.sum())} tracks, seen {int(np.isfinite(observed[:, kept, 0]).sum())} times"
     notes.append(Note(kind="info", where=file.name, text=text))
-    return Tracks.observed(observed[:, kept] * series.pixel_size_ang, labels=labels), tuple(notes)
+    return Tracks.observed(observed[:, kept] * series.pixel_size_ang, labels=labels, kind="beads"), tuple(notes)
 
 
 def export_tracks(
@@ -119,7 +119,8 @@ def export_tracks(
     return tuple(paths), ()
 
 
-def _locate(path: Path, series: TiltSeries) -> Path | None:
+def find_model(path: Path, series: TiltSeries) -> Path | None:
+    """The fiducial model that a path leads to, or None."""
     if path.is_file():
         file = path if path.suffix == ".fid" else path.with_suffix(".fid")
         return file if file.is_file() else None

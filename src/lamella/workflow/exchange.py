@@ -7,13 +7,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lamella import __version__
 from lamella.errors import InputError, ProjectError
 from lamella.formats.atomic import output_errors
+from lamella.formats.images import open_images
+from lamella.formats.tracks import read_tracks, write_followed_tracks
 from lamella.records import Note, TiltSeries, Tomogram
+from lamella.records.followed_tracks import FollowedTracks
+from lamella.records.tracks import Tracks
 from lamella.workflow import steps
 from lamella.workflow.completion import Completion
 from lamella.workflow.digests import FileDigests, digest
+from lamella.workflow.known_tracks import TRACKS, image_samples
 from lamella.workflow.ledger import Ledger, now
 from lamella.workflow.plan import ancestors, source_of
 from lamella.workflow.project import Project
@@ -43,7 +50,7 @@ def import_alignment(
     project
         whose series it is about.
     program
-        ``imod``, ``aretomo`` or ``relion5``.
+        ``imod``, ``aretomo``, ``relion5`` or ``warp``.
     path
         the program's file or folder. With several series: a folder that has one folder for each by its name, or a file
         that names them.
@@ -74,19 +81,22 @@ def import_alignment(
         results = []
         for record in records:
             if record.name in names:
-                result, said = chosen.import_series(_place(path, record.name, len(names)), record)
+                place = _place(path, record.name, len(names))
+                result, said = chosen.import_series(place, record)
                 if result.geometry is None:
                     raise InputError(f"{path} holds no alignment of {record.name}", mend="check the path")
                 notes += said
-                results.append((record, result))
+                tracks, said = chosen.import_tracks(place, result) if chosen.import_tracks else (None, ())
+                notes += said
+                results.append((record, result, tracks))
         if target.label is not None:
             settings.change(target, {}, source)
             settings.save()
         run = ledger.start_run(
             command=f"lamella import --format {program}", version=__version__, executor="local", device="cpu"
         )
-        for record, result in results:
-            done = _keep(project, target, source, record, result, program, path)
+        for record, result, tracks in results:
+            done = _keep(project, target, source, record, result, tracks, program, path)
             note_completion(ledger, run, target, result.name, done)
         write_tables(project, target, [record.name for record in records], force=True)
         ledger.add_notes(str(target), notes)
@@ -118,6 +128,12 @@ def export_alignment(
     with output_errors(folder, every=True):
         folder.mkdir(parents=True, exist_ok=True)
     files, notes = chosen.export_series(series, folder, project.root)
+    if chosen.export_tracks is not None:
+        for record in series:
+            tracks = _tracks_of(project, source, record)
+            if tracks is not None:
+                more, said = chosen.export_tracks(record, tracks, folder, project.root)
+                files, notes = tuple(dict.fromkeys((*files, *more))), (*notes, *said)
     return source, files, notes
 
 
@@ -149,6 +165,7 @@ def _keep(
     source: RecordName,
     record: TiltSeries,
     result: TiltSeries,
+    tracks: Tracks | None,
     program: str,
     path: Path,
 ) -> Completion:
@@ -161,13 +178,15 @@ def _keep(
     files = FileDigests()
     inputs = {str(source): digest(record)}
     inputs |= {str(file): files.of(file) for file in files_of(record, project.root)}
+    outputs = {} if tracks is None else _keep_tracks(project, target, result, tracks, f"{program}: {path.name}")
     done = Completion(
-        fingerprint=digest({"import": program, "result": digest(result)}),
+        fingerprint=digest({"import": program, "result": digest(result), "tracks": digest(tracks)}),
         made_from=ancestors(project, source),
         settings={},
         inputs=inputs,
         version=f"lamella {__version__}, align {steps.find_step('align').version}",
         origin="import",
+        outputs=outputs,
         quality={name: float(value) for name, value in result.quality.items()},
         messages=(f"imported from {program}: {path}",),
         started=now(),
@@ -175,3 +194,27 @@ def _keep(
     write_part(folder, result, project.root)
     done.write(folder)
     return done
+
+
+def _keep_tracks(
+    project: Project, target: RecordName, result: TiltSeries, tracks: Tracks, origin: str
+) -> dict[str, int]:
+    """Write imported tracks as align's own, which then solves from them; the file's name and size."""
+    samples = np.zeros((len(result), 0), dtype=np.float32)
+    if result.images is not None:
+        samples = image_samples(open_images(result.images, project.root))
+    place = np.asarray(result.place, dtype=np.int64)
+    path = project.folder(target) / f"{result.name}{TRACKS}"
+    write_followed_tracks(path, FollowedTracks(tracks=tracks, place=place, samples=samples, origin=origin))
+    return {path.relative_to(project.root).as_posix(): path.stat().st_size}
+
+
+def _tracks_of(project: Project, source: RecordName, record: TiltSeries) -> Tracks | None:
+    """The tracks that a record was solved from: those that have a solution, all where none has."""
+    path = project.folder(source) / f"{record.name}{TRACKS}"
+    if not path.is_file():
+        return None
+    tracks = read_tracks(path, record.place)
+    solved = np.isfinite(tracks.points_ang[:, 0])
+    tracks = tracks.select_points(solved) if solved.any() else tracks
+    return tracks.select_points(tracks.seen.sum(axis=0) >= 2)

@@ -28,7 +28,10 @@ from lamella.records.tracks import Tracks
 from lamella.tilts.align_settings import AlignSettings
 from lamella.workflow.digests import digest
 
-__all__ = ["SOLVE_SETTINGS", "Recalled", "followed_by", "image_samples", "merged", "recall", "without_labels"]
+__all__ = ["SOLVE_SETTINGS", "TRACKS", "Recalled", "followed_by", "image_samples", "merged", "recall", "without_labels"]
+
+TRACKS = "_tracks.star"
+"""Ending of the file of tracks in a record's folder, after the series' name."""
 
 SOLVE_SETTINGS = frozenset(
     {"enabled", "method", "axis", "tilt_angles", "magnification", "loss", "level", "drop_tracks", "reuse_tracks"}

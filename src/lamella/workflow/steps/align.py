@@ -16,13 +16,10 @@ from lamella.records.followed_tracks import FollowedTracks
 from lamella.records.tracks import Tracks
 from lamella.tilts.align_settings import AlignSettings
 from lamella.workflow.context import Context
-from lamella.workflow.known_tracks import Recalled, followed_by, image_samples, merged, recall, without_labels
+from lamella.workflow.known_tracks import TRACKS, Recalled, followed_by, image_samples, merged, recall, without_labels
 from lamella.workflow.steps import find_step
 
-__all__ = ["TRACKS", "run"]
-
-TRACKS = "_tracks.star"
-"""Ending of the file of tracks, after the series' name."""
+__all__ = ["run"]
 
 
 def run(record: TiltSeries, settings: AlignSettings, context: Context) -> TiltSeries:

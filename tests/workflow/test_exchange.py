@@ -1,0 +1,114 @@
+"""Alignments and tracks of other programs, in and out of a project; edits that the later steps see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamella.cli import main
+from lamella.formats.images import image_name
+from lamella.formats.imod_model import read_model
+from lamella.formats.mrc import write_mrc
+from lamella.formats.overrides import Imported
+from lamella.formats.relion import read_tilt_series
+from lamella.formats.tracks import read_followed_tracks, read_tracks
+from lamella.records import TiltSeries
+from lamella.workflow.new import create_project
+
+VIEWS, BEADS = 9, 12
+
+
+@pytest.fixture
+def project(tmp_path, rng, followed) -> Path:
+    """One series of nine small views, aligned by a stand-in and reconstructed."""
+    write_mrc(tmp_path / "ts.mrc", rng.normal(100, 9, (VIEWS, 40, 48)).astype(np.float32), 4.0)
+    series = TiltSeries(
+        name="ts",
+        pixel_size_ang=4.0,
+        image_shape_px=(40, 48),
+        nominal_tilt_deg=np.linspace(-40, 40, VIEWS),
+        nominal_axis_deg=np.full(VIEWS, 85.0),
+        images=tuple(image_name(n, str(tmp_path / "ts.mrc")) for n in range(VIEWS)),
+    )
+    create_project(tmp_path / "P", Imported((series,), ()))
+    words = ["--set", "clean.bad_views=false", "--set", "reconstruct.pixel_size=8", "--set", "reconstruct.thickness=80"]
+    assert main(["run", str(tmp_path / "P"), "--to", "reconstruct", "--no-report", *words]) == 0
+    return tmp_path / "P"
+
+
+def states(project: Path, capsys) -> dict[str, str]:
+    capsys.readouterr()
+    assert main(["status", str(project), "--json"]) == 0
+    return {row["record"]: row["state"] for row in json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]}
+
+
+def test_later_steps_know_of_a_dropped_bead(project, followed, capsys):
+    assert states(project, capsys)["reconstruct"] == "done"
+    assert main(["align", str(project), "--drop-tracks", "3", "5"]) == 0
+    assert followed[-1].labels.tolist() == [n for n in range(1, BEADS + 1) if n not in (3, 5)]
+    now = states(project, capsys)
+    assert now["align"] == "done"
+    assert now["reconstruct"] == "outdated"
+    table = read_tracks(project / "align/ts_tracks.star")
+    assert np.isnan(table.points_ang[[2, 4]]).all()
+
+
+def test_later_steps_know_of_a_dropped_view(project, followed, capsys):
+    assert main(["clean", str(project), "--exclude", "4"]) == 0
+    assert states(project, capsys)["align"] == "outdated"
+    assert main(["align", str(project)]) == 0
+    assert followed[-1].views == VIEWS - 1
+    assert states(project, capsys)["reconstruct"] == "outdated"
+    assert main(["run", str(project), "--to", "reconstruct", "--no-report"]) == 0
+    assert states(project, capsys)["reconstruct"] == "done"
+
+
+def test_tracks_go_to_imod_and_come_back(project, followed, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["align", str(project), "--drop-tracks", "3"]) == 0
+    assert main(["export", str(project), str(out), "--format", "imod"]) == 0
+    model = read_model(out / "ts/ts.fid")
+    assert len(model.contours) == BEADS - 1
+    assert [int(label) for label in model.labels] == [1, 2, *range(4, BEADS + 1)]
+    assert main(["import", str(project), str(out / "ts"), "--format", "imod"]) == 0
+    kept = read_followed_tracks(project / "align/ts_tracks.star")
+    assert kept.origin == "imod: ts"
+    before = read_tracks(project / "align/ts_tracks.star")
+    assert before.count == BEADS - 1
+    assert states(project, capsys)["align"] == "imported"
+    assert main(["align", str(project), "--drop-tracks", "7"]) == 0
+    assert followed[-1].count == BEADS - 2
+    np.testing.assert_allclose(followed[-1].observations_ang, before.observations_ang[:, before.labels != 7])
+
+
+def test_a_fiducial_model_alone_starts_from_the_nominal_geometry(project, followed, tmp_path):
+    out = tmp_path / "out"
+    assert main(["export", str(project), str(out), "--format", "imod"]) == 0
+    for path in (out / "ts").iterdir():
+        if path.suffix not in (".fid", ".rawtlt", ".prexg"):
+            path.unlink()
+    assert main(["import", str(project), str(out / "ts/ts.fid"), "--format", "imod"]) == 0
+    (record,) = read_tilt_series(project / "align/tilt_series.star", project)
+    np.testing.assert_array_equal(record.geometry.shifts_ang(), 0)
+    np.testing.assert_allclose(record.geometry.y_tilt_deg, record.nominal_tilt_deg)
+    assert main(["align", str(project)]) == 0
+    assert followed[-1].count == BEADS
+
+
+def test_warp_gets_files_to_start_from(project, tmp_path):
+    assert main(["export", str(project), str(tmp_path / "out"), "--format", "warp"]) == 0
+    assert (tmp_path / "out/tomostar/ts.tomostar").is_file()
+    assert main(["import", str(project), str(tmp_path / "out"), "--format", "warp", "--as", "warp"]) == 0
+    (ours,), (theirs,) = (
+        read_tilt_series(project / name / "tilt_series.star", project) for name in ("align", "align.warp")
+    )
+    points = np.random.default_rng(0).uniform(-80, 80, (20, 3))
+    np.testing.assert_allclose(theirs.geometry.project(points), ours.geometry.project(points), atol=1e-4)
+
+
+def test_an_unknown_program_is_named(project, tmp_path, capsys):
+    assert main(["import", str(project), str(tmp_path), "--format", "wrap"]) == 2
+    assert "warp" in capsys.readouterr().err
