@@ -214,7 +214,7 @@ def _filler(noise: Array) -> Mask:
     for lines, out in ((noise, blank), (noise.T, blank.T), (noise[::-1], blank[::-1]), (noise.T[::-1], blank.T[::-1])):
         flat: Mask = np.asarray((lines <= _FLAT**2 * usual).all(axis=1))
         first = len(flat) if flat.all() else int(np.argmin(flat))
-        if first < len(flat) and np.median(lines[first : first + 2]) > _ONSET * usual:
+        if first < len(flat) and np.median(lines[first : first + 2], axis=1).max() > _ONSET * usual:
             out[:first] = True
     return blank
 
