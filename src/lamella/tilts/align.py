@@ -25,8 +25,8 @@ from lamella.tilts.coarse import coarse_shifts, is_compact
 from lamella.tilts.common_line import profile_correlation, search_common_line
 from lamella.tilts.level import centre, fit_plane, level
 from lamella.tilts.patch_solve import align_patches
-from lamella.tilts.solve import Solution, solve
-from lamella.tilts.terms import SolveModel, Term
+from lamella.tilts.solve import Solution
+from lamella.tilts.track_solve import solve_tracks
 from lamella.tilts.working import SpecimenShape, WorkingImages, prepare
 
 __all__ = ["AlignResult", "align"]
@@ -235,25 +235,16 @@ def _patch_candidate(
 
 def _tracked_candidate(tracks: Tracks, start: TiltGeometry, settings: AlignSettings, notes: list[str]) -> _Candidate:
     """Geometry solved from tracks that are there already, levelled."""
-    model = SolveModel(
-        z_rot=Term(mode=settings.axis, prior=1.0 if settings.axis == "free" else np.inf),
-        y_tilt=Term(mode=settings.tilt_angles, prior=0.5),
-        magnification=Term(mode=settings.magnification, prior=0.01),
-    )
     try:
-        solution = solve(tracks, start, model, loss=settings.loss)
+        found = solve_tracks(tracks, start, settings, method="patches")
     except GeometryError as failure:
         raise PostconditionError(
             f"no geometry could be solved from the tracks: {failure.problem}",
             mend="drop fewer of them, or follow them anew (--no-reuse-tracks)",
         ) from failure
-    levelled = _levelled(solution, settings, notes)
-    quality = {
-        "AlignTracks": float(np.isfinite(solution.tracks.points_ang[:, 0]).sum()),
-        "AlignResidualAngst": solution.rms_ang,
-        "AlignSigmaAngst": solution.sigma_ang,
-    }
-    return replace(levelled, name=tracks.kind or "tracks", quality={**quality, **levelled.quality})
+    assert found.solution is not None  # tracks end in one
+    levelled = _levelled(found.solution, settings, notes)
+    return replace(levelled, name=tracks.kind or "tracks", quality={**found.quality, **levelled.quality})
 
 
 def _levelled(solution: Solution, settings: AlignSettings, notes: list[str]) -> _Candidate:

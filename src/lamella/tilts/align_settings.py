@@ -16,10 +16,15 @@ Label = Annotated[int, Field(ge=1)]
 class AlignSettings(StepSettings):
     """Shifts, tilt axis and level of a tilt series."""
 
-    method: Literal["auto", "patches", "coarse", "none"] = setting(
+    method: Literal["auto", "beads", "patches", "matching", "coarse", "none"] = setting(
         "auto",
-        "auto: patches, or whole views where patches fail; patches: followed patches, or an error; coarse: whole views "
-        "only; none: the angles as recorded, no shift",
+        "auto: beads where there are any, patches, projection matching, and of these what predicts held-out views "
+        "best; beads, patches or matching: that alone, or an error; coarse: whole views only; none: the angles as recorded, "
+        "no shift",
+    )
+    bead_diameter: float = setting(0.0, "of the gold beads; 0: found from the data", unit="Å", ge=0, le=2000)
+    mask: bool = setting(
+        True, "leave out of the work what is not the specimen: opaque film, grid bars, vacuum, borders without signal"
     )
     working_size: int = setting(
         768, "longer side to which the images are binned for the finest round of patches", unit="px", ge=64, le=4096
@@ -35,15 +40,25 @@ class AlignSettings(StepSettings):
     axis_range: float = setting(
         90.0, "how far from the nominal tilt axis to search to either side; 0 keeps it", unit="deg", ge=0, le=90
     )
-    axis: Literal["fixed", "common", "smooth", "free"] = setting(
-        "common", "how the solved axis may change: not at all, alike in all views, smoothly with tilt, or in each view"
+    axis: Literal["auto", "fixed", "common", "smooth", "free"] = setting(
+        "auto",
+        "how the solved axis may change: not at all, alike in all views, smoothly with tilt, or in each view; auto: "
+        "what predicts tracks best",
     )
-    tilt_angles: Literal["fixed", "smooth", "free"] = setting(
-        "fixed",
-        "whether tilt angles are solved: not (but for their common offset), smoothly with tilt, or in each view",
+    tilt_angles: Literal["auto", "fixed", "smooth", "free"] = setting(
+        "auto",
+        "whether tilt angles are solved: not (but for their common offset), smoothly with tilt, or in each view; auto: "
+        "what predicts tracks best",
     )
-    magnification: Literal["fixed", "smooth", "free"] = setting(
-        "fixed", "whether the views' magnification is solved: not, smoothly with tilt, or in each view"
+    magnification: Literal["auto", "fixed", "smooth", "free"] = setting(
+        "auto",
+        "whether the views' magnification is solved: not, smoothly with tilt, or in each view; auto: what predicts "
+        "tracks best",
+    )
+    local: Literal["auto", "off", "image", "specimen"] = setting(
+        "auto",
+        "whether local deformation is solved: of the images, of the specimen as it takes dose, or neither; auto: where "
+        "tracks are predicted better with it",
     )
     patch_size: float = setting(0.3, "edge of a patch over the shorter side of the images", gt=0.05, le=0.6)
     patch_spacing: float = setting(0.45, "distance of patches at most, over their size", gt=0.1, le=2)
@@ -74,3 +89,8 @@ class AlignSettings(StepSettings):
         "solve from the tracks that were followed before, or imported, where views and tracking are the same; off, "
         "follow them anew",
     )
+
+    def pinned_modes(self) -> dict[str, Literal["fixed", "common", "smooth", "free"]]:
+        """Modes that the user chose for terms of the solve, by their name there; those left to the data are absent."""
+        chosen = {"z_rot": self.axis, "y_tilt": self.tilt_angles, "magnification": self.magnification}
+        return {name: mode for name, mode in chosen.items() if mode != "auto"}

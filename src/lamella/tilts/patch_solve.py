@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lamella.errors import PostconditionError
@@ -15,13 +18,12 @@ from lamella.tilts.candidate import Candidate
 from lamella.tilts.film_plane import FilmPlanes
 from lamella.tilts.patch_spectrum import patch_spectrum
 from lamella.tilts.patches import PatchPlan, break_tracks, follow_patches, patch_grid
-from lamella.tilts.solve import Solution, solve, triangulate
+from lamella.tilts.solve import solve, triangulate
 from lamella.tilts.terms import SolveModel, Term
+from lamella.tilts.track_solve import solve_tracks
 from lamella.tilts.working import WorkingImages
 
 __all__ = ["align_patches"]
-
-_PRIORS = {"z_rot": 1.0, "y_tilt": 0.5, "magnification": 0.01}  # of a free view's own change
 
 
 def align_patches(
@@ -30,6 +32,7 @@ def align_patches(
     settings: AlignSettings,
     *,
     mask: Tensor | None = None,
+    dose: ArrayLike | None = None,
     progress: Progress = no_progress,
 ) -> Candidate:
     """Geometry from followed patches, in the gauge of the start: not levelled.
@@ -44,6 +47,8 @@ def align_patches(
         see `AlignSettings`: patches, rounds and what the solve may change.
     mask
         ``(n, a, b)`` how much each pixel shows the specimen, 0…1, in any sampling of the field; see `features.masks`.
+    dose
+        ``(n,)`` before each view, e/Å².
     progress
         told the fraction done.
 
@@ -55,7 +60,6 @@ def align_patches(
     images = images.masked(mask)
     geometry, solution, points = start, None, None
     final = max(images.stack.shape[-2:])
-    shared_ang = 0.0
     for number in range(settings.rounds):
         part = part_of(progress, number / settings.rounds, (number + 1) / settings.rounds)
         last = number == settings.rounds - 1
@@ -71,37 +75,16 @@ def align_patches(
         plan = PatchPlan(reach_px=reach, thickness_ang=spectrum.thickness_ang)
         tracks = follow_patches(planes, plan, spectrum, part)
         pieces = break_tracks(tracks, geometry.y_tilt_deg, settings.patch_span)
-        solution = solve(pieces, geometry, _model(settings, last), loss=settings.loss, tolerance=1e-5 if last else 1e-4)
-        geometry, shared_ang = solution.geometry, spectrum.thickness_ang
+        if last:
+            solved = solve_tracks(pieces, geometry, settings, method="patches", dose=dose)
+            return replace(solved, quality={**solved.quality, "AlignSharedDepthAngst": spectrum.thickness_ang})
+        solution = solve(pieces, geometry, _early_model(settings), loss=settings.loss, tolerance=1e-4)
+        geometry = solution.geometry
         found = triangulate(tracks, geometry)
         points = np.where(np.isfinite(found), found, points)
-    if solution is None:
-        raise PostconditionError("no round of patches was run", mend="set align.rounds to 1 at least")
-    return _candidate(solution, shared_ang)
+    raise PostconditionError("no round of patches was run", mend="set align.rounds to 1 at least")
 
 
-def _candidate(solution: Solution, shared_ang: float) -> Candidate:
-    tracks = solution.tracks
-    lost = np.flatnonzero(~tracks.seen.any(axis=1)) + 1
-    notes = []
-    if len(lost):
-        notes.append(f"no patch was found in view {', '.join(map(str, lost))}: shifts there are those of whole views")
-    quality = {
-        "AlignTracks": float(np.isfinite(tracks.points_ang[:, 0]).sum()),
-        "AlignResidualAngst": solution.rms_ang,
-        "AlignSigmaAngst": solution.sigma_ang,
-        "AlignSharedDepthAngst": shared_ang,
-    }
-    return Candidate(
-        method="patches", geometry=solution.geometry, solution=solution, quality=quality, notes=tuple(notes)
-    )
-
-
-def _model(settings: AlignSettings, last: bool) -> SolveModel:
-    """What the solve may change: the axis from the beginning, finer terms once the tracks are good."""
-    axis = settings.axis if last or settings.axis == "fixed" else "common"
-    return SolveModel(
-        z_rot=Term(mode=axis, prior=_PRIORS["z_rot"] if axis == "free" else np.inf),
-        y_tilt=Term(mode=settings.tilt_angles if last else "fixed", prior=_PRIORS["y_tilt"]),
-        magnification=Term(mode=settings.magnification if last else "fixed", prior=_PRIORS["magnification"]),
-    )
+def _early_model(settings: AlignSettings) -> SolveModel:
+    """What the solve may change while tracks are rough: the axis alone."""
+    return SolveModel(z_rot=Term(mode="fixed" if settings.axis == "fixed" else "common"))

@@ -1,0 +1,103 @@
+"""A candidate from tracks of any kind: the model that predicts them best, and the numbers that say how well."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lamella.geometry import TiltGeometry
+from lamella.records.tracks import Tracks
+from lamella.tilts.align_settings import AlignSettings
+from lamella.tilts.candidate import Candidate, Method
+from lamella.tilts.parameterisations import Best, solve_best
+from lamella.tilts.solve import Solution
+
+__all__ = ["candidate_of", "solve_tracks"]
+
+_NAMED = 12  # tracks or views that a note lists
+
+
+def solve_tracks(
+    tracks: Tracks,
+    start: TiltGeometry,
+    settings: AlignSettings,
+    *,
+    method: Method,
+    dose: ArrayLike | None = None,
+) -> Candidate:
+    """The geometry of the model that predicts tracks best, in the gauge of the start.
+
+    Parameters
+    ----------
+    tracks
+        of beads or patches.
+    start
+        where the solve begins.
+    settings
+        what the user pinned of the model.
+    method
+        whose candidate it will be.
+    dose
+        ``(n,)`` before each view, e/Å², along which local deformation may grow.
+
+    Raises
+    ------
+    GeometryError
+        if too few points can be solved.
+    """
+    best = solve_best(tracks, start, dose=dose, modes=settings.pinned_modes(), local=settings.local, loss=settings.loss)
+    return candidate_of(best, method)
+
+
+def candidate_of(best: Best, method: Method) -> Candidate:
+    """A solved model as a candidate."""
+    solution = best.solution
+    solved = np.isfinite(solution.tracks.points_ang[:, 0])
+    quality = {
+        "AlignTracks": float(solved.sum()),
+        "AlignResidualAngst": solution.rms_ang,
+        "AlignSigmaAngst": solution.sigma_ang,
+        "AlignLeaveOneOutAngst": solution.leave_one_out_ang,
+        "AlignCondition": solution.condition,
+        "AlignObservationsLeftOut": float(best.outliers.sum()),
+    }
+    notes = [_model_in_words(best), *_rejections(solution), *_lost_views(solution)]
+    return Candidate(
+        method=method,
+        geometry=solution.geometry,
+        solution=solution,
+        quality={name: value for name, value in quality.items() if np.isfinite(value)},
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _model_in_words(best: Best) -> str:
+    errors = {**best.tried, **best.refused}
+    others = sorted((value, name) for name, value in errors.items() if name != best.chosen)
+    said = f"model chosen by leave-one-out error: {best.chosen} ({errors[best.chosen]:.2f} Å)"
+    return said + (f"; next best: {others[0][1]} ({others[0][0]:.2f} Å)" if others else "")
+
+
+def _rejections(solution: Solution) -> list[str]:
+    by_reason: dict[str, list[int]] = {}
+    for label, reason in zip(solution.tracks.labels, solution.rejected, strict=True):
+        if reason:
+            by_reason.setdefault(reason, []).append(int(label))
+    return [
+        f"{len(numbers)} tracks rejected ({_listed(sorted(set(numbers)))}): {reason}"
+        for reason, numbers in by_reason.items()
+    ]
+
+
+def _lost_views(solution: Solution) -> list[str]:
+    solved = np.isfinite(solution.tracks.points_ang[:, 0])
+    seen = solution.tracks.seen[:, solved]
+    lost = np.flatnonzero(~seen.any(axis=1)) + 1 if solved.any() else np.zeros(0, dtype=np.int64)
+    if not len(lost):
+        return []
+    return [f"nothing was followed in view {_listed(list(lost))}: shifts there are those of whole views"]
+
+
+def _listed(numbers: list[int]) -> str:
+    more = len(numbers) - _NAMED
+    return ", ".join(map(str, numbers[:_NAMED])) + (f" and {more} more" if more > 0 else "")

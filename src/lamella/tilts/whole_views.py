@@ -1,0 +1,93 @@
+"""Align a series by whole views: shifts, the tilt axis, and whether the specimen is a film or a compact object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lamella.geometry import TiltGeometry
+from lamella.parallel import part_of
+from lamella.progress import Progress, no_progress
+from lamella.tilts.align_settings import AlignSettings
+from lamella.tilts.axis import search_axis
+from lamella.tilts.candidate import Candidate
+from lamella.tilts.coarse import coarse_shifts, is_compact
+from lamella.tilts.common_line import search_common_line
+from lamella.tilts.working import SpecimenShape, WorkingImages
+
+__all__ = ["AXIS_SIZE_PX", "WholeViews", "align_whole_views"]
+
+AXIS_SIZE_PX = 192
+"""Longer side of the images on which the axis is sought."""
+
+
+@dataclass(frozen=True, eq=False)
+class WholeViews:
+    """What whole views say of a series.
+
+    Attributes
+    ----------
+    candidate
+        the geometry with shifts and axis, not levelled.
+    shape
+        what the specimen was taken for.
+    """
+
+    candidate: Candidate
+    shape: SpecimenShape
+
+
+def align_whole_views(
+    images: WorkingImages, nominal: TiltGeometry, settings: AlignSettings, progress: Progress = no_progress
+) -> WholeViews:
+    """Shifts and axis from whole views.
+
+    Parameters
+    ----------
+    images
+        working images of about 256 px.
+    nominal
+        the angles and the axis as stated, without shifts.
+    settings
+        ``specimen``, ``axis`` and ``axis_range`` count here.
+    progress
+        told the fraction done.
+    """
+    notes: list[str] = []
+    search = settings.axis_range if settings.axis != "fixed" else 0.0
+    compact = settings.specimen == "compact"
+    if not compact:
+        found = coarse_shifts(images, nominal, progress=part_of(progress, 0.0, 0.3))
+        turned = _turned(images, found.geometry, search, notes, part_of(progress, 0.3, 0.6))
+        compact = settings.specimen == "auto" and is_compact(images, turned)
+        if compact:
+            notes.append(
+                "neighbouring views match better where they are not foreshortened: the specimen is taken as a compact "
+                "object and aligned by whole views (align.specimen = film if it is not)"
+            )
+        elif search > 0:
+            found = coarse_shifts(images, turned, rounds=2, first_reach=0.12, progress=part_of(progress, 0.6, 1.0))
+    if compact:
+        found = coarse_shifts(images, nominal, shape="compact", progress=part_of(progress, 0.6, 0.8))
+        if search > 0:
+            line = images.binned(AXIS_SIZE_PX)
+            turned = search_common_line(line, found.geometry, search, progress=part_of(progress, 0.8, 1.0)).geometry
+            found = replace(found, geometry=turned)
+    wrong = int((found.link_weights < 0.25).sum())
+    quality = {"AlignCoarseLinks": float(len(found.pairs)), "AlignCoarseLinksWrong": float(wrong)}
+    candidate = Candidate(method="coarse", geometry=found.geometry, quality=quality, notes=tuple(notes))
+    return WholeViews(candidate, "compact" if compact else "film")
+
+
+def _turned(
+    images: WorkingImages, geometry: TiltGeometry, range_deg: float, notes: list[str], progress: Progress
+) -> TiltGeometry:
+    """A geometry with the axis by which a film's views match best."""
+    if range_deg == 0:
+        return geometry
+    search = search_axis(images.binned(AXIS_SIZE_PX), geometry, range_deg, progress=progress)
+    if search.refused_deg is not None:
+        notes.append(
+            f"an axis {search.refused_deg:+.0f}° from the nominal one matches the views slightly better; it is too far "
+            "off to be believed, and the best one near the nominal was taken"
+        )
+    return geometry.with_terms(z_rot_deg=geometry.z_rot_deg + search.change_deg)
