@@ -19,8 +19,8 @@ class AlignSettings(StepSettings):
     method: Literal["auto", "beads", "patches", "matching", "coarse", "none"] = setting(
         "auto",
         "auto: beads where there are any, patches, projection matching, and of these what predicts held-out views "
-        "best; beads, patches or matching: that alone, or an error; coarse: whole views only; none: the angles as recorded, "
-        "no shift",
+        "best; beads, patches or matching: that alone, or an error; coarse: whole views only; none: the angles as "
+        "recorded, no shift",
     )
     bead_diameter: float = setting(0.0, "of the gold beads; 0: found from the data", unit="Å", ge=0, le=2000)
     mask: bool = setting(
