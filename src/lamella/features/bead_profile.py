@@ -21,11 +21,21 @@ from torch import Tensor
 from lamella.features.beads import ball_profile
 from lamella.fourier import frequency_grid
 
-__all__ = ["BeadFit", "NoiseSpectrum", "ProfileSums", "RadialProfile", "Windows", "ball_look", "fit_windows"]
+__all__ = [
+    "BeadFit",
+    "Leftover",
+    "NoiseShape",
+    "NoiseSpectrum",
+    "ProfileSums",
+    "RadialProfile",
+    "Windows",
+    "ball_look",
+    "fit_windows",
+]
 
 Array = NDArray[np.float64]
 
-_KNOT_PX = 0.5
+_KNOT_PX = 0.8
 _TABLE_PX = 0.05
 _BINS = 16  # of the noise's power, from 0 to the corner of Fourier space
 _MOST_PX = 1.0  # a step of the fit
@@ -65,7 +75,7 @@ class RadialProfile:
 
 def ball_look(radius_px: float, reach_px: float) -> RadialProfile:
     """The profile of a ball, to begin with."""
-    distance = torch.arange(0, reach_px + _KNOT_PX, _KNOT_PX)
+    distance = torch.arange(0, reach_px + 2 * _KNOT_PX, _KNOT_PX)
     return RadialProfile.through(ball_profile(radius_px, distance).double().numpy(), _KNOT_PX)
 
 
@@ -167,6 +177,61 @@ class NoiseSpectrum:
         return torch.exp(torch.lerp(table[low], table[low + 1], (place - low).float().clamp(0, 1)))
 
 
+@dataclass(frozen=True, eq=False)
+class NoiseShape:
+    """How the variance of a pixel falls towards a bead's middle, where fewer electrons are counted.
+
+    Attributes
+    ----------
+    ratios
+        ``(k,)`` variance over that of the ground, in rings one pixel wide.
+    """
+
+    ratios: Array
+
+    @classmethod
+    def even(cls) -> NoiseShape:
+        """The same variance everywhere."""
+        return cls(np.ones(2))
+
+    @classmethod
+    def measured(cls, squares: Array, counts: Array, radius_px: float) -> NoiseShape:
+        """From summed squares of residuals and numbers of pixels, by ring; the ground begins at 1.3 radii."""
+        rings = np.arange(len(squares)) + 0.5
+        outer = rings > 1.3 * radius_px
+        ground = squares[outer].sum() / max(counts[outer].sum(), 1)
+        # as many pixels of the ground beside each ring: the few pixels of the middle say little alone
+        blur = np.exp(-0.5 * ((rings[:, None] - rings[None]) / max(1.0, 0.1 * radius_px)) ** 2)
+        variance = (blur @ squares) / np.maximum(blur @ counts, 1e-9)
+        ratios = np.where(outer, 1.0, np.clip(variance / max(ground, 1e-30), 0.1, 4.0))
+        return cls(ratios)
+
+    def at(self, distance_px: Tensor) -> Tensor:
+        """Ratios at distances."""
+        table = torch.from_numpy(self.ratios).float()
+        place = (distance_px - 0.5).clamp(0, len(table) - 1.001)
+        low = place.long()
+        return torch.lerp(table[low], table[low + 1], place - low)
+
+
+@dataclass(frozen=True, eq=False)
+class Leftover:
+    """What a fit left: of the noise.
+
+    Attributes
+    ----------
+    power, terms
+        ``(16,)`` summed power of the residuals and number of terms, by bin of frequency.
+    squares, pixels
+        ``(k,)`` summed squared residuals and number of pixels, by ring.
+    """
+
+    power: Array
+    terms: Array
+    squares: Array
+    pixels: Array
+
+
 def taper(distance_px: Tensor, flat_px: float, end_px: float) -> Tensor:
     """1 within `flat_px`, 0 beyond `end_px`, a cosine in between."""
     return 0.5 * (1 + torch.cos(torch.pi * ((distance_px - flat_px) / (end_px - flat_px)).clamp(0, 1)))
@@ -177,9 +242,10 @@ def fit_windows(
     start: BeadFit,
     profile: RadialProfile,
     noise: NoiseSpectrum,
+    shape: NoiseShape,
     reach_px: tuple[float, float],
     steps: int = 3,
-) -> tuple[BeadFit, Array, Array]:
+) -> tuple[BeadFit, Leftover]:
     """Centre, depth and ground of each bead (Gauss–Newton).
 
     Parameters
@@ -188,8 +254,8 @@ def fit_windows(
         the cut-outs, other beads taken off.
     start
         where to begin: centres within a quarter of the bead.
-    profile, noise
-        of this view.
+    profile, noise, shape
+        of this view: what beads look like, the noise's spectrum, and its variance near a bead.
     reach_px
         radii within which pixels count fully, and beyond which they do not.
     steps
@@ -197,13 +263,15 @@ def fit_windows(
 
     Returns
     -------
-    fit, power, count
-        and for the noise, ``(16,)`` summed power of the residuals and number of terms by bin.
+    fit, leftover
+        the beads, and what is left of the pixels, for the noise.
     """
     centres, values = start.centres_px.copy(), np.concatenate([start.depth[:, None], start.ground], axis=1)
     size = windows.size
     x, y = windows.offsets(centres)
-    window = taper(torch.hypot(x, y), *reach_px) * windows.inside
+    distance = torch.hypot(x, y)
+    flat = taper(distance, *reach_px) * windows.inside
+    window = flat / shape.at(distance).sqrt()  # the noise becomes as strong everywhere
     twice = torch.full((size // 2 + 1,), 2.0)
     twice[0] = 1
     if size % 2 == 0:
@@ -211,7 +279,8 @@ def fit_windows(
     whiten = (twice / noise.over(size)).sqrt() / size  # Parseval: Σ|F|² = s² Σ|f|²
     for step in range(steps + 1):
         model, columns = _model(windows, centres, values, profile)
-        residual = torch.fft.rfft2(window * (windows.pixels - model))
+        left_over = windows.pixels - model
+        residual = torch.fft.rfft2(window * left_over)
         if step == steps:
             break
         right = torch.view_as_real(residual * whiten).flatten(1).double()
@@ -220,12 +289,21 @@ def fit_windows(
         change = torch.linalg.solve(normal, (left @ right[..., None]))[..., 0].numpy()
         centres = centres + np.clip(change[:, :2], -_MOST_PX, _MOST_PX)
         values = values + change[:, 2:]
-    spent = (residual.abs() ** 2 * whiten**2).sum(dim=(1, 2)).double() / (window**2).sum(dim=(1, 2)).double().clamp_min(
-        1
-    )
-    power, count = _power(residual, window, twice)
+    counted = (flat**2).sum(dim=(1, 2)).double().clamp_min(1)
+    misfit = (residual.abs() ** 2 * whiten**2).sum(dim=(1, 2)).double() / counted
     bound = torch.linalg.inv(normal)[:, :2, :2].numpy()
-    return BeadFit(centres, values[:, 0], values[:, 1:], bound, spent.numpy()), power, count
+    fit = BeadFit(centres, values[:, 0], values[:, 1:], bound, misfit.numpy())
+    return fit, Leftover(*_power(residual, flat, twice), *_rings(left_over, distance, flat))
+
+
+def _rings(residual: Tensor, distance: Tensor, flat: Tensor) -> tuple[Array, Array]:
+    """Summed squares of the residuals and the number of pixels, by ring one pixel wide."""
+    place = distance.long().flatten()
+    inside = (flat > 0.5).double().flatten()
+    rings = int(distance.shape[-1] / 2 * 1.42) + 2
+    squares = torch.bincount(place, weights=residual.double().flatten() ** 2 * inside, minlength=rings)[:rings]
+    pixels = torch.bincount(place, weights=inside, minlength=rings)[:rings]
+    return np.asarray(squares.numpy()), np.asarray(pixels.numpy())
 
 
 def _model(windows: Windows, centres: Array, values: Array, profile: RadialProfile) -> tuple[Tensor, Tensor]:
@@ -259,7 +337,7 @@ class ProfileSums:
     Attributes
     ----------
     diagonal, beside, right
-        ``(k,)`` of the normal equations of a piecewise linear profile with knots half a pixel apart.
+        ``(k,)`` of the normal equations of a piecewise linear profile with knots 0.8 px apart.
     count
         beads that they come from.
     """
@@ -302,8 +380,8 @@ class ProfileSums:
         right = summed(low, deep * value * (1 - part)) + summed(low + 1, deep * value * part)
         return cls(diagonal, beside, right, float(use.sum()))
 
-    def profile(self, radius_px: float) -> RadialProfile:
-        """The profile of least squares, kept smooth where few pixels tell it, 0 at its end, about 1 in the middle."""
+    def knots(self) -> Array:
+        """``(k,)`` the profile of least squares, kept smooth where few pixels tell it, 0 at its end."""
         size = len(self.diagonal)
         stiff = 0.02 * float(np.median(self.diagonal)) + 1e-30
         banded = np.zeros((3, size))  # upper form: second, first superdiagonal, diagonal
@@ -311,6 +389,17 @@ class ProfileSums:
         banded[1, 1:] = self.beside[:-1] + stiff * np.array([-2, *[-4] * (size - 3), -2])
         banded[0, 2:] = stiff
         knots = solveh_banded(banded, self.right)
-        knots = knots - knots[-3:].mean()
-        middle = knots[: max(2, int(0.5 * radius_px / _KNOT_PX))].mean()
-        return RadialProfile.through(knots / middle if abs(middle) > 1e-6 else knots, _KNOT_PX)
+        return np.asarray(knots - knots[-3:].mean())
+
+    def own_profile(self, common: Array, variance: float) -> RadialProfile:
+        """The profile of these beads, as far as it is seen to differ from the `common` one ``(k,)``.
+
+        What differs by no more than noise of that `variance` a pixel would make it differ is taken for noise (James &
+        Stein 1961): the scatter of a profile learned from few beads would blunt the fit, and feign sharpness.
+        """
+        own = self.knots()
+        scale = float((own * common * self.diagonal).sum() / (common**2 * self.diagonal).sum())
+        apart = own / scale - common if scale > 0 else np.zeros_like(common)
+        excess = float((apart**2 * self.diagonal).sum()) / max(variance, 1e-30)
+        share = max(0.0, 1 - len(common) / max(excess, 1e-9))
+        return RadialProfile.through(common + share * apart, _KNOT_PX)

@@ -1,12 +1,15 @@
-"""Exact centres of the beads of a tilt series: windows cut once at full resolution, a profile learned, each bead fitted.
+"""Exact centres of beads: windows cut once at full resolution, a profile learned from all, each bead fitted.
 
-A view's profile is learned from its own beads and those of the views beside it in tilt, until there are enough.
+The profile is that of all beads of the series; a view's own differs where its beads, and those of the views beside it
+in tilt until there are enough, are seen to.
 Beads near each other are taken off each other's windows; beads that overlap have no centre of their own and are left
 out.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +18,8 @@ from numpy.typing import NDArray
 
 from lamella.features.bead_profile import (
     BeadFit,
+    Leftover,
+    NoiseShape,
     NoiseSpectrum,
     ProfileSums,
     RadialProfile,
@@ -71,6 +76,7 @@ class _View:
     alone: NDArray[np.bool_]
     noise: NoiseSpectrum
     profile: RadialProfile
+    left: Leftover | None = None
 
 
 class BeadWindows:
@@ -93,6 +99,7 @@ class BeadWindows:
     ) -> None:
         self.shape, self.diameter = places_px.shape[:2], diameter_px
         radius = diameter_px / 2
+        self.noise_shape = NoiseShape.even()
         self.reach = radius + max(0.5 * radius, 3.0), radius + max(0.9 * radius, 6.0)
         size = fast_size(2 * int(np.ceil(self.reach[1] + 3)))
         look = ball_look(radius, self.reach[1])
@@ -133,7 +140,7 @@ class BeadWindows:
         if not len(view.beads):
             return view
         cleaned = _without_others(view, self.reach[1])
-        fit, power, count = fit_windows(cleaned, view.fit, view.profile, view.noise, self.reach)
+        fit, left = fit_windows(cleaned, view.fit, view.profile, view.noise, self.noise_shape, self.reach)
         # a fit that ran away begins again where it was, and is not believed
         lost = ~(np.linalg.norm(fit.centres_px - view.fit.centres_px, axis=-1) < 0.35 * self.diameter)
         lost |= ~np.isfinite(fit.bound_px2).all(axis=(1, 2))
@@ -142,17 +149,24 @@ class BeadWindows:
             view,
             fit=fit,
             alone=_alone(fit.centres_px, self.diameter) & ~lost,
-            noise=NoiseSpectrum.measured(power, count),
+            noise=NoiseSpectrum.measured(left.power, left.terms),
+            left=left,
         )
 
     def _learn(self, tilt_deg: Array) -> None:
-        """Give every view the profile of its beads and its neighbours'."""
+        """Learn the look of all beads, how each group of views differs from it, and the noise near beads."""
 
         def sums(view: _View) -> ProfileSums:
             cleaned = _without_others(view, self.reach[1])
             return ProfileSums.of(cleaned, view.fit, self.reach[1], _believed(view))
 
         own = each(sums, self.views)
+        common = functools.reduce(operator.add, own).knots()
+        left = [view.left for view in self.views if view.left is not None]
+        if not left:
+            return
+        squares, pixels = sum(one.squares for one in left), sum(one.pixels for one in left)
+        self.noise_shape = NoiseShape.measured(squares, pixels, self.diameter / 2)
         learned = []
         for view in self.views:
             total = own[view.number]
@@ -160,8 +174,7 @@ class BeadWindows:
                 if total.count >= _ENOUGH_BEADS:
                     break
                 total = total + own[int(other)]
-            profile = total.profile(self.diameter / 2) if total.count else view.profile
-            learned.append(replace(view, profile=profile))
+            learned.append(replace(view, profile=total.own_profile(common, float(view.noise.power.mean()))))
         self.views = learned
 
     def _gathered(self) -> Centres:
