@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from lamella.formats.angles import read_angles, read_text, write_angles
 from lamella.formats.atomic import atomic_text
 from lamella.formats.imod_com import CommandFile, number_list, read_command_file
 from lamella.formats.imod_geometry import ImodAlignment, alignment_from_geometry, geometry_from_alignment
+from lamella.formats.imod_local import LocalAlignments, bent_geometry, depth_left_out, read_local
 from lamella.formats.imod_tracks import export_tracks, find_model, import_tracks
 from lamella.formats.imod_write import newst_com, tilt_com
 from lamella.formats.imod_xf import read_xf, write_xf
@@ -31,6 +33,7 @@ __all__ = ["export_series", "export_tracks", "import_series", "import_tracks"]
 Array = NDArray[np.float64]
 
 _LEFTOVER_PX = 0.05
+_TOLD_PX = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,14 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
         x_tilt_deg=x_tilts[chosen] + setup.x_tilt_deg,
     )
     geometry, leftover = geometry_from_alignment(alignment, pixel_ang, shape_px, str(files.xf))
-    notes += [*drop_notes, *pixel_notes, *setup_notes, *_leftover_notes(leftover, geometry.magnification, files)]
+    notes += [*drop_notes, *pixel_notes, *setup_notes]
+    local = _local(files, len(transforms), pixel_ang, notes)
+    if local is not None or leftover.max() > _LEFTOVER_PX:
+        local = local.select(chosen) if local is not None else None
+        size = _aligned_size(files.tilt, files, shape_px, [])[0] if files.tilt is not None else shape_px[::-1]
+        geometry, error_px = bent_geometry(geometry, alignment, local, pixel_ang, shape_px, size)
+        notes += _bent_notes(files, float(leftover.max()), local, alignment, error_px)
+    notes += _magnification_notes(geometry.magnification, files)
     return series.select(kept).with_changes(geometry=geometry), tuple(notes)
 
 
@@ -136,11 +146,10 @@ def _export_one(record: TiltSeries, folder: Path, root: Path) -> tuple[list[Path
     if geometry is None:
         raise FormatError(f"{name}: the record has no alignment", mend="run align first, or import one")
     notes: list[Note] = []
-    if geometry.field is not None:
-        most = float(np.abs(geometry.field.nodes_ang).max()) / record.pixel_size_ang
-        text = f"the local field, up to {most:.2f} px, is left out: IMOD's local alignments are not written"
+    alignment, left_px = alignment_from_geometry(geometry, record.pixel_size_ang, record.image_shape_px)
+    if left_px > _TOLD_PX:
+        text = f"the local field beyond its linear part, up to {left_px:.2f} px, is left out"
         notes.append(Note(kind="dropped", where=name, text=text))
-    alignment = alignment_from_geometry(geometry, record.pixel_size_ang, record.image_shape_px)
     common_x_tilt = float(np.mean(geometry.x_tilt_deg))
     paths = [folder / f"{name}{suffix}" for suffix in (".xf", ".tlt", ".xtilt", ".rawtlt")]
     write_xf(paths[0], np.concatenate([alignment.linear, alignment.shift_px[..., None]], axis=-1))
@@ -308,7 +317,6 @@ def _setup(files: _Files, shape_px: tuple[int, int]) -> tuple[ImodAlignment, lis
 
 # Keys that say something about the geometry which the model does not hold.
 _IGNORED = {
-    "LOCALFILE": "local alignments are not imported",
     "ZFACTORFILE": "shifts that grow with z are not part of the model",
     "COMPRESS": "compression along z is not part of the model",
     "COMPFRACTION": "compression along z is not part of the model",
@@ -339,17 +347,43 @@ def _aligned_size(
     return full, full, subset
 
 
-def _leftover_notes(leftover: Array, magnification: Array, files: _Files) -> list[Note]:
-    notes = []
-    if leftover.max() > _LEFTOVER_PX:
-        view = int(leftover.argmax())
+def _local(files: _Files, views: int, pixel_ang: float, notes: list[Note]) -> LocalAlignments | None:
+    """The local alignments that tilt.com names, where their file is there."""
+    name = files.tilt.get("LOCALFILE") if files.tilt is not None else None
+    if not name or files.tilt is None:
+        return None
+    path = files.tilt.path.parent / Path(name).name
+    if path.is_file():
+        return read_local(path, views, pixel_ang)
+    text = f"LOCALFILE {name}: the file is not there; local alignments were left out"
+    notes.append(Note(kind="dropped", where=files.tilt.path.name, text=text))
+    return None
+
+
+def _bent_notes(
+    files: _Files, stretch_px: float, local: LocalAlignments | None, alignment: ImodAlignment, error_px: float
+) -> list[Note]:
+    """What became a local field, how exactly, and what of it no field can say."""
+    what = [f"stretch beyond rotation and magnification, up to {stretch_px:.2f} px at the image's corner"]
+    if local is not None:
+        what.append(f"{local.tilt_deg.shape[1]} × {local.tilt_deg.shape[0]} local alignments")
+    kind: Literal["warning", "info"] = "warning" if error_px > _LEFTOVER_PX else "info"
+    text = f"{' and '.join(what)} became a local field, to {error_px:.3f} px"
+    notes = [Note(kind=kind, where=files.xf.name, text=text)]
+    thickness = files.tilt.numbers("THICKNESS") if files.tilt is not None else ()
+    if local is not None and thickness:
+        left_px = depth_left_out(local, alignment, thickness[0] / 2)
         text = (
-            f"stretch beyond rotation and magnification was left out: up to {leftover[view]:.2f} px at the image's "
-            f"corner (view {view + 1} of those kept), {math.sqrt(float(np.mean(leftover**2))):.2f} px rms"
+            f"local alignments change tilt angles too: a point {thickness[0] / 2:.0f} px off the middle plane lies up "
+            f"to {left_px:.2f} px from where the field puts it"
         )
         notes.append(Note(kind="dropped", where=files.xf.name, text=text))
-    mean = float(magnification.mean())
-    if abs(mean - 1) > 1e-4:
-        text = f"magnifications average {mean:.5f}, not 1, as IMOD refers them to one view; they were kept"
-        notes.append(Note(kind="info", where=files.xf.name, text=text))
     return notes
+
+
+def _magnification_notes(magnification: Array, files: _Files) -> list[Note]:
+    mean = float(magnification.mean())
+    if abs(mean - 1) <= 1e-4:
+        return []
+    text = f"magnifications average {mean:.5f}, not 1, as IMOD refers them to one view; they were kept"
+    return [Note(kind="info", where=files.xf.name, text=text)]

@@ -24,11 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import FormatError
+from lamella.formats.image_maps import image_grid
 from lamella.geometry import TiltGeometry, rotation_x, rotation_y, rotation_z
 
 __all__ = ["ImodAlignment", "alignment_from_geometry", "geometry_from_alignment", "half_pixel"]
 
 Array = NDArray[np.float64]
+
+_SAMPLES = 33
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,13 +123,44 @@ def geometry_from_alignment(
 
 def alignment_from_geometry(
     geometry: TiltGeometry, pixel_size_ang: float, image_shape_px: tuple[int, int]
-) -> ImodAlignment:
-    """The alignment that IMOD needs for the global part of a projection model; a local field is left out."""
+) -> tuple[ImodAlignment, float]:
+    """The alignment that IMOD needs for a projection model.
+
+    Of a local field, the linear part in each view becomes stretch of its transform.
+
+    Returns
+    -------
+    alignment, left_px
+        and what of the field is left out, px at most over the images.
+    """
     linear = rotation_z(-geometry.z_rot_deg)[:, :2, :2] / geometry.magnification[:, None, None]
-    centre_px = geometry.shifts_ang() / pixel_size_ang + half_pixel(image_shape_px)
-    return ImodAlignment(
-        linear=linear,
-        shift_px=-np.einsum("nij,nj->ni", linear, centre_px),
+    stretch, shift_ang, left_ang = _linear_part(geometry, pixel_size_ang, image_shape_px)
+    whole = linear @ np.linalg.inv(stretch)
+    centre_px = shift_ang / pixel_size_ang + half_pixel(image_shape_px)
+    from_centre = np.einsum("nij,nj->ni", linear, geometry.shifts_ang() / pixel_size_ang)
+    alignment = ImodAlignment(
+        linear=whole,
+        shift_px=-np.einsum("nij,nj->ni", whole, centre_px) - from_centre,
         tilt_deg=geometry.y_tilt_deg,
         x_tilt_deg=geometry.x_tilt_deg,
     )
+    return alignment, left_ang / pixel_size_ang
+
+
+def _linear_part(
+    geometry: TiltGeometry, pixel_size_ang: float, image_shape_px: tuple[int, int]
+) -> tuple[Array, Array, float]:
+    """The affine maps ``(n, 2, 2)``, ``(n, 2)`` Å that follow a field best over the images, and what they miss, Å."""
+    n = len(geometry)
+    matrices, shifts = np.broadcast_to(np.eye(2), (n, 2, 2)).copy(), np.zeros((n, 2))
+    if geometry.field is None:
+        return matrices, shifts, 0.0
+    q = image_grid(image_shape_px, pixel_size_ang, (_SAMPLES, _SAMPLES)).reshape(-1, 2)
+    columns = np.column_stack([q, np.ones(len(q))])
+    missed = 0.0
+    for view in range(n):
+        moved = q + geometry.field.displacement(view, q)
+        solved = np.linalg.lstsq(columns, moved, rcond=None)[0]
+        matrices[view], shifts[view] = solved[:2].T, solved[2]
+        missed = max(missed, float(np.linalg.norm(columns @ solved - moved, axis=1).max()))
+    return matrices, shifts, missed

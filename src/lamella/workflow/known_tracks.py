@@ -34,7 +34,18 @@ TRACKS = "_tracks.star"
 """Ending of the file of tracks in a record's folder, after the series' name."""
 
 SOLVE_SETTINGS = frozenset(
-    {"enabled", "method", "axis", "tilt_angles", "magnification", "loss", "level", "drop_tracks", "reuse_tracks"}
+    {
+        "enabled",
+        "method",
+        "axis",
+        "tilt_angles",
+        "magnification",
+        "local",
+        "loss",
+        "level",
+        "drop_tracks",
+        "reuse_tracks",
+    }
 )
 """Settings of `align` that change what is solved, not what is followed."""
 
