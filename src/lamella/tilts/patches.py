@@ -32,6 +32,9 @@ __all__ = ["PatchPlan", "break_tracks", "follow_patches", "patch_grid"]
 
 Array = NDArray[np.float64]
 
+_GOLDEN = 0.6180339887  # golden section: multiples of it spread evenly, however many there are
+_SHORTEST = 0.4  # of the span: an end piece that is shorter stays with its neighbour
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PatchPlan:
@@ -106,11 +109,12 @@ def follow_patches(
 
 
 def break_tracks(tracks: Tracks, tilt_deg: Array, span_deg: float) -> Tracks:
-    """Break tracks into overlapping pieces, each a point of its own.
+    """Break tracks into pieces, each a point of its own.
 
     A patch is no point: what of its depth it shows changes with the tilt, slowly, so that over a wide range its track
-    bends as no point's does. Over a part of the range it is one to within the noise. The pieces overlap by three
-    quarters; an observation's weight is shared out among the pieces that hold it.
+    bends as no point's does. Over a part of the range it is one to within the noise. Every observation stays in one
+    piece, for a copy would tell leave-one-out what it leaves out; patches are broken at different tilts, so that no
+    view's link to its neighbours is cut in all of them.
 
     Parameters
     ----------
@@ -124,15 +128,22 @@ def break_tracks(tracks: Tracks, tilt_deg: Array, span_deg: float) -> Tracks:
     low, high = float(np.min(tilt_deg)), float(np.max(tilt_deg))
     if high - low <= span_deg:
         return tracks
-    count = int(np.ceil((high - low - span_deg) / (span_deg / 4))) + 1
-    starts = np.linspace(low, high - span_deg, count)
-    held = (tilt_deg >= starts[:, None] - 1e-6) & (tilt_deg <= starts[:, None] + span_deg + 1e-6)  # (pieces, n)
-    shared = tracks.weights / held.sum(axis=0)[:, None]
-    seen_at = np.where(held[:, :, None, None], tracks.observations_ang, np.nan)
-    weights = np.where(held[:, :, None], shared, 0.0)
-    labels = np.tile(tracks.labels, count)
+    offsets = span_deg * np.mod(np.arange(tracks.count) * _GOLDEN, 1.0)
+    piece = np.floor((tilt_deg[:, None] - low + offsets) / span_deg + 1e-9).astype(np.int64)  # (n, p)
+    for end, towards in ((piece.min(axis=0), 1), (piece.max(axis=0), -1)):
+        at_end = piece == end
+        tilts = np.where(at_end, tilt_deg[:, None], np.nan)
+        short = np.nanmax(tilts, axis=0) - np.nanmin(tilts, axis=0) < _SHORTEST * span_deg
+        piece = np.where(at_end & short, end + towards, piece)
+    observations, weights, labels = [], [], []
+    for number in range(int(piece.max()) + 1):
+        held = piece == number
+        some = held.any(axis=0)
+        observations.append(np.where(held[..., None], tracks.observations_ang, np.nan)[:, some])
+        weights.append(np.where(held, tracks.weights, 0.0)[:, some])
+        labels.append(tracks.labels[some])
     return Tracks.observed(
-        np.concatenate(list(seen_at), axis=1), np.concatenate(list(weights), axis=1), labels, tracks.kind
+        np.concatenate(observations, axis=1), np.concatenate(weights, axis=1), np.concatenate(labels), tracks.kind
     )
 
 
