@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import starfile
 
-from lamella.errors import FormatError, GeometryError, InputError
+from lamella.errors import FormatError, InputError
 from lamella.formats import FormatWarning
 from lamella.formats.mrc import write_mrc
 from lamella.formats.relion import (
@@ -549,10 +549,33 @@ def test_import_matches_views_and_reports_those_left_out(tmp_path: Path, rng: np
     assert back.hand == -1
 
 
+@pytest.mark.parametrize("with_field", [False, True])
+def test_magnifications_go_out_as_deformations(tmp_path: Path, rng: np.random.Generator, with_field: bool) -> None:
+    half = (SHAPE[1] / 2 * 1.35, SHAPE[0] / 2 * 1.35)
+    field = ImageField(rng.normal(0, 1, (5, 2, 3, 4)), half) if with_field else None
+    series = made_series(rng, field=field)
+    geometry = series.geometry
+    assert geometry is not None
+    paths, notes = export_series([series], tmp_path, tmp_path)
+    assert any("were written as image deformations" in note.text for note in notes)
+    tables = read_star(next(path for path in paths if path.parent.name == "tilt_series"))
+    rows = next(iter(tables.values()))
+    grid = tuple(int(read_star(paths[-1])["global"].integers(f"rlnTomoDeformationGridSize{axis}")[0]) for axis in "XY")
+    height, width = series.image_shape_px
+    # inside the images, where RELION's spline is defined
+    seen = rng.uniform(0.1, 0.9, (len(series), 30, 2)) * (width, height)
+    q = (seen - (width // 2, height // 2)) * series.pixel_size_ang
+    points = geometry.with_terms(field=None).back_project(q, 0.0)
+    plain = geometry.with_terms(field=None, magnification=1.0)
+    for view, coefficients in enumerate(rows.vectors("rlnTomoDeformationCoefficients")):
+        move = relion_displacement("spline", grid, coefficients, series.image_shape_px)
+        theirs = plain.project(points[view])[view] / series.pixel_size_ang + (width // 2, height // 2)
+        ours = geometry.project(points[view])[view] / series.pixel_size_ang + (width // 2, height // 2)
+        np.testing.assert_allclose(theirs + move(theirs), ours, atol=0.06 if with_field else 1e-4)
+
+
 def test_what_cannot_be_exchanged(tmp_path: Path, rng: np.random.Generator) -> None:
     series = made_series(rng)
-    with pytest.raises(GeometryError, match="magnifications"):
-        export_series([series], tmp_path, tmp_path)
     bare = series.with_changes(geometry=None)
     with pytest.raises(InputError, match="neither images nor movies"):
         export_series([bare.with_changes(images=None, movies=None)], tmp_path, tmp_path)

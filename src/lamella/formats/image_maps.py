@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from lamella.geometry import ImageField, TiltGeometry, rotation_z
 
-__all__ = ["bend", "image_grid"]
+__all__ = ["bend", "image_grid", "magnification_as_field"]
 
 Array = NDArray[np.float64]
 ImageMap = Callable[[int, Array], Array]
 
-_BEYOND = 4  # nodes beyond the image's edge: a spline feels its end by a factor of 0.27 per node
+_BEYOND = 6  # nodes beyond the image's edge: a spline feels its end by a factor of 0.27 per node
 _NOTHING_PX = 1e-4
 _CHECKS = 41
 
@@ -73,13 +73,13 @@ def bend(
         y_shift_ang=shifts[:, 1],
     )
     back = np.linalg.inv(matrices)
-    height, width = image_shape_px
-    steps = np.array([width, height]) * pixel_ang / np.array(cells)
-    half = tuple(float((n / 2 + _BEYOND) * step) for n, step in zip(cells, steps, strict=True))
-    x, y = (np.linspace(-h, h, n + 2 * _BEYOND + 1) for h, n in zip(half, cells, strict=True))
-    nodes = np.stack(np.meshgrid(x, y), axis=-1)
-    values = [moved(view, (nodes - shift[view]) @ back[view].T) - nodes for view in range(len(geometry))]
-    field = ImageField(np.moveaxis(np.stack(values), -1, 1), (half[0], half[1]))
+    field = _field(
+        len(geometry),
+        lambda view, q: moved(view, (q - shift[view]) @ back[view].T) - q,
+        image_shape_px,
+        pixel_ang,
+        cells,
+    )
     if np.abs(field.nodes_ang).max() < _NOTHING_PX * pixel_ang:
         return whole, 0.0
     error = 0.0
@@ -87,6 +87,51 @@ def bend(
         q = checks @ matrices[view].T + shift[view]
         error = max(error, float(np.abs(q + field.displacement(view, q) - target).max()))
     return whole.with_terms(field=field), error / pixel_ang
+
+
+def magnification_as_field(
+    geometry: TiltGeometry, image_shape_px: tuple[int, int], pixel_ang: float
+) -> tuple[TiltGeometry, float]:
+    """The same geometry with magnifications of 1, for programs without a word for them: a local field scales instead.
+
+    Returns
+    -------
+    geometry, error_px
+        and how far the field misses, at most over the images.
+    """
+    field, scale, shifts = geometry.field, geometry.magnification, geometry.shifts_ang()
+
+    def displacement(view: int, q: Array) -> Array:
+        scaled = scale[view] * (q - shifts[view]) + shifts[view]
+        shown = scaled if field is None else scaled + field.displacement(view, scaled)
+        return np.asarray(shown - q)
+
+    height, width = image_shape_px
+    cells = [2, 2]
+    if field is not None:
+        nodes = field.nodes_ang.shape[:1:-1]  # x, y
+        steps = [2 * half / (n - 1) for half, n in zip(field.half_width_ang, nodes, strict=True)]
+        cells = [2 * int(np.ceil(n * pixel_ang / step)) for n, step in zip((width, height), steps, strict=True)]
+    found = _field(len(geometry), displacement, image_shape_px, pixel_ang, (cells[0], cells[1]))
+    checks = image_grid(image_shape_px, pixel_ang, (_CHECKS, _CHECKS)).reshape(-1, 2)
+    error = max(
+        float(np.abs(found.displacement(view, checks) - displacement(view, checks)).max())
+        for view in range(len(geometry))
+    )
+    return geometry.with_terms(magnification=1.0, field=found), error / pixel_ang
+
+
+def _field(
+    count: int, displacement: ImageMap, image_shape_px: tuple[int, int], pixel_ang: float, cells: tuple[int, int]
+) -> ImageField:
+    """A field of `count` views sampled on a grid of so many cells (x, y) over the image, and some nodes beyond it."""
+    height, width = image_shape_px
+    steps = np.array([width, height]) * pixel_ang / np.array(cells)
+    half = tuple(float((n / 2 + _BEYOND) * step) for n, step in zip(cells, steps, strict=True))
+    x, y = (np.linspace(-h, h, n + 2 * _BEYOND + 1) for h, n in zip(half, cells, strict=True))
+    nodes = np.stack(np.meshgrid(x, y), axis=-1)
+    values = np.stack([displacement(view, nodes) for view in range(count)])
+    return ImageField(np.moveaxis(values, -1, 1), (half[0], half[1]))
 
 
 def _similarity(source: Array, target: Array) -> tuple[float, float, Array]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.errors import FormatError, GeometryError, InputError
+from lamella.errors import FormatError, InputError
+from lamella.formats.image_maps import magnification_as_field
 from lamella.formats.images import split_name
 from lamella.formats.relion_tilt_series import read_tilt_series, write_tilt_series
 from lamella.records import Note, TiltSeries
@@ -16,6 +17,7 @@ from lamella.records import Note, TiltSeries
 __all__ = ["export_series", "import_series"]
 
 _SAME_ANGLE_DEG = 0.05
+_NO_MAGNIFICATION = 1e-6
 
 
 def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Note, ...]]:
@@ -63,21 +65,16 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
 def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tuple[tuple[Path, ...], tuple[Note, ...]]:
     """Write ``tilt_series.star`` and ``tilt_series/NAME.star`` into a folder, for RELION 5 run in `root`.
 
+    RELION's tables have no column for magnifications; its image deformations say them.
+
     Raises
     ------
-    GeometryError
-        if a view's magnification is not 1, which RELION's tables have no column for.
     InputError
         if a series has neither images nor movies.
     """
     notes: list[Note] = []
+    written = []
     for one in series:
-        if one.geometry is not None and np.abs(one.geometry.magnification - 1).max() > 1e-6:
-            worst = float(np.abs(one.geometry.magnification - 1).max())
-            raise GeometryError(
-                f"{one.name}: magnifications differ from 1 by up to {worst:.5f}, which RELION cannot say",
-                mend="align again without solving the magnification (`lamella align P --magnification fixed`)",
-            )
         if one.images is None and one.movies is None:
             raise InputError(f"{one.name}: neither images nor movies are known", mend="import the series first")
         if one.optics.voltage_kv is None:
@@ -86,7 +83,23 @@ def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tup
         if one.imaging == "dark":
             text = f"{one.name}: dark-field images; RELION takes every image for bright field"
             notes.append(Note(kind="warning", where=str(folder), text=text))
-    return write_tilt_series(folder / "tilt_series.star", series, root), tuple(notes)
+        written.append(_without_magnification(one, folder, notes))
+    return write_tilt_series(folder / "tilt_series.star", written, root), tuple(notes)
+
+
+def _without_magnification(one: TiltSeries, folder: Path, notes: list[Note]) -> TiltSeries:
+    """A series whose magnifications became image deformations, which RELION applies to particles, not to tomograms."""
+    geometry = one.geometry
+    if geometry is None or np.abs(geometry.magnification - 1).max() <= _NO_MAGNIFICATION:
+        return one
+    reach_px = float(np.abs(geometry.magnification - 1).max()) * float(np.hypot(*one.image_shape_px)) / 2
+    said, error_px = magnification_as_field(geometry, one.image_shape_px, one.pixel_size_ang)
+    text = (
+        f"{one.name}: magnifications, {reach_px:.2f} px at the image's corner, were written as image deformations, to "
+        f"{error_px:.4f} px; RELION applies those to particles, and to no tomogram"
+    )
+    notes.append(Note(kind="info", where=str(folder), text=text))
+    return one.with_changes(geometry=said)
 
 
 def _relion_root(path: Path) -> Path:
