@@ -111,7 +111,7 @@ def magnification_as_field(
     if field is not None:
         nodes = field.nodes_ang.shape[:1:-1]  # x, y
         steps = [2 * half / (n - 1) for half, n in zip(field.half_width_ang, nodes, strict=True)]
-        cells = [2 * int(np.ceil(n * pixel_ang / step)) for n, step in zip((width, height), steps, strict=True)]
+        cells = [4 * int(np.ceil(n * pixel_ang / step)) for n, step in zip((width, height), steps, strict=True)]
     found = _field(len(geometry), displacement, image_shape_px, pixel_ang, (cells[0], cells[1]))
     checks = image_grid(image_shape_px, pixel_ang, (_CHECKS, _CHECKS)).reshape(-1, 2)
     error = max(
