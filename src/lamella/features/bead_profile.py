@@ -36,7 +36,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _KNOT_PX = 0.8
-_TABLE_PX = 0.05
+_TABLE_PX = 0.01  # so fine that the nearest entry will do
 _BINS = 16  # of the noise's power, from 0 to the corner of Fourier space
 _MOST_PX = 1.0  # a step of the fit
 
@@ -48,7 +48,7 @@ class RadialProfile:
     Attributes
     ----------
     values
-        ``(k,)`` at distances 0, 0.05, 0.1 … px.
+        ``(k,)`` at distances 0, 0.01, 0.02 … px.
     slopes
         ``(k,)`` derivative, px⁻¹.
     """
@@ -66,11 +66,8 @@ class RadialProfile:
 
     def at(self, distance_px: Tensor) -> tuple[Tensor, Tensor]:
         """Values and slopes at distances."""
-        place = (distance_px / _TABLE_PX).clamp(0, len(self.values) - 1.001)
-        low = place.long()
-        part = place - low
-        value = torch.lerp(self.values[low], self.values[low + 1], part)
-        return value, torch.lerp(self.slopes[low], self.slopes[low + 1], part)
+        place = (distance_px / _TABLE_PX).clamp_max(len(self.values) - 1).int()
+        return self.values[place], self.slopes[place]
 
 
 def ball_look(radius_px: float, reach_px: float) -> RadialProfile:
@@ -244,7 +241,7 @@ def fit_windows(
     noise: NoiseSpectrum,
     shape: NoiseShape,
     reach_px: tuple[float, float],
-    steps: int = 3,
+    steps: int = 2,
 ) -> tuple[BeadFit, Leftover]:
     """Centre, depth and ground of each bead (Gauss–Newton).
 
@@ -277,23 +274,29 @@ def fit_windows(
     if size % 2 == 0:
         twice[-1] = 1
     whiten = (twice / noise.over(size)).sqrt() / size  # Parseval: Σ|F|² = s² Σ|f|²
+    tilted = torch.stack([torch.ones_like(x), x / size, y / size], dim=1)  # the ground: level and slopes
+    columns = torch.empty(len(windows), 6, size, size // 2 + 1, dtype=torch.complex64)
+    columns[:, 3:] = torch.fft.rfft2(window[:, None] * tilted) * whiten
     for step in range(steps + 1):
-        model, columns = _model(windows, centres, values, profile)
-        left_over = windows.pixels - model
-        residual = torch.fft.rfft2(window * left_over)
+        look, slope, away = _looked(windows, centres, profile)
+        depth, ground = (torch.from_numpy(one).float() for one in (values[:, :1, None], values[:, 1:]))
+        left_over = windows.pixels - depth * look - torch.einsum("pa,paij->pij", ground, tilted)
+        residual = torch.fft.rfft2(window * left_over) * whiten
         if step == steps:
             break
-        right = torch.view_as_real(residual * whiten).flatten(1).double()
-        left = torch.view_as_real(torch.fft.rfft2(window[:, None] * columns) * whiten).flatten(2).double()
-        normal = left @ left.transpose(1, 2)
-        change = torch.linalg.solve(normal, (left @ right[..., None]))[..., 0].numpy()
+        # derivatives by x, y (the profile's slope), and depth (the profile)
+        moving = torch.stack([-depth * slope * away[0], -depth * slope * away[1], look], dim=1)
+        columns[:, :3] = torch.fft.rfft2(window[:, None] * moving) * whiten
+        left, right = torch.view_as_real(columns).flatten(2), torch.view_as_real(residual).flatten(1)
+        normal = (left @ left.transpose(1, 2)).double()
+        change = torch.linalg.solve(normal, (left @ right[..., None]).double())[..., 0].numpy()
         centres = centres + np.clip(change[:, :2], -_MOST_PX, _MOST_PX)
         values = values + change[:, 2:]
     counted = (flat**2).sum(dim=(1, 2)).double().clamp_min(1)
-    misfit = (residual.abs() ** 2 * whiten**2).sum(dim=(1, 2)).double() / counted
+    misfit = torch.view_as_real(residual).square().sum(dim=(1, 2, 3)).double() / counted
     bound = torch.linalg.inv(normal)[:, :2, :2].numpy()
     fit = BeadFit(centres, values[:, 0], values[:, 1:], bound, misfit.numpy())
-    return fit, Leftover(*_power(residual, flat, twice), *_rings(left_over, distance, flat))
+    return fit, Leftover(*_power(residual / whiten, flat, twice), *_rings(left_over, distance, flat))
 
 
 def _rings(residual: Tensor, distance: Tensor, flat: Tensor) -> tuple[Array, Array]:
@@ -306,24 +309,19 @@ def _rings(residual: Tensor, distance: Tensor, flat: Tensor) -> tuple[Array, Arr
     return np.asarray(squares.numpy()), np.asarray(pixels.numpy())
 
 
-def _model(windows: Windows, centres: Array, values: Array, profile: RadialProfile) -> tuple[Tensor, Tensor]:
-    """``(p, s, s)`` beads on their ground, and ``(p, 6, s, s)`` derivatives by x, y, depth, level, slopes."""
+def _looked(windows: Windows, centres: Array, profile: RadialProfile) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """``(p, s, s)`` profile and its slope round each centre, and the unit vector away from it."""
     x, y = windows.offsets(centres)
     distance = torch.hypot(x, y).clamp_min(1e-3)
     look, slope = profile.at(distance)
-    depth, level, slope_x, slope_y = (one[:, None, None] for one in torch.from_numpy(values).float().T)
-    scale = 1.0 / windows.size
-    model = depth * look + level + scale * (slope_x * x + slope_y * y)
-    along = -depth * slope / distance
-    columns = torch.stack([along * x, along * y, look, torch.ones_like(x), scale * x, scale * y], dim=1)
-    return model, columns
+    return look, slope, (x / distance, y / distance)
 
 
 def _power(residual: Tensor, window: Tensor, twice: Tensor) -> tuple[Array, Array]:
     """Summed power of the residuals' terms and their number, by bin of frequency."""
     size = window.shape[-1]
     share = (window**2).mean(dim=(1, 2), keepdim=True).clamp_min(1e-6)
-    power = (residual.abs() ** 2 / share / size**2).mean(dim=0) * twice
+    power = (torch.view_as_real(residual).square().sum(dim=-1) / share).mean(dim=0) / size**2 * twice
     place = (frequency_grid((size, size)) / 0.7072 * (_BINS - 1)).round().long().clamp(0, _BINS - 1).flatten()
     sums = torch.bincount(place, weights=power.double().flatten(), minlength=_BINS)
     count = torch.bincount(place, weights=twice.double().expand(size, -1).flatten(), minlength=_BINS)

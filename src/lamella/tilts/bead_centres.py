@@ -90,16 +90,23 @@ class BeadWindows:
         ``(n, p, 2)`` where beads are about, pixels; NaN where none is to be looked for.
     diameter_px
         of the beads.
+    like
+        earlier windows of the same series, whose profiles and noise are where this begins; None: a ball's.
     progress
         told the fraction of the views that are read.
     """
 
     def __init__(
-        self, images: ImageSource, places_px: Array, diameter_px: float, progress: Progress = no_progress
+        self,
+        images: ImageSource,
+        places_px: Array,
+        diameter_px: float,
+        like: BeadWindows | None = None,
+        progress: Progress = no_progress,
     ) -> None:
         self.shape, self.diameter = places_px.shape[:2], diameter_px
         radius = diameter_px / 2
-        self.noise_shape = NoiseShape.even()
+        self.noise_shape = like.noise_shape if like else NoiseShape.even()
         self.reach = radius + max(0.5 * radius, 3.0), radius + max(0.9 * radius, 6.0)
         size = fast_size(2 * int(np.ceil(self.reach[1] + 3)))
         look = ball_look(radius, self.reach[1])
@@ -109,12 +116,15 @@ class BeadWindows:
             places = places_px[number, beads]
             windows = Windows.cut(np.asarray(images.view(number), dtype=np.float32), places, size)
             fit, variance = _first_guess(windows, places, radius)
-            return _View(number, beads, windows, fit, _alone(places, diameter_px), NoiseSpectrum.white(variance), look)
+            noise, profile = NoiseSpectrum.white(variance), look
+            if like:
+                noise, profile = like.views[number].noise, like.views[number].profile
+            return _View(number, beads, windows, fit, _alone(places, diameter_px), noise, profile)
 
         self.views = each(one, range(self.shape[0]), progress, "cutting out beads")
 
-    def centred(self, tilt_deg: Array, rounds: int = 2, progress: Progress = no_progress) -> Centres:
-        """Fit everything: first with a ball's profile, then with profiles learned.
+    def centred(self, tilt_deg: Array, rounds: int = 1, progress: Progress = no_progress) -> Centres:
+        """Fit everything: first with the profiles there are, then with profiles learned.
 
         Parameters
         ----------

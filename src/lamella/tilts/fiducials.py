@@ -189,6 +189,7 @@ def _centred(
     middle, diameter_px = np.array([width // 2, height // 2]), scene.diameter_ang / pixel_size_ang
     spotted = int(tracks.seen.sum())
     centres: Centres | None = None
+    windows: BeadWindows | None = None
     for number in range(_ROUNDS):
         part = part_of(progress, number / _ROUNDS, (number + 1) / _ROUNDS)
         solution = _solved(tracks, geometry, exact=number > 0)
@@ -196,7 +197,7 @@ def _centred(
         places = geometry.project(np.nan_to_num(points))
         shown = scene.inside(places, 0.5 * scene.diameter_ang) & np.isfinite(points[:, 0])
         places = np.where(shown[..., None], places, np.nan) / pixel_size_ang + middle
-        windows = BeadWindows(images, places, diameter_px, part)
+        windows = BeadWindows(images, places, diameter_px, windows, part)
         centres = windows.centred(geometry.y_tilt_deg)
         tracks = _observed(centres, middle, pixel_size_ang)
         tracks = _kept(tracks, shown)
