@@ -21,7 +21,6 @@ __all__ = ["LocalShapes", "interpolation"]
 Array = NDArray[np.float64]
 
 _NODES = 9
-_MARGIN = 1.1  # the outer nodes stand as much farther out than the outermost observation
 _HALF_DOSE = 10.0  # e/Å²: specimens move most within the first ten or so, then ever less (Brilot et al. 2012)
 
 
@@ -57,7 +56,7 @@ class LocalShapes:
         """
         if term.over == "dose" and dose is None:
             raise GeometryError("a local deformation over dose without a dose", mend="state the dose or follow tilt")
-        half = np.maximum(_MARGIN * np.abs(places_ang).max(axis=0), 1e-6)
+        half = np.maximum(np.abs(places_ang).max(axis=0), 1e-6)  # nothing is known farther out
         line = np.linspace(-1, 1, _NODES)
         grid = np.stack(np.meshgrid(line * half[0], line * half[1]), axis=-1)  # (gy, gx, 2)
         powers = [(a - b, b) for a in range(1, term.degree + 1) for b in range(a + 1)]
@@ -74,8 +73,7 @@ class LocalShapes:
         kept = size > 1e-6
         degree = np.repeat([sum(power) for power in powers], directions.shape[2])
         nodes = nodes[:, kept] / size[kept, None, None, None]
-        course = geometry.y_tilt_deg if term.over == "tilt" else np.log1p(np.asarray(dose) / _HALF_DOSE)
-        over = _courses(course, term.shapes, constant=term.kind == "image")
+        over = _courses(geometry.y_tilt_deg if term.over == "tilt" else np.asarray(dose), term)
         return cls(nodes, (float(half[0]), float(half[1])), over, degree[kept])
 
     def displacements(self, places_ang: Array) -> Array:
@@ -134,11 +132,16 @@ def _without_similarity(nodes: Array, grid: Array) -> Array:
     return np.asarray((flat - (flat @ spanned) @ spanned.T).reshape(nodes.shape))
 
 
-def _courses(course: Array, count: int, constant: bool) -> Array:
-    """``(n, j)`` orthonormal polynomials over the views; the constant, which points absorb, only where it is seen."""
-    span = max(float(np.ptp(course)), 1e-9)
-    at = 2 * (course - course.min()) / span - 1
-    powers = np.vander(at, count + 1, increasing=True)
-    rank = min(count + 1, len(np.unique(np.round(at, 9))))
-    orthonormal = np.linalg.qr(powers[:, :rank])[0]
-    return np.asarray(orthonormal[:, :count] if constant else orthonormal[:, 1 : count + 1])
+def _courses(along: Array, term: LocalTerm) -> Array:
+    """``(n, j)`` orthonormal courses over the views, zero in the first view or in the least tilted one.
+
+    A deformation that stays the same bends the picture as a bent specimen does, partly or wholly: no track can tell
+    them. The specimen is as that one view shows it.
+    """
+    if term.over == "dose":
+        along = np.log1p(np.maximum(along, 0.0) / _HALF_DOSE)
+    still = np.argmin(np.abs(along)) if term.over == "tilt" else np.argmin(along)
+    at = along - along[still]
+    at = at / max(float(np.abs(at).max()), 1e-9)
+    rank = min(term.shapes, len(np.unique(np.round(at, 9))) - 1)
+    return np.asarray(np.linalg.qr(np.stack([at**power for power in range(1, rank + 1)], axis=-1))[0])

@@ -24,8 +24,9 @@ Array = NDArray[np.float64]
 Local = Literal["auto", "off", "image", "specimen"]
 
 _OUTLIER = 0.1  # robust weight of an observation (Cauchy's: nine standard deviations off) below which it is left out
-_CLEARLY = 3.0  # standard errors by which local terms must lower the leave-one-out squares
-_LEAST_GAIN = 0.005  # and by which share the error
+_CLEARLY = 2.5  # standard errors, from view to view, by which local terms must lower the leave-one-out squares
+_CLEARLY_OF_POINTS = 1.5  # and from point to point, of which there are fewer, some hardly touched
+_LEAST_GAIN = 0.01  # and by which share the error
 _FEWEST_FOR_LOCAL = 6  # points
 _WIDER = 3.0  # times the estimated widths, which robust estimates of few views may miss
 _SOLVED = ("z_rot", "y_tilt", "magnification")
@@ -192,7 +193,7 @@ class _Trials:
         best = best or plain
         found = self._solve(richer, plain)
         error = self._error(found)
-        if error > (1 - _LEAST_GAIN) * self._error(plain) or self._gain(plain, found) < _CLEARLY:
+        if error > (1 - _LEAST_GAIN) * self._error(plain) or not self._gains(plain, found):
             self.refused[name] = error
             return best, model
         self.tried[name] = error
@@ -204,12 +205,14 @@ class _Trials:
         weights = np.where(np.isfinite(squares), self.tracks.weights, 0.0)
         return float(np.sqrt((weights * np.nan_to_num(squares)).sum() / max(weights.sum(), 1e-30)))
 
-    def _gain(self, before: Solution, after: Solution) -> float:
-        """How many standard errors the leave-one-out squares fell by; views, and points, counted as independent."""
+    def _gains(self, before: Solution, after: Solution) -> bool:
+        """Whether leave-one-out squares fell by more than chance, views and points each taken as independent."""
         fell = (before.left_out_ang**2).sum(axis=-1) - (after.left_out_ang**2).sum(axis=-1)
         fell = np.nan_to_num(fell * self.tracks.weights)
-        sums = (fell.sum(axis=0), fell.sum(axis=1))
-        return min(float(part.sum() / max(np.sqrt((part**2).sum()), 1e-30)) for part in sums)
+        of_views, of_points = (
+            float(part.sum() / max(np.sqrt((part**2).sum()), 1e-30)) for part in (fell.sum(axis=1), fell.sum(axis=0))
+        )
+        return of_views > _CLEARLY and of_points > _CLEARLY_OF_POINTS
 
     def _local_terms(self, local: Local, best: Solution) -> list[LocalTerm]:
         """The local terms that are worth a try."""

@@ -27,7 +27,8 @@ __all__ = ["Loss", "Solution", "solve", "triangulate"]
 
 Array = NDArray[np.float64]
 
-_WRONG = 5.0  # standard deviations off, in more than half of its views, from which a point is no point
+_WRONG = 5.0  # standard deviations off
+_WRONG_SHARE = 1 / 3  # of its views in which a point is that far off, from which it is no point
 _MOST_WRONG = 0.3  # of the points; more are no exception, it is the model that is wrong
 
 
@@ -105,7 +106,7 @@ def solve(
     ----------
     tracks
         observations with missing ones as NaN. Points with fewer than three views, that were seen under too little
-        parallax, or that lie far off in most of their views, stay unsolved (NaN) and count for nothing; `rejected`
+        parallax, or that lie far off in over a third of their views, stay unsolved (NaN) and count for nothing; `rejected`
         says why.
     geometry
         the start, of as many views; a field that it has is taken off the observations and kept, unless the model has
@@ -146,7 +147,7 @@ def solve(
         wrong = _misfits(problem, state)
         if not wrong.any():
             break
-        problem.reject(wrong, f"more than {_WRONG:g} standard deviations off in most of its views")
+        problem.reject(wrong, f"more than {_WRONG:g} standard deviations off in over a third of its views")
     return _solution(problem, state, loss)
 
 
@@ -161,15 +162,14 @@ def triangulate(tracks: Tracks, geometry: TiltGeometry, weights: Array | None = 
 
 
 def _misfits(problem: Problem, state: State) -> NDArray[np.bool_]:
-    """``(p,)`` points that are far off in more than half of their views; the worst, where they are many."""
-    ratio = problem.lengths(state.values, state.robust) / state.sigma
-    ratio = np.where(problem.weights > 0, ratio, np.nan)
-    typical = np.zeros(len(problem.usable))
-    typical[problem.usable] = np.nanmedian(ratio[:, problem.usable], axis=0)
+    """``(p,)`` points that are far off in too many of their views; the worst, where they are many."""
+    used = problem.weights > 0
+    far = used & (problem.lengths(state.values, state.robust) > _WRONG * state.sigma)
+    share = far.sum(axis=0) / np.maximum(used.sum(axis=0), 1)
     most = min(int(_MOST_WRONG * problem.usable.size), int(problem.usable.sum()) - 3)
-    worst = np.argsort(-typical)[: max(most, 0)]
-    wrong = np.zeros(len(typical), dtype=bool)
-    wrong[worst] = typical[worst] > _WRONG
+    worst = np.argsort(-share, kind="stable")[: max(most, 0)]
+    wrong = np.zeros(len(share), dtype=bool)
+    wrong[worst] = share[worst] > _WRONG_SHARE
     return wrong
 
 
