@@ -1,0 +1,164 @@
+"""The score of a geometry: how well each view is predicted by the others, which never saw it.
+
+Views are cut into tiles in the specimen's plane; every view is predicted from all others (`lamella.tilts.held_out`),
+once from its neighbours too and once from views beyond them only, which a drift that neighbours share does not satisfy.
+View and prediction are compared by Fourier ring correlation. The information in that, over the information that the
+views' own spectra promise a perfect geometry, is the score: near 1 where views agree as far as their noise lets them,
+0 where they share nothing. No shift is looked for, so that every error of the geometry costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamella.errors import GeometryError
+from lamella.geometry import TiltGeometry
+from lamella.tilts.held_out import RINGS, RingSums, cross_spectra, held_out_sums
+from lamella.tilts.score_spectra import FINEST, view_spectra
+from lamella.tilts.score_tiles import TileFrame, cut_tiles, tile_centres, tile_depths
+from lamella.tilts.working import SpecimenShape, WorkingImages
+
+__all__ = ["Score", "Verdict", "held_out_score", "verdict"]
+
+Array = NDArray[np.float64]
+
+_LONGEST_PX = 512
+_TILE = 0.25  # of the shorter side
+_SMALLEST_TILE_PX = 32
+_GAP_DEG = 9.0  # views nearer than this are left out of the second prediction
+_USUAL_THICKNESS_ANG = 1500.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Score:
+    """How well a geometry predicts each view from the others.
+
+    Attributes
+    ----------
+    value
+        information in the agreement over what the views' spectra promise, neighbours and distant views alike; about 1
+        for a perfect geometry, 0 for none. Compares geometries of one series and methods; between series it says how
+        much of the possible is reached.
+    near, far
+        the same from all other views, and from views beyond the neighbours.
+    per_view
+        ``(n,)`` agreement of each view over what is expected of it.
+    frequency
+        ``(rings,)`` 1/Å.
+    correlation
+        ``(rings,)`` Fourier ring correlation of views and predictions from all others.
+    significance
+        of the agreement with distant views, standard deviations of chance.
+    """
+
+    value: float
+    near: float
+    far: float
+    per_view: Array
+    frequency: Array
+    correlation: Array
+    significance: float
+
+
+def held_out_score(
+    images: WorkingImages,
+    geometry: TiltGeometry,
+    thickness_ang: float = _USUAL_THICKNESS_ANG,
+    shape: SpecimenShape = "film",
+    mask: Tensor | None = None,
+) -> Score:
+    """Score a geometry.
+
+    Parameters
+    ----------
+    images
+        working images; those over 512 px are binned.
+    geometry
+        to be scored, in any frame.
+    thickness_ang
+        of the specimen, about. Geometries that are to be compared must be scored with the same.
+    shape
+        a film is followed in its plane; a compact object without foreshortening.
+    mask
+        ``(n, a, b)`` how much each pixel counts, 0…1, in any sampling; None: as the images have it.
+
+    Raises
+    ------
+    GeometryError
+        if there are fewer than three views, or not as many as images.
+    """
+    if len(geometry) != len(images):
+        raise GeometryError(f"a geometry of {len(geometry)} views for {len(images)} images", mend="give one per view")
+    if len(images) < 3:
+        raise GeometryError(f"{len(images)} views", mend="a view is predicted by two others at least: give three")
+    small = images.masked(mask).binned(_LONGEST_PX) if mask is not None else images.binned(_LONGEST_PX)
+    frame = TileFrame.of(geometry, shape)
+    edge = max(2 * round(_TILE * min(small.stack.shape[-2:]) / 2), _SMALLEST_TILE_PX)
+    spacing = max(small.pixel_ang)
+    centres = tile_centres(frame, small.field_ang, edge * spacing)
+    centres[:, 2] = _depths(small, frame, centres, edge * spacing, thickness_ang)
+    tiles = cut_tiles(small, view_spectra(small), frame, centres, edge)
+    spectra = cross_spectra(tiles, frame, spacing, thickness_ang)
+    order = np.argsort(geometry.y_tilt_deg, kind="stable")
+    step = float(np.median(np.diff(geometry.y_tilt_deg[order])))
+    gap = min(max(1, round(_GAP_DEG / max(step, 0.1))), max(1, len(images) // 4))
+    near, near_expected = held_out_sums(spectra, order, 0)
+    far, far_expected = held_out_sums(spectra, order, gap)
+    parts = _reached(near, near_expected), _reached(far, far_expected)
+    shares = [_per_view(*pair) for pair in ((near, near_expected), (far, far_expected))]
+    return Score(
+        value=0.5 * (parts[0] + parts[1]),
+        near=parts[0],
+        far=parts[1],
+        per_view=0.5 * (shares[0] + shares[1]),
+        frequency=(np.arange(RINGS) + 0.5) * FINEST / RINGS / spacing,
+        correlation=near.correlation(),
+        significance=_significance(far),
+    )
+
+
+def _depths(images: WorkingImages, frame: TileFrame, centres: Array, edge_ang: float, thickness_ang: float) -> Array:
+    """Depth of each tile's content, from images of half the size."""
+    coarse = images.binned(max(images.stack.shape[-2:]) // 2)
+    spacing = max(coarse.pixel_ang)
+    tiles = cut_tiles(coarse, view_spectra(coarse), frame, centres, max(2 * round(edge_ang / spacing / 2), 16))
+    return tile_depths(tiles, frame, spacing, thickness_ang)
+
+
+def _information(sums: RingSums) -> float:
+    """Information of the rings' correlations, nats: −½ log(1 − FRC²) for each independent term."""
+    correlation = np.clip(sums.correlation(), -0.999, 0.999)
+    return float((-0.5 * np.log(1 - correlation**2) * np.sign(correlation) * sums.count.sum(axis=0)).sum())
+
+
+def _reached(found: RingSums, expected: RingSums) -> float:
+    promised = _information(expected)
+    return _information(found) / promised if promised > 0 else 0.0
+
+
+def _per_view(found: RingSums, expected: RingSums) -> Array:
+    """``(n,)`` correlation of each view with its prediction, over the expected one."""
+    ratio = []
+    for sums in (found, expected):
+        scale = np.sqrt(sums.view.sum(axis=1) * sums.prediction.sum(axis=1))
+        ratio.append(np.divide(sums.product.sum(axis=1), scale, out=np.zeros_like(scale), where=scale > 1e-12))
+    return np.divide(ratio[0], ratio[1], out=np.zeros_like(ratio[0]), where=ratio[1] > 1e-6)
+
+
+def _significance(sums: RingSums) -> float:
+    """Of the agreement, in deviations of chance: views that share nothing have Var Σ f·p = ½ Σ f² · p²."""
+    each = np.divide(sums.view * sums.prediction, sums.count, out=np.zeros_like(sums.count), where=sums.count > 0).sum()
+    return float(sums.product.sum() / np.sqrt(each)) if each > 0 else 0.0
+
+
+Verdict = Literal["good", "doubtful", "failed"]
+
+
+def verdict(score: Score) -> tuple[Verdict, str]:
+    """What a score says of an alignment, and why, in words."""
+    return "good", f"{score.value:.2f}"
