@@ -1,14 +1,22 @@
-"""Fix the frame of a solved specimen: mid-plane level at z = 0, centre in the centre of the least tilted view."""
+"""Fix the frame of a solved specimen: mid-plane level at z = 0, centre in the centre of the least tilted view.
+
+Where the specimen lies is measured in `lamella.tilts.slab_measure`, or by a plane through its points.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lamella.errors import GeometryError
 from lamella.geometry import TiltGeometry, rotation_x, rotation_y
 from lamella.geometry.regauge import regauge
+
+if TYPE_CHECKING:
+    from lamella.tilts.slab_measure import SlabMeasure
 
 __all__ = ["Levelled", "Plane", "centre", "fit_plane", "level"]
 
@@ -89,8 +97,10 @@ def fit_plane(points_ang: ArrayLike, *, iterations: int = 30) -> Plane:
     return Plane(normal, float(c), spread, error)
 
 
-def level(geometry: TiltGeometry, points_ang: ArrayLike, plane: Plane | None = None) -> Levelled:
-    """Turn and shift the frame so that the points' mid-plane is z = 0.
+def level(
+    geometry: TiltGeometry, points_ang: ArrayLike | None = None, plane: Plane | SlabMeasure | None = None
+) -> Levelled:
+    """Turn and shift the frame so that the specimen's mid-plane is z = 0.
 
     Only the common x-tilt and the tilt offset turn; the specimen is not turned in its own plane. A geometry with one
     x-tilt for all views keeps one.
@@ -100,12 +110,20 @@ def level(geometry: TiltGeometry, points_ang: ArrayLike, plane: Plane | None = N
     geometry
         solved geometry.
     points_ang
-        ``(p, 3)`` solved points; NaN where unsolved.
+        ``(p, 3)`` solved points, which are moved along; NaN where unsolved.
     plane
-        from `fit_plane`; fitted here where left out.
+        the mid-plane, from `measure_slab` or `fit_plane`; where left out, it is fitted to the points.
+
+    Raises
+    ------
+    GeometryError
+        if there is neither a plane nor three points to fit one to.
     """
-    points = np.asarray(points_ang, dtype=np.float64)
-    plane = plane or fit_plane(points)
+    points = np.zeros((0, 3)) if points_ang is None else np.asarray(points_ang, dtype=np.float64)
+    if plane is None:
+        if np.isfinite(points).all(axis=1).sum() < 3:
+            raise GeometryError("neither a plane nor three points to level by", mend="measure the slab first")
+        plane = fit_plane(points)
     # R = Rz·Ry(t)·Rx(a). The frame p' = Q p sees Rz·Ry(t + δ)·Rx(a') if Q = Rx(−a')·Ry(−δ)·Rx(a), and Q·normal = z
     # asks for Rx(a)·normal = Ry(δ)·Rx(a')·z = (cos a' sin δ, −sin a', cos a' cos δ).
     before = float(geometry.x_tilt_deg.mean())

@@ -1,0 +1,222 @@
+"""The slab in which a specimen's structure lies, from the covariance of its views over depth (`depth_profile`).
+
+Every tile of every layer is inside the slab or outside, and what is measured there follows the distribution of the
+one or the other. Both distributions are taken from the data themselves, and the slab between the planes
+z = a·x + b·y + c ± h is the one of the greatest likelihood: the sum of log (inside / outside) over what lies in it. A
+crowd in ice and a few particles far apart are both found so, because an empty tile says little and a full one much.
+Standard errors come from leaving out parts of the field (the jackknife), since neighbouring tiles share their matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import minimize
+
+from lamella.tilts.depth_profile import DepthMap
+
+__all__ = ["DensitySlab", "fit_density_slab", "significance"]
+
+Array = NDArray[np.float64]
+
+_STEEPEST_DEG = (18.0, 12.0)  # inclinations along x and y that are searched
+_STEP_DEG = 2.0
+_RANGE = (-3.0, 6.0)  # standard errors between which a tile's covariance counts
+_BINS = 18
+_PARTS = 4  # of the field along each side, left out in turn for the errors
+_FINER = 4  # steps into which a layer is divided
+_ROUNDS = 4
+_STARTS = 4
+_FEWEST_TILES = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DensitySlab:
+    """A slab of structure.
+
+    Attributes
+    ----------
+    slopes
+        ``(2,)`` a and b of its mid-plane z = a·x + b·y + c.
+    height_ang
+        c.
+    depth_ang
+        distance of its faces along z.
+    covariance
+        ``(4, 4)`` of a, b, c and half the depth.
+    contrast
+        by how many standard errors a tile of one layer within it exceeds one outside, on average.
+    """
+
+    slopes: Array
+    height_ang: float
+    depth_ang: float
+    covariance: Array
+    contrast: float
+
+
+def significance(depth: DepthMap) -> Array:
+    """``(t, z)`` covariance over its standard error where there is no structure, freed of the kernel's broad tails.
+
+    The sum over pairs of views leaves out each view with itself, and with that all that is the same at every height:
+    structure at one height lowers all others. What the field's structure lowers on average is added again.
+    """
+    measured = depth.covariance
+    seen = np.isfinite(measured)
+    enough = seen.sum(axis=0) >= _FEWEST_TILES
+    if not enough.any():
+        return np.full(measured.shape, np.nan)
+    with np.errstate(invalid="ignore"):
+        spread = 1.4826 * np.nanmedian(np.abs(measured - np.nanmedian(measured, axis=0)), axis=0)
+    # layers beyond the specimen hold noise alone, and wherever matter is sparse most tiles do
+    error = float(np.quantile(spread[enough], 0.15))
+    values = measured / max(error, 1e-12)
+    layers = values.shape[1]
+    tail = np.fft.rfft(np.minimum(depth.kernel, 0.0), 3 * layers)
+    lowered = np.zeros(layers)
+    for _ in range(3):
+        profile = np.nan_to_num(np.nanmean(np.clip(values - lowered, *_RANGE), axis=0))
+        low, high = np.quantile(profile[enough], [0.1, 0.9])
+        source = np.where(profile > (low + high) / 2, profile - low, 0.0)
+        lowered = np.fft.irfft(np.fft.rfft(source, 3 * layers) * tail, 3 * layers)[layers - 1 : 2 * layers - 1]
+    freed = values - lowered
+    return np.asarray(freed - np.quantile(np.nanmedian(freed[:, enough], axis=0), 0.15))
+
+
+def fit_density_slab(depth: DepthMap) -> DensitySlab | None:
+    """The slab of the greatest likelihood, or None where nothing stands out of the noise."""
+    values = significance(depth)
+    if np.isfinite(values).any(axis=1).sum() < _FEWEST_TILES:
+        return None
+    search = _Search(values, depth)
+    start = search.start()
+    if start is None:
+        return None
+    best = start
+    for _ in range(_ROUNDS):
+        search.learn(best)
+        best = search.refined(best)
+    contrast = search.contrast(best)
+    return DensitySlab(
+        slopes=best[:2],
+        height_ang=float(best[2]),
+        depth_ang=float(2 * best[3]),
+        covariance=search.covariance(best),
+        contrast=contrast,
+    )
+
+
+class _Search:
+    """Likelihood of slabs in one map. A slab is (a, b, c, h)."""
+
+    def __init__(self, values: Array, depth: DepthMap) -> None:
+        self.seen = np.isfinite(values)
+        self.values = np.clip(np.nan_to_num(values), *_RANGE)
+        self.z, self.step, self.places = depth.z_ang, depth.step_ang, depth.places_ang
+        self.half_field = float(np.abs(self.places).max()) + 1e-9
+        self.scale = np.array([1 / self.half_field, 1 / self.half_field, 1.0, 1.0]) * 2 * self.step
+        self.gain = np.zeros((len(values), _FINER * len(self.z) + 1))
+        self.tiles = np.ones(len(values))
+
+    def start(self) -> Array | None:
+        """The slab that explains most of the squares, over a grid of slopes."""
+        pad = 2 * len(self.z)
+        terms = np.fft.rfft(self.values * self.seen, pad, axis=1)
+        counts = np.fft.rfft(self.seen.astype(np.float64), pad, axis=1)
+        frequency = np.fft.rfftfreq(pad, self.step)
+        slopes = [np.tan(np.deg2rad(np.arange(-most, most + 0.1, _STEP_DEG))) for most in _STEEPEST_DEG]
+        best, found = 0.0, None
+        for a in slopes[0]:
+            for b in slopes[1]:
+                turn = np.exp(2j * np.pi * frequency * (self.places @ [a, b])[:, None])
+                total = np.fft.irfft((terms * turn).sum(axis=0), pad)
+                count = np.fft.irfft((counts * turn).sum(axis=0), pad).clip(0)
+                # z beyond the map wraps to the end of the padded range
+                total, count = (np.roll(line, pad // 4) for line in (total, count))
+                sums, area = (np.concatenate([[0.0], np.cumsum(line)]) for line in (total, count))
+                inside = sums[None] - sums[:, None]  # [from, to]
+                gains = np.where(inside > 0, inside, 0.0) ** 2 / (area[None] - area[:, None] + len(self.values)).clip(1)
+                gains = np.triu(gains, 1)
+                at = np.unravel_index(int(gains.argmax()), gains.shape)
+                if gains[at] > best:
+                    ends = (np.array(at) - 0.5 - pad // 4) * self.step + self.z[0]
+                    best, found = gains[at], np.array([a, b, ends.mean(), np.ptp(ends) / 2])
+        return found
+
+    def learn(self, slab: Array) -> None:
+        """Take both distributions from a slab, and from them what each tile and layer gains by lying inside."""
+        within = self._within(slab)
+        edges = np.linspace(*_RANGE, _BINS + 1)
+        which = np.clip(np.digitize(self.values, edges) - 1, 0, _BINS - 1)
+        inside = np.bincount(which.ravel(), (within * self.seen).ravel(), _BINS)
+        outside = np.bincount(which.ravel(), ((1 - within) * self.seen).ravel(), _BINS)
+        prior = (inside + outside) / (inside + outside).sum() * 0.02 + 1e-4
+        shares = [count / max(count.sum(), 1.0) * 0.98 + prior for count in (inside, outside)]
+        ratio = np.log(shares[0] / shares[1])
+        centres = (edges[:-1] + edges[1:]) / 2
+        gain = np.interp(self.values, centres, ratio) * self.seen
+        # between the layers it changes steadily: a slab has no reason to end where a layer does
+        gain = gaussian_filter1d(np.repeat(gain, _FINER, axis=1), _FINER, axis=1, mode="constant") / _FINER
+        self.gain = np.concatenate([np.zeros((len(gain), 1)), np.cumsum(gain, axis=1)], axis=1)
+
+    def likelihood(self, slab: Array) -> float:
+        """Σ log (inside / outside) over what lies in the slab."""
+        middle = self.places @ slab[:2] + slab[2]
+        return float(self.tiles @ (self._summed(middle + slab[3]) - self._summed(middle - slab[3])))
+
+    def refined(self, start: Array, *, tries: int = _STARTS) -> Array:
+        """The best slab near another."""
+
+        def cost(changes: Array) -> float:
+            slab = start + changes * self.scale
+            return -self.likelihood(slab) if slab[3] > self.step else 0.0
+
+        best: tuple[float, Array] | None = None
+        for spread in (1.0, 3.0, 8.0, 0.5)[:tries]:
+            simplex = np.concatenate([np.zeros((1, 4)), spread * np.eye(4)])
+            if best is not None:
+                simplex = simplex + best[1]
+            found = minimize(
+                cost,
+                simplex[0],
+                method="Nelder-Mead",
+                options={"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.02},
+            )
+            if best is None or found.fun <= best[0]:
+                best = (float(found.fun), np.asarray(found.x))
+        assert best is not None  # there is one try at least
+        return np.asarray(start + best[1] * self.scale)
+
+    def contrast(self, slab: Array) -> float:
+        """Mean inside minus mean outside."""
+        within = self._within(slab) * self.seen
+        without = self.seen - within
+        inside = float((self.values * within).sum() / max(within.sum(), 1.0))
+        return inside - float((self.values * without).sum() / max(without.sum(), 1.0))
+
+    def covariance(self, slab: Array) -> Array:
+        """``(4, 4)`` by the jackknife over parts of the field."""
+        parts = np.clip(((self.places / self.half_field + 1) / 2 * _PARTS).astype(int), 0, _PARTS - 1)
+        label = parts[:, 0] * _PARTS + parts[:, 1]
+        found = []
+        for part in np.unique(label):
+            self.tiles = (label != part).astype(np.float64)
+            found.append(self.refined(slab, tries=2))
+        self.tiles = np.ones(len(label))
+        off = np.array(found) - np.mean(found, axis=0)
+        return np.asarray(off.T @ off * (len(found) - 1) / len(found))
+
+    def _within(self, slab: Array) -> Array:
+        """``(t, z)`` share of each tile and layer that lies in the slab."""
+        off = np.abs(self.z - (self.places @ slab[:2] + slab[2])[:, None])
+        return np.asarray(np.clip((slab[3] - off) / self.step + 0.5, 0.0, 1.0))
+
+    def _summed(self, z: Array) -> Array:
+        """``(t,)`` gain of each tile below a height."""
+        at = np.clip(((z - self.z[0]) / self.step + 0.5) * _FINER, 0.0, _FINER * len(self.z) - 1e-6)
+        low = at.astype(int)
+        tile = np.arange(len(z))
+        return np.asarray(self.gain[tile, low] + (at - low) * (self.gain[tile, low + 1] - self.gain[tile, low]))
