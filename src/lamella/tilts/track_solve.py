@@ -10,9 +10,10 @@ from lamella.records.tracks import Tracks
 from lamella.tilts.align_settings import AlignSettings
 from lamella.tilts.candidate import Candidate, Method
 from lamella.tilts.parameterisations import Best, solve_best
+from lamella.tilts.patch_models import solve_patches
 from lamella.tilts.solve import Solution
 
-__all__ = ["candidate_of", "solve_tracks"]
+__all__ = ["solve_tracks"]
 
 _NAMED = 12  # tracks or views that a note lists
 
@@ -45,11 +46,13 @@ def solve_tracks(
     GeometryError
         if too few points can be solved.
     """
+    if method == "patches":
+        return _candidate(solve_patches(tracks, start, settings, dose=dose), method)
     best = solve_best(tracks, start, dose=dose, modes=settings.pinned_modes(), local=settings.local, loss=settings.loss)
-    return candidate_of(best, method)
+    return _candidate(best, method)
 
 
-def candidate_of(best: Best, method: Method) -> Candidate:
+def _candidate(best: Best, method: Method) -> Candidate:
     """A solved model as a candidate."""
     solution = best.solution
     solved = np.isfinite(solution.tracks.points_ang[:, 0])
@@ -74,7 +77,7 @@ def candidate_of(best: Best, method: Method) -> Candidate:
 def _model_in_words(best: Best) -> str:
     errors = {**best.tried, **best.refused}
     others = sorted((value, name) for name, value in errors.items() if name != best.chosen)
-    said = f"model chosen by leave-one-out error: {best.chosen} ({errors[best.chosen]:.2f} Å)"
+    said = f"model that predicts what is left out best: {best.chosen} ({errors[best.chosen]:.2f} Å)"
     return said + (f"; next best: {others[0][1]} ({others[0][0]:.2f} Å)" if others else "")
 
 
