@@ -106,8 +106,8 @@ def solve(
     ----------
     tracks
         observations with missing ones as NaN. Points with fewer than three views, that were seen under too little
-        parallax, or that lie far off in over a third of their views, stay unsolved (NaN) and count for nothing; `rejected`
-        says why.
+        parallax, or that lie far off in over a third of their views, stay unsolved (NaN) and count for nothing;
+        `rejected` says why.
     geometry
         the start, of as many views; a field that it has is taken off the observations and kept, unless the model has
         a local term: then it is solved anew.
