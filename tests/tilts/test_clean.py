@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lamella.errors import ImageError, SettingsError
 from lamella.records import ArrayImages, TiltSeries
@@ -127,6 +127,103 @@ def test_views_are_excluded_by_their_place_in_the_users_file(rng):
 def test_places_that_are_not_there_are_named(rng):
     with pytest.raises(SettingsError, match="names view 22, 99,"):
         run(record(TILTS), stack(rng, TILTS), exclude=(2, 22, 99))
+
+
+def moving(rng, tilt, shift_px, *, dose=30.0) -> np.ndarray:
+    """Views of one flat specimen, foreshortened across an axis along y, each shifted by (x, y) px."""
+    mass = gaussian_filter(rng.normal(size=(3 * H, 3 * W)), 2.0)
+    mass = 0.6 + 0.25 * mass / mass.std()
+    views = []
+    for angle, (dx, dy) in zip(np.deg2rad(tilt), shift_px, strict=True):
+        rows, columns = np.mgrid[:H, :W].astype(float)
+        places = [rows - H // 2 - dy + 3 * H // 2, (columns - W // 2 - dx) / np.cos(angle) + 3 * W // 2]
+        seen = map_coordinates(mass, places, order=1, mode="grid-wrap")
+        views.append(rng.poisson(dose * np.exp(-np.maximum(seen, 0) / np.cos(angle))))
+    return np.asarray(views, dtype=np.float32)
+
+
+def axis_along_y(**changes) -> TiltSeries:
+    return record(TILTS).with_changes(nominal_axis_deg=np.zeros(len(TILTS)), **changes)
+
+
+def test_views_that_wander_a_quarter_of_the_field_stay(rng):
+    shifts = rng.uniform(-0.12, 0.12, (len(TILTS), 2)) * [W, H]
+    result, _ = run(axis_along_y(), moving(rng, TILTS, shifts))
+    assert result.reasons == ()
+    assert np.nanmin(result.series.scores["CleanAgreement"]) > 9
+
+
+@pytest.mark.parametrize("view", [0, 1, 10, 19, 20])
+def test_a_view_of_another_field_is_shifted_out(rng, view):
+    shifts = rng.uniform(-0.05, 0.05, (len(TILTS), 2)) * [W, H]
+    images = moving(rng, TILTS, shifts)
+    images[view] = moving(rng, TILTS[view : view + 1], [(0, 0)])[0]
+    result, _ = run(axis_along_y(), images)
+    assert result.excluded is not None
+    assert list(result.excluded.place) == [view + 1]
+    assert result.reasons[0].startswith("shifted out: ")
+    kept, _ = run(axis_along_y(), images, bad_views=False)
+    assert kept.excluded is None
+
+
+@pytest.mark.parametrize("way", [(0.7, 0.0), (0.0, -0.65)])
+def test_a_view_far_beside_its_neighbours_is_shifted_out(rng, way):
+    shifts = np.zeros((len(TILTS), 2))
+    shifts[12] = np.multiply(way, [W, H])
+    result, _ = run(axis_along_y(), moving(rng, TILTS, shifts))
+    assert result.excluded is not None
+    assert list(result.excluded.place) == [13]
+    shifts[12] *= 0.5
+    result, _ = run(axis_along_y(), moving(rng, TILTS, shifts))
+    assert result.excluded is None
+
+
+def test_included_views_stay_and_their_fault_is_said(rng):
+    images = stack(rng, TILTS)
+    images[3] *= 0.1
+    images[8] *= 0.1
+    result, sink = run(record(TILTS), images, include=(4,), exclude=(21,))
+    assert result.excluded is not None
+    assert list(result.excluded.place) == [9, 21]
+    assert len(sink) == 19
+    assert len(result.warnings) == 1
+    assert result.warnings[0].startswith("view 4 stays by clean.include, although dark")
+    with pytest.raises(SettingsError, match=r"clean.include names view 99"):
+        run(record(TILTS), images, include=(99,))
+    images[8] = 0
+    with pytest.raises(ImageError, match=r"view 9 .*every pixel of the image is 0"):
+        run(record(TILTS), images, include=(9,))
+
+
+def test_a_view_is_not_excluded_and_included():
+    with pytest.raises(ValueError, match="view 3 stands in exclude and in include"):
+        CleanSettings(exclude=(1, 3), include=(3, 4))
+
+
+@pytest.mark.parametrize("blank", [0.0, 0.01])
+def test_where_most_views_are_blank_it_is_said(rng, blank):
+    images = stack(rng, TILTS)
+    bad = np.arange(len(TILTS)) % 5 < 3
+    images[bad] = rng.poisson(blank, size=(int(bad.sum()), H, W))
+    result, _ = run(record(TILTS), images)
+    assert result.excluded is not None
+    np.testing.assert_array_equal(result.excluded.place, np.flatnonzero(bad) + 1)
+    assert "13 of 21 views show nothing" in result.warnings[0]
+
+
+def test_a_film_over_a_part_does_not_make_a_view_dark(rng):
+    """The specimen beside it is as bright as it should be; beyond `max_blocked` the view shows too little of it."""
+    images = stack(rng, TILTS, dose=100)
+    for view, share in ((18, 0.3), (19, 0.4), (20, 0.47)):
+        images[view, :, : int(share * W)] = rng.poisson(1.0, size=(H, int(share * W)))
+    result, _ = run(record(TILTS), images, min_brightness=0.8)
+    assert result.excluded is None
+    assert result.series.scores["CleanCovered"][20] == pytest.approx(0.47, abs=0.02)
+    assert result.series.scores["CleanBrightness"][18:].min() > 0.85
+    images[20, :, : int(0.7 * W)] = rng.poisson(1.0, size=(H, int(0.7 * W)))
+    result, _ = run(record(TILTS), images)
+    assert result.excluded is not None
+    assert result.reasons[0].startswith("blocked: 70 %")
 
 
 def test_one_mask_serves_full_even_and_odd(rng):

@@ -66,6 +66,19 @@ def test_excluded_views_stand_aside_with_their_reason(series, context):
     assert not (context.root / "step/excluded/TS.star").exists()
 
 
+def test_what_was_judged_bad_comes_back_by_include(series, context):
+    raw, pixel = read_mrc(context.root / "TS.mrc")
+    raw[[4, 8]] *= 0.05
+    write_mrc(context.root / "TS.mrc", raw, pixel)
+    kept = clean.run(series, CleanSettings(exclude=(1,)), context)
+    np.testing.assert_array_equal(kept.place, [2, 3, 4, 6, 7, 8, 10, 11])
+    said = "2 views were judged bad and stand in step/excluded/TS.star; clean.include = [5, 9] brings them back"
+    assert said in context.messages
+    kept = clean.run(series, CleanSettings(exclude=(1,), include=(5, 9)), context)
+    assert len(kept) == VIEWS - 1
+    assert any(message.startswith("view 9 stays by clean.include, although dark") for message in context.messages)
+
+
 def test_clean_names_the_images_it_was_given_where_no_pixel_changes(series, context):
     kept = clean.run(series, CleanSettings(exclude=(3,), outliers=False), context)
     assert kept.images == series.images[:2] + series.images[3:]

@@ -12,6 +12,7 @@ from lamella.errors import ImageError, SettingsError
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSink, ImageSource, TiltSeries
 from lamella.tilts.clean_settings import CleanSettings
+from lamella.tilts.neighbours import agree_with_neighbours, judge_shifts
 from lamella.tilts.outliers import check_fraction, fill_pixels, find_outliers, hot_pixels
 from lamella.tilts.views import ViewLook, judge_views, look_at
 
@@ -21,6 +22,8 @@ Index = NDArray[np.int64]
 
 MIN_VIEWS = 3
 """Fewer views make no tomogram."""
+_MANY = 1 / 3
+"""A series of which more than this share shows nothing is suspect as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,8 +33,10 @@ class CleanResult:
     Attributes
     ----------
     series
-        the views that were kept, with the scores ``CleanBrightness`` (against the smooth course over the tilt angle)
-        and ``CleanReplacedPixels``.
+        the views that were kept, with the scores ``CleanBrightness`` (against the smooth course over the tilt angle),
+        ``CleanCovered`` (fraction of the field behind an opaque film), ``CleanAgreement`` (with the neighbour that
+        agrees best: height of the correlation's peak over the deviation of its map; NaN where it was not sought) and
+        ``CleanReplacedPixels``.
     excluded
         the views that were left out, or None.
     reasons
@@ -44,6 +49,9 @@ class CleanResult:
         ``(m,)`` how many of them were not finite numbers.
     hot
         pixels that were replaced in every view.
+    warnings
+        what the user should know: faults of views that stay because he included them, and a series of which many views
+        show nothing.
     """
 
     series: TiltSeries
@@ -53,6 +61,16 @@ class CleanResult:
     replaced: Index
     invalid: Index
     hot: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Judgement:
+    """Why each view of the series is left out (empty: it stays), scores of all views, and warnings."""
+
+    reasons: list[str]
+    scores: dict[str, NDArray[np.float64]]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +104,7 @@ def clean(
     series, images
         the record and its images, in the same order.
     settings
-        thresholds, and the views that the user excludes.
+        thresholds, and the views that the user excludes or includes.
     write
         takes the kept images as 0, 1, …; None where only the judgement is wanted.
     even, odd, write_even, write_odd
@@ -97,7 +115,7 @@ def clean(
     Raises
     ------
     SettingsError
-        if `settings.exclude` names a view that is not there.
+        if `settings.exclude` or `.include` names a view that is not there.
     ImageError
         if images and record do not fit, fewer than `MIN_VIEWS` views remain, or an image cannot be used (the message
         names the view).
@@ -107,8 +125,9 @@ def clean(
     findings: dict[int, _Finding] = {}
     for done, view in enumerate(wanted):
         progress(0.5 * done / len(wanted), f"look at view {done + 1} of {len(wanted)}")
-        findings[view] = _examine(images.view(view), settings, _name(series, view))
-    reasons, relative = _judge(series, findings, settings)
+        findings[view] = _examine(images.view(view), settings, series, view)
+    judgement = _judge(series, findings, settings)
+    reasons = judgement.reasons
     kept = np.array([view for view in wanted if not reasons[view]], dtype=np.int64)
     if len(kept) < MIN_VIEWS:
         raise ImageError(f"{series.name}: {_too_few(series, reasons, len(kept))}", mend=_MEND_TOO_FEW)
@@ -127,7 +146,8 @@ def clean(
         replaced[index] = _write(int(view), index, masked, sources, settings, _name(series, int(view)))
     progress(1.0, "")
     left = np.array([view for view in range(len(series)) if reasons[view]], dtype=np.int64)
-    scores = {"CleanBrightness": relative[kept], "CleanReplacedPixels": replaced.astype(np.float64)}
+    scores = {name: values[kept] for name, values in judgement.scores.items()}
+    scores["CleanReplacedPixels"] = replaced.astype(np.float64)
     return CleanResult(
         series=series.select(kept).with_changes(scores=scores, quality={"CleanExcludedViews": float(len(left))}),
         excluded=series.select(left) if len(left) else None,
@@ -136,10 +156,11 @@ def clean(
         replaced=replaced,
         invalid=np.array([findings[view].invalid for view in kept], dtype=np.int64),
         hot=len(hot_places),
+        warnings=judgement.warnings,
     )
 
 
-_MEND_TOO_FEW = "exclude fewer views with clean.exclude, or turn clean.bad_views off"
+_MEND_TOO_FEW = "keep views with clean.include, exclude fewer with clean.exclude, or turn clean.bad_views off"
 
 
 def _name(series: TiltSeries, view: int) -> str:
@@ -160,11 +181,12 @@ def _check_sizes(series: TiltSeries, images: ImageSource, even: ImageSource | No
 def _wanted(series: TiltSeries, settings: CleanSettings) -> list[int]:
     """Views that the user did not exclude."""
     places = np.asarray(series.place)
-    if unknown := sorted(set(settings.exclude) - {int(place) for place in places}):
-        raise SettingsError(
-            f"{series.name}: clean.exclude names view {', '.join(map(str, unknown))}, which is not in the series",
-            mend=f"name views by their place in the stack, {places.min()} to {places.max()}",
-        )
+    for field in ("exclude", "include"):
+        if unknown := sorted(set(getattr(settings, field)) - {int(place) for place in places}):
+            raise SettingsError(
+                f"{series.name}: clean.{field} names view {', '.join(map(str, unknown))}, which is not in the series",
+                mend=f"name views by their place in the stack, {places.min()} to {places.max()}",
+            )
     wanted = np.flatnonzero(~np.isin(places, settings.exclude))
     if len(wanted) < MIN_VIEWS:
         raise ImageError(
@@ -174,39 +196,66 @@ def _wanted(series: TiltSeries, settings: CleanSettings) -> list[int]:
     return [int(view) for view in wanted]
 
 
-def _examine(image: NDArray[np.float32], settings: CleanSettings, name: str) -> _Finding:
+def _examine(image: NDArray[np.float32], settings: CleanSettings, series: TiltSeries, view: int) -> _Finding:
     """Outliers and general look of one image; a constant one is left to the judgement where there is one."""
     none = np.empty(0, np.int64)
     finite = image[np.isfinite(image)]
-    if settings.bad_views and finite.size == image.size and finite.size and finite.min() == finite.max():
+    constant = finite.size == image.size and finite.size and finite.min() == finite.max()
+    if constant and settings.bad_views and view not in _included(series, settings):
         trouble = f"blank: every pixel is {finite.flat[0]:g}"
-        return _Finding(look_at(image), none, 0, none, none, trouble)
+        return _Finding(look_at(image, imaging=series.imaging), none, 0, none, none, trouble)
     try:
         found = find_outliers(image, settings)
         if found.invalid:
             invalid = ~np.isfinite(image)
             check_fraction(invalid, settings, "the image")
     except ImageError as error:
-        raise ImageError(f"{name}: {error.problem}", mend=error.mend) from error
+        raise ImageError(f"{_name(series, view)}: {error.problem}", mend=error.mend) from error
     masked = np.flatnonzero(found.mask)
-    return _Finding(look_at(image, found.mask), masked, found.invalid, found.raised, found.sunk)
+    look = look_at(image, found.mask, series.imaging)
+    return _Finding(look, masked, found.invalid, found.raised, found.sunk)
 
 
-def _judge(
-    series: TiltSeries, findings: dict[int, _Finding], settings: CleanSettings
-) -> tuple[list[str], NDArray[np.float64]]:
-    """Why each view is left out (empty: it stays), and its brightness against the expected one."""
-    reasons = ["" if view in findings else "excluded by clean.exclude" for view in range(len(series))]
-    views = list(findings)
-    judged, brightness = judge_views(
-        [findings[view].look for view in views], np.asarray(series.tilt_deg)[views], series.imaging, settings
+def _included(series: TiltSeries, settings: CleanSettings) -> frozenset[int]:
+    return frozenset(int(view) for view in np.flatnonzero(np.isin(np.asarray(series.place), settings.include)))
+
+
+def _judge(series: TiltSeries, findings: dict[int, _Finding], settings: CleanSettings) -> _Judgement:
+    """What is wrong with each view, and whether it stays all the same."""
+    views = np.array(list(findings), dtype=np.int64)
+    looks = [findings[int(view)].look for view in views]
+    tilt = np.asarray(series.tilt_deg)
+    judged, brightness = judge_views(looks, tilt[views], series.imaging, settings)
+    faults = {int(v): findings[int(v)].trouble or fault for v, fault in zip(views, judged, strict=True)}
+    # neighbours are told from views that show something
+    sound = [int(view) for view in views[np.argsort(tilt[views], kind="stable")] if not faults[int(view)]]
+    agreement = agree_with_neighbours(
+        [findings[view].look for view in sound], tilt[sound], np.asarray(series.nominal_axis_deg)[sound]
     )
-    relative = np.full(len(series), np.nan)
-    relative[views] = brightness
-    for view, reason in zip(views, judged, strict=True):
-        if settings.bad_views:
-            reasons[view] = findings[view].trouble or reason
-    return reasons, relative
+    faults.update(zip(sound, judge_shifts(agreement, settings.max_shift), strict=True))
+    scores = {name: np.full(len(series), np.nan) for name in ("CleanBrightness", "CleanCovered", "CleanAgreement")}
+    scores["CleanBrightness"][views] = brightness
+    scores["CleanCovered"][views] = [look.covered for look in looks]
+    scores["CleanAgreement"][sound] = agreement.best()
+    if not settings.bad_views:
+        faults = dict.fromkeys(faults, "")
+    kept_by_user = {view: faults[view] for view in _included(series, settings) if faults.get(view)}
+    reasons = ["excluded by clean.exclude"] * len(series)
+    for view, fault in faults.items():
+        reasons[view] = "" if view in kept_by_user else fault
+    return _Judgement(reasons, scores, _warnings(series, faults, kept_by_user))
+
+
+def _warnings(series: TiltSeries, faults: dict[int, str], kept: dict[int, str]) -> tuple[str, ...]:
+    place = np.asarray(series.place)
+    said = [f"view {place[view]} stays by clean.include, although {fault}" for view, fault in sorted(kept.items())]
+    faulty = sum(bool(fault) for fault in faults.values())
+    if faulty > _MANY * len(faults):
+        said.append(
+            f"{faulty} of {len(faults)} views show nothing of the specimen (dark, blank, blocked or shifted out): the "
+            "beam, the shutter, the stage or the import may have failed; what the rest gives is to be doubted"
+        )
+    return tuple(said)
 
 
 def _too_few(series: TiltSeries, reasons: Sequence[str], left: int) -> str:

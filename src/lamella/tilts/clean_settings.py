@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lamella.settings import StepSettings, setting
 
@@ -19,7 +19,10 @@ class CleanSettings(StepSettings):
     exclude: tuple[Place, ...] = setting(
         (), "views to leave out, by their 1-based place in the user's stack (or motion's)"
     )
-    bad_views: bool = setting(True, "find dark, blocked and blank views, and leave them out")
+    include: tuple[Place, ...] = setting(
+        (), "views to keep whatever is wrong with them, by their 1-based place in the user's stack (or motion's)"
+    )
+    bad_views: bool = setting(True, "find dark, blocked, blank and shifted-out views, and leave them out")
     min_brightness: float = setting(
         0.35,
         "a view is dark if its brightness, against the smooth course over the tilt angle, is below this fraction",
@@ -27,13 +30,20 @@ class CleanSettings(StepSettings):
         lt=1,
     )
     max_blocked: float = setting(
-        0.5, "a view is blocked if this much more of its area is black than in the middle view", gt=0, le=1
+        0.5, "a view is blocked if this much more of its area is black or behind a film than in most views", gt=0, le=1
     )
     min_contrast: float = setting(
         0.25,
         "a view is blank if its noise and its structure, against those of the other views, are below this fraction",
         ge=0,
         lt=1,
+    )
+    max_shift: float = setting(
+        0.5,
+        "a view is shifted out if its field lies this much of the field's width beside its neighbours', or if it "
+        "shares nothing with them",
+        gt=0,
+        le=1,
     )
     outliers: bool = setting(True, "replace X-rays, hot and dead pixels")
     peak: float = setting(10.0, "peak criterion: height of an outlier above its surroundings", unit="SD", gt=0)
@@ -56,3 +66,11 @@ class CleanSettings(StepSettings):
     )
     fill_noise: bool = setting(False, "add noise like that of the surroundings to replaced pixels")
     max_fraction: float = setting(0.01, "most of a view's pixels that may be replaced; more is an error", gt=0, le=0.2)
+
+    @model_validator(mode="after")
+    def _agree(self) -> CleanSettings:
+        if both := sorted(set(self.exclude) & set(self.include)):
+            raise ValueError(
+                f"view {', '.join(map(str, both))} stands in exclude and in include: name it in one of them"
+            )
+        return self

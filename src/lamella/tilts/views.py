@@ -6,21 +6,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
+from lamella.features.masks import find_regions
 from lamella.tilts.clean_settings import CleanSettings
 
 __all__ = ["ViewLook", "expected_brightness", "judge_views", "look_at"]
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
+_MAP_PX = 1024  # longer side of the image in which films are sought
 _BLOCKS = 48  # blocks along the shorter side of an image
 _BLACK = 0.15  # of the expected brightness: a grid bar lets less through
 _FEW = 8  # views, below which no pre-tilt is searched
 _PRE_TILTS_DEG = np.arange(-24.0, 24.1, 4.0)
 # bounds of b: a series may be exposed longer at high tilts, which makes a bright field brighter there
 _SLOPES = {"bright": (-0.7, 3.0), "dark": (-3.0, 0.7)}
+_NOTHING = 2e-3  # of the brighter views' intensity: no specimen is that thick
+_LEAST_SPECIMEN = 0.05  # of the field, from which its brightness is taken
 _DARKEST = 5.0  # percentile of the views' darkest blocks that states the zero of intensity
 
 
@@ -34,30 +41,53 @@ class ViewLook:
         means of small blocks.
     noise, structure
         standard deviation of differences between neighbouring pixels, and robust one of the blocks.
+    picture
+        ``(a, b)`` the image on a coarse map.
+    specimen
+        ``(a, b)`` where that map shows the specimen, not an opaque film, vacuum or filler.
+    covered
+        fraction of the field behind an opaque film.
     """
 
     blocks: Array
     noise: float
     structure: float
+    picture: Image
+    specimen: Mask
+    covered: float
 
     @property
     def brightness(self) -> float:
-        """Mean intensity."""
-        return float(self.blocks.mean())
+        """Mean intensity, of the specimen where a film is in the field."""
+        if self.covered == 0 or self.specimen.mean() < _LEAST_SPECIMEN:
+            return float(self.blocks.mean())
+        return float(self.picture[self.specimen].mean())
 
 
-def look_at(image: Image, mask: NDArray[np.bool_] | None = None) -> ViewLook:
-    """Look at an image ``(h, w)``; masked pixels do not count."""
+def look_at(image: Image, mask: Mask | None = None, imaging: Literal["bright", "dark"] = "bright") -> ViewLook:
+    """Look at an image ``(h, w)``; masked pixels do not count. Films are told in bright field only."""
     step = max(1, min(image.shape) // _BLOCKS)
-    rows, columns = image.shape[0] // step * step, image.shape[1] // step * step
     if mask is not None and mask.any():
         good = ~mask
         image = np.where(good, image, np.float32(np.mean(image[good])) if good.any() else np.float32(0))
-    tiled = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
-    blocks = tiled.mean(axis=(1, 3), dtype=np.float64)
+    blocks = _binned(image, step).astype(np.float64)
     difference = np.diff(image[::4], axis=1)
     noise = 1.4826 * float(np.median(np.abs(difference))) / np.sqrt(2) or float(difference.std())
-    return ViewLook(blocks, noise, float(np.percentile(blocks, 84) - np.percentile(blocks, 16)) / 2)
+    structure = float(np.percentile(blocks, 84) - np.percentile(blocks, 16)) / 2
+    small = torch.from_numpy(np.ascontiguousarray(_binned(image, max(1, max(image.shape) // _MAP_PX))))
+    regions = find_regions(small)
+    picture = torch.nn.functional.adaptive_avg_pool2d(small[None], regions.specimen.shape)[0].numpy()
+    if imaging == "dark":
+        return ViewLook(blocks, noise, structure, picture, ~regions.blank, 0.0)
+    specimen = ndimage.binary_erosion(regions.specimen, border_value=1)
+    return ViewLook(blocks, noise, structure, picture, specimen, float(regions.opaque.mean()))
+
+
+def _binned(image: Image, step: int) -> Image:
+    """Means of blocks of `step` pixels; what is left over at the end does not count."""
+    rows, columns = image.shape[0] // step * step, image.shape[1] // step * step
+    tiled = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
+    return np.asarray(tiled.mean(axis=(1, 3), dtype=np.float64), dtype=np.float32)
 
 
 def expected_brightness(
@@ -121,10 +151,14 @@ def judge_views(
     darkest = np.array([np.percentile(look.blocks, _DARKEST) for look in looks])
     # counts begin at 0; a stack that was shifted or normalised says where black is only by its darkest places
     zero = min(0.0, float(darkest.min()))
-    expected = expected_brightness([look.brightness - zero for look in looks], tilt_deg, imaging)
-    relative = np.array([look.brightness - zero for look in looks]) / expected
+    brightness = np.array([look.brightness - zero for look in looks])
+    expected = _course(brightness, np.asarray(tilt_deg, dtype=np.float64), imaging)
+    relative = brightness / expected
     black = np.array(
-        [float(np.mean(look.blocks - zero < _BLACK * level)) for look, level in zip(looks, expected, strict=True)]
+        [
+            max(look.covered, float(np.mean(look.blocks - zero < _BLACK * level)))
+            for look, level in zip(looks, expected, strict=True)
+        ]
     )
     usual_black = float(np.median(black))
     noise = _relative([look.noise for look in looks])
@@ -147,6 +181,18 @@ def judge_views(
             )
         reasons.append(reason)
     return tuple(reasons), relative
+
+
+def _course(brightness: Array, tilt_deg: Array, imaging: Literal["bright", "dark"]) -> Array:
+    """The expected brightness, told from the views that show anything: the others may be more than half."""
+    something = brightness > _NOTHING * np.quantile(brightness, 0.95)
+    if np.count_nonzero(something) < 3:
+        return expected_brightness(brightness, tilt_deg, imaging)
+    course = np.full(len(brightness), np.nan)
+    course[something] = expected_brightness(brightness[something], tilt_deg[something], imaging)
+    order = np.argsort(tilt_deg[something])
+    course[~something] = np.interp(tilt_deg[~something], tilt_deg[something][order], course[something][order])
+    return course
 
 
 def _relative(values: list[float]) -> Array:

@@ -91,6 +91,9 @@ def _clean_into_files(
 
 
 def _keep_excluded(result: CleanResult, context: Context) -> None:
+    """Write the excluded views' table, and say what was left out and how it comes back."""
+    for warning in result.warnings:
+        context.say(warning)
     path = context.folder / "excluded" / f"{context.series}.star"
     if result.excluded is None:
         path.unlink(missing_ok=True)
@@ -99,5 +102,12 @@ def _keep_excluded(result: CleanResult, context: Context) -> None:
     write_tilt_table(path, excluded)
     context.outputs.append(path)
     assert result.excluded.place is not None  # a record always has one
-    for place, reason in zip(result.excluded.place, result.reasons, strict=True):
+    places = [int(place) for place in result.excluded.place]
+    for place, reason in zip(places, result.reasons, strict=True):
         context.say(f"view {place} left out: {reason}")
+    judged = [str(p) for p, reason in zip(places, result.reasons, strict=True) if not reason.startswith("excluded by")]
+    if judged:
+        context.say(
+            f"{len(judged)} views were judged bad and stand in {context.name(path)}; clean.include = "
+            f"[{', '.join(judged)}] brings them back"
+        )
