@@ -135,6 +135,83 @@ def test_standard_errors_are_those_of_repeated_measurements(rng: np.random.Gener
     np.testing.assert_allclose(np.mean(stated, axis=0), np.std(found, axis=0), rtol=0.3)
 
 
+@pytest.mark.parametrize("loss", ["none", "cauchy"])
+def test_standard_errors_hold_with_priors_and_robust_weights(rng: np.random.Generator, loss: str) -> None:
+    """The angles wander as the priors say; what is found is as far from the truth as stated."""
+    points, tilt = some_points(rng, 12), np.linspace(-60, 60, 21)
+    model = SolveModel(z_rot=Term(mode="free", prior=0.1), y_tilt=Term(mode="free", prior=0.1))
+    ratios: dict[str, list[np.ndarray]] = {"z_rot": [], "y_tilt": []}
+    for _ in range(25):
+        truth = TiltGeometry.from_angles(tilt + 0.1 * rng.normal(size=21), 85 + 0.1 * rng.normal(size=21))
+        tracks = Tracks.observed(truth.project(points) + rng.normal(scale=4, size=(21, 12, 2)))
+        solution = solve(tracks, TiltGeometry.from_angles(tilt, 85.0), model, loss=loss)
+        off = solution.geometry.y_tilt_deg - truth.y_tilt_deg
+        # about the mean: the tilt offset is no picture's
+        ratios["y_tilt"].append((off - off.mean()) / solution.standard_errors["y_tilt"])
+        ratios["z_rot"].append((solution.geometry.z_rot_deg - truth.z_rot_deg) / solution.standard_errors["z_rot"])
+    assert np.sqrt(np.mean(np.square(ratios["y_tilt"]))) == pytest.approx(1, abs=0.15)
+    # views share much of the axis's error: 25 of it are few
+    assert np.sqrt(np.mean(np.square(ratios["z_rot"]))) == pytest.approx(1, abs=0.25)
+
+
+def test_stated_errors_of_points_are_true(rng: np.random.Generator) -> None:
+    truth, points = TiltGeometry.from_angles(np.linspace(-60, 60, 21), 85.0), some_points(rng, 10)
+    found = []
+    for _ in range(60):
+        tracks = Tracks.observed(truth.project(points) + rng.normal(scale=4, size=(21, 10, 2)))
+        solution = solve(tracks, truth, loss="none")
+        found.append(solution.tracks.points_ang)
+    np.testing.assert_allclose(np.std(found, axis=0).mean(axis=0), solution.point_errors_ang.mean(axis=0), rtol=0.2)
+
+
+def test_what_beads_on_a_line_do_not_tell_is_stated(rng: np.random.Generator) -> None:
+    """Beads along the tilt axis show no tilt: its error is the prior's width, or infinite without one."""
+    truth = TiltGeometry.from_angles(np.linspace(-60, 60, 21), 85.0)
+    points = np.outer(np.linspace(-2000, 2000, 9), [0.0, 1.0, 0.0])
+    tracks = Tracks.observed(truth.project(points) + rng.normal(scale=2, size=(21, 9, 2)))
+    held = solve(tracks, truth, SolveModel(y_tilt=Term(mode="free", prior=0.2)))
+    np.testing.assert_allclose(held.standard_errors["y_tilt"], 0.2, rtol=0.1)
+    np.testing.assert_allclose(held.geometry.y_tilt_deg, truth.y_tilt_deg, atol=0.2)
+    free = solve(tracks, truth, SolveModel(y_tilt=Term(mode="free")))
+    assert np.median(free.standard_errors["y_tilt"]) > 3.0
+    assert free.condition > 100 * held.condition
+    assert np.isfinite(free.geometry.y_tilt_deg).all()
+
+
+def test_condition_leaves_out_what_is_no_picture(rng: np.random.Generator) -> None:
+    truth, points = some_geometry(rng), some_points(rng)
+    tracks = Tracks.observed(truth.project(points) + rng.normal(scale=2, size=(31, 25, 2)))
+    free = SolveModel(
+        z_rot=Term(mode="free", prior=1.0), y_tilt=Term(mode="free", prior=1.0), magnification=Term(mode="free")
+    )
+    assert 1 <= solve(tracks, start_of(truth), free).condition < 1e4
+
+
+def test_widths_of_priors_are_found(rng: np.random.Generator) -> None:
+    tilt, points = np.linspace(-60, 60, 41), some_points(rng, 15)
+    truth = TiltGeometry.from_angles(tilt + 0.2 * rng.normal(size=41), 85 + 0.02 * rng.normal(size=41))
+    tracks = Tracks.observed(truth.project(points) + rng.normal(scale=0.5, size=(41, 15, 2)))
+    model = SolveModel(
+        z_rot=Term(mode="free", prior=0.1, estimated=True),
+        y_tilt=Term(mode="free", prior=0.1, estimated=True),
+        magnification=Term(mode="free", prior=1e-3, estimated=True),
+    )
+    widths = solve(tracks, TiltGeometry.from_angles(tilt, 84.0), model).widths
+    assert widths["y_tilt"] == pytest.approx(0.2, rel=0.3)
+    assert widths["z_rot"] == pytest.approx(0.02, rel=0.4)
+    assert widths["magnification"] < 1e-4
+
+
+def test_goes_on_from_an_earlier_solution(rng: np.random.Generator) -> None:
+    truth, points = some_geometry(rng), some_points(rng)
+    tracks = Tracks.observed(truth.project(points) + rng.normal(scale=2, size=(31, 25, 2)))
+    model = SolveModel(z_rot=Term(mode="free", prior=1.0), magnification=Term(mode="free", prior=0.01))
+    whole = solve(tracks, start_of(truth), model)
+    again = solve(tracks, start_of(truth), model, start=whole)
+    assert again.iterations < whole.iterations
+    assert geometry_error(again.geometry, whole.geometry, points).rms_ang < 0.05
+
+
 def test_a_view_without_tracks_keeps_its_start(rng: np.random.Generator) -> None:
     truth, points = some_geometry(rng), some_points(rng)
     seen_at = truth.project(points)

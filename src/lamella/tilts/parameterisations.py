@@ -209,10 +209,9 @@ class _Trials:
         """Whether leave-one-out squares fell by more than chance, views and points each taken as independent."""
         fell = (before.left_out_ang**2).sum(axis=-1) - (after.left_out_ang**2).sum(axis=-1)
         fell = np.nan_to_num(fell * self.tracks.weights)
-        of_views, of_points = (
-            float(part.sum() / max(np.sqrt((part**2).sum()), 1e-30)) for part in (fell.sum(axis=1), fell.sum(axis=0))
-        )
-        return of_views > _CLEARLY and of_points > _CLEARLY_OF_POINTS
+        by_view, by_label = fell.sum(axis=1), np.bincount(self.tracks.labels, fell.sum(axis=0))
+        of_views, of_points = (part.sum() / max(np.sqrt((part**2).sum()), 1e-30) for part in (by_view, by_label))
+        return bool(of_views > _CLEARLY and of_points > _CLEARLY_OF_POINTS)
 
     def _local_terms(self, local: Local, best: Solution) -> list[LocalTerm]:
         """The local terms that are worth a try."""
