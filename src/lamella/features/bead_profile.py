@@ -38,6 +38,7 @@ Array = NDArray[np.float64]
 _KNOT_PX = 0.8
 _TABLE_PX = 0.01  # so fine that the nearest entry will do
 _BINS = 16  # of the noise's power, from 0 to the corner of Fourier space
+_COARSE_BINS = 6  # up to a quarter of a cycle per pixel
 _MOST_PX = 1.0  # a step of the fit
 
 
@@ -159,12 +160,19 @@ class NoiseSpectrum:
         return cls(np.full(_BINS, variance))
 
     @classmethod
-    def measured(cls, sums: Array, counts: Array) -> NoiseSpectrum:
-        """From summed power and the number of terms, by bin."""
-        power = sums / np.maximum(counts, 1)
+    def measured(cls, left: Leftover, like: NDArray[np.bool_]) -> NoiseSpectrum:
+        """The power of what is left, bin by bin: its mean over beads ``(p,)`` that are believed to be some.
+
+        No more than twice the median over all, so that a few edges of ice do not count.
+        """
+        freedom = np.maximum(left.terms.mean(axis=0) * left.share, 1.0)
+        # median of χ² over its mean (Wilson & Hilferty 1931)
+        usual = np.median(left.power / left.terms, axis=0) / (1 - 2 / (9 * freedom)) ** 3
+        if like.any():
+            usual = np.minimum((left.power[like] / left.terms[like]).mean(axis=0), 2 * usual)
         # fitting the ground takes off what is coarsest: there the noise is no weaker than beside
-        power[0] = max(power[0], power[1])
-        return cls(np.maximum(power, 1e-3 * power.mean() + 1e-30))
+        usual[0] = max(usual[0], usual[1])
+        return cls(np.maximum(usual, 1e-3 * usual.mean() + 1e-30))
 
     def over(self, size: int) -> Tensor:
         """The power at the frequencies of a rfft of size × size pixels."""
@@ -200,7 +208,7 @@ class NoiseShape:
         # as many pixels of the ground beside each ring: the few pixels of the middle say little alone
         blur = np.exp(-0.5 * ((rings[:, None] - rings[None]) / max(1.0, 0.1 * radius_px)) ** 2)
         variance = (blur @ squares) / np.maximum(blur @ counts, 1e-9)
-        ratios = np.where(outer, 1.0, np.clip(variance / max(ground, 1e-30), 0.1, 4.0))
+        ratios = np.where(outer, 1.0, np.clip(variance / max(ground, 1e-30), 0.05, 50.0))
         return cls(ratios)
 
     def at(self, distance_px: Tensor) -> Tensor:
@@ -218,15 +226,18 @@ class Leftover:
     Attributes
     ----------
     power, terms
-        ``(16,)`` summed power of the residuals and number of terms, by bin of frequency.
+        ``(p, 16)`` summed power of each bead's residuals and number of terms, by bin of frequency.
     squares, pixels
-        ``(k,)`` summed squared residuals and number of pixels, by ring.
+        ``(p, k)`` summed squared residuals and number of pixels, by ring.
+    share
+        part of a window's pixels that count: so many terms are independent.
     """
 
     power: Array
     terms: Array
     squares: Array
     pixels: Array
+    share: float
 
 
 def taper(distance_px: Tensor, flat_px: float, end_px: float) -> Tensor:
@@ -292,21 +303,21 @@ def fit_windows(
         change = torch.linalg.solve(normal, (left @ right[..., None]).double())[..., 0].numpy()
         centres = centres + np.clip(change[:, :2], -_MOST_PX, _MOST_PX)
         values = values + change[:, 2:]
-    counted = (flat**2).sum(dim=(1, 2)).double().clamp_min(1)
-    misfit = torch.view_as_real(residual).square().sum(dim=(1, 2, 3)).double() / counted
+    power, terms = _power(residual / whiten, flat, twice)
+    left = Leftover(power, terms, *_rings(left_over, distance, flat), float((flat**2).mean()) if len(flat) else 1.0)
     bound = torch.linalg.inv(normal)[:, :2, :2].numpy()
-    fit = BeadFit(centres, values[:, 0], values[:, 1:], bound, misfit.numpy())
-    return fit, Leftover(*_power(residual / whiten, flat, twice), *_rings(left_over, distance, flat))
+    misfit = (power / terms / noise.power)[:, :_COARSE_BINS].mean(axis=1)
+    return BeadFit(centres, values[:, 0], values[:, 1:], bound, misfit), left
 
 
 def _rings(residual: Tensor, distance: Tensor, flat: Tensor) -> tuple[Array, Array]:
-    """Summed squares of the residuals and the number of pixels, by ring one pixel wide."""
-    place = distance.long().flatten()
-    inside = (flat > 0.5).double().flatten()
-    rings = int(distance.shape[-1] / 2 * 1.42) + 2
-    squares = torch.bincount(place, weights=residual.double().flatten() ** 2 * inside, minlength=rings)[:rings]
-    pixels = torch.bincount(place, weights=inside, minlength=rings)[:rings]
-    return np.asarray(squares.numpy()), np.asarray(pixels.numpy())
+    """``(p, k)`` summed squares of the residuals and the number of pixels, by ring one pixel wide."""
+    place = distance.long().flatten(1)
+    inside = (flat > 0.5).double().flatten(1)
+    rings = int(distance.shape[-1] / 2 * 1.42) + 3
+    empty = torch.zeros(len(place), max(rings, int(place.max()) + 1 if place.numel() else 1), dtype=torch.float64)
+    squares = empty.scatter_add(1, place, residual.double().flatten(1) ** 2 * inside)
+    return np.asarray(squares[:, :rings].numpy()), np.asarray(empty.scatter_add(1, place, inside)[:, :rings].numpy())
 
 
 def _looked(windows: Windows, centres: Array, profile: RadialProfile) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
@@ -318,14 +329,14 @@ def _looked(windows: Windows, centres: Array, profile: RadialProfile) -> tuple[T
 
 
 def _power(residual: Tensor, window: Tensor, twice: Tensor) -> tuple[Array, Array]:
-    """Summed power of the residuals' terms and their number, by bin of frequency."""
-    size = window.shape[-1]
+    """``(p, 16)`` summed power of the residuals' terms and their number, by bin of frequency."""
+    size, count = window.shape[-1], len(window)
     share = (window**2).mean(dim=(1, 2), keepdim=True).clamp_min(1e-6)
-    power = (torch.view_as_real(residual).square().sum(dim=-1) / share).mean(dim=0) / size**2 * twice
+    power = torch.view_as_real(residual).square().sum(dim=-1) / share / size**2 * twice
     place = (frequency_grid((size, size)) / 0.7072 * (_BINS - 1)).round().long().clamp(0, _BINS - 1).flatten()
-    sums = torch.bincount(place, weights=power.double().flatten(), minlength=_BINS)
-    count = torch.bincount(place, weights=twice.double().expand(size, -1).flatten(), minlength=_BINS)
-    return sums.numpy() * len(window), count.numpy() * len(window)
+    sums = torch.zeros(count, _BINS, dtype=torch.float64).index_add(1, place, power.double().flatten(1))
+    terms = torch.bincount(place, weights=twice.double().expand(size, -1).flatten(), minlength=_BINS)
+    return np.asarray(sums.numpy()), np.broadcast_to(terms.numpy(), (count, _BINS))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,10 +24,11 @@ Array = NDArray[np.float64]
 Imaging = Literal["bright", "dark"]
 """Whether mass is dark on a bright ground (cryo-EM) or bright on a dark one (annular dark field)."""
 
-_WORK_PX = 7.0
+_WORK_PX = 5.0
 _WINDOW = 1.5  # radius of the window in radii of the bead: the ground round it is part of the shape
 _APART = 0.6  # of a diameter: two spots closer than this are one
-_LEAST = 0.5  # correlation coefficient of a spot
+_CROWD = 0.2  # in the logarithm: how alike contrasts of beads are
+_LEAST = 0.35  # correlation coefficient of a spot; noise alone under a window of some 50 pixels rarely reaches it
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +119,12 @@ def typical_contrast(contrast: Array, likeness: Array) -> float:
     if not len(depth):
         return 0.0
     weight = (likeness[contrast > 0] ** 4) * depth**2
-    apart = np.log(depth)[:, None] - np.log(depth)[None, :]
-    crowd = (np.exp(-0.5 * (apart / 0.2) ** 2) * weight[None]).sum(axis=1)
-    best = int(np.argmax(crowd))
-    near = np.abs(apart[best]) < 0.4
+    place = np.log(depth / depth.max())
+    bins = np.arange(min(float(place.min()), -1.0) - _CROWD, _CROWD, _CROWD / 4)
+    counted, edges = np.histogram(place, bins, weights=weight)
+    kernel = np.exp(-0.5 * (np.arange(-12, 13) / 4) ** 2)
+    best = int(np.argmax(np.convolve(counted, kernel)[12:-12]))
+    near = np.abs(place - (edges[best] + edges[best + 1]) / 2) < 2 * _CROWD
     return float(np.average(depth[near], weights=weight[near]))
 
 

@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 _ENOUGH_BEADS = 60  # from which a profile is learned
 _OVERLAP = 1.1  # diameters between two centres below which neither has a place of its own
 _OFF = 0.35  # of the median depth: a bead that differs by more is not one, or not alone
-_MISFIT = 1.8  # times the median misfit
+_MISFIT = 3.0  # times the median misfit
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,13 +155,9 @@ class BeadWindows:
         lost = ~(np.linalg.norm(fit.centres_px - view.fit.centres_px, axis=-1) < 0.35 * self.diameter)
         lost |= ~np.isfinite(fit.bound_px2).all(axis=(1, 2))
         fit = _where(lost, view.fit, fit)
-        return replace(
-            view,
-            fit=fit,
-            alone=_alone(fit.centres_px, self.diameter) & ~lost,
-            noise=NoiseSpectrum.measured(left.power, left.terms),
-            left=left,
-        )
+        alone = _alone(fit.centres_px, self.diameter) & ~lost
+        fitted = replace(view, fit=fit, alone=alone, left=left)
+        return replace(fitted, noise=NoiseSpectrum.measured(left, _believed(fitted)))
 
     def _learn(self, tilt_deg: Array) -> None:
         """Learn the look of all beads, how each group of views differs from it, and the noise near beads."""
@@ -172,11 +168,12 @@ class BeadWindows:
 
         own = each(sums, self.views)
         common = functools.reduce(operator.add, own).knots()
-        left = [view.left for view in self.views if view.left is not None]
-        if not left:
-            return
-        squares, pixels = sum(one.squares for one in left), sum(one.pixels for one in left)
-        self.noise_shape = NoiseShape.measured(squares, pixels, self.diameter / 2)
+        left = [(view.left, _believed(view)) for view in self.views if view.left is not None]
+        squares = np.concatenate([one.squares[like] for one, like in left])
+        if not len(squares):
+            return  # nothing to learn from
+        pixels = np.concatenate([one.pixels[like] for one, like in left])
+        self.noise_shape = NoiseShape.measured(squares.sum(axis=0), pixels.sum(axis=0), self.diameter / 2)
         learned = []
         for view in self.views:
             total = own[view.number]
@@ -231,8 +228,12 @@ def _believed(view: _View) -> NDArray[np.bool_]:
     if not len(view.beads):
         return np.zeros(0, dtype=bool)
     known = view.alone if view.alone.any() else np.ones(len(view.beads), dtype=bool)
-    depth, misfit = float(np.median(view.fit.depth[known])), float(np.median(view.fit.misfit[known]))
-    like = np.abs(view.fit.depth - depth) <= _OFF * abs(depth)
+    depth, level = view.fit.depth, view.fit.ground[:, 0]
+    if np.median(level[known]) > np.median(-depth[known]) > 0:
+        # beads take a share of what comes through: over carbon they are less deep
+        depth = depth / np.maximum(level, 0.2 * np.median(level[known]))
+    usual, misfit = float(np.median(depth[known])), float(np.median(view.fit.misfit[known]))
+    like = np.abs(depth - usual) <= _OFF * abs(usual)
     return np.asarray(view.alone & like & (view.fit.misfit <= _MISFIT * misfit))
 
 

@@ -33,6 +33,8 @@ Array = NDArray[np.float64]
 _LEAST_DIAMETER_PX = 4.0
 _SIZED_VIEWS = 3  # from which the diameter is found
 _DEPTHS = 0.5, 1.8  # of the typical contrast: what may be a bead
+_NEAR = 0.2  # of the typical contrast: what surely is one
+_LIKENESS = 0.6  # of the beads' usual correlation with a ball
 _ROUNDS = 2  # of centring and solving
 _FAR_OFF = 5.0  # standard deviations of an observation that is dropped
 _LEAST_VIEWS = 4
@@ -144,7 +146,7 @@ def _diameter(
 
 
 def _spots(images: ImageSource, diameter_px: float, imaging: Imaging, progress: Progress) -> list[Spots]:
-    """Spots of every view that are as deep as beads are."""
+    """Spots of every view that are as deep as beads are, and nearly as like a ball as noise lets beads be."""
 
     def one(view: int) -> Spots:
         return find_spots(np.asarray(images.view(view), dtype=np.float32), diameter_px, imaging)
@@ -158,7 +160,10 @@ def _spots(images: ImageSource, diameter_px: float, imaging: Imaging, progress: 
             mend="state their diameter, or align by patches (align.method = patches)",
         )
     low, high = (share * typical for share in _DEPTHS)
-    return [one.select((one.contrast > low) & (one.contrast < high)) for one in spots]
+    deep = [one.select((one.contrast > low) & (one.contrast < high)) for one in spots]
+    usual = [float(np.median(one.likeness[np.abs(one.contrast / typical - 1) < _NEAR])) for one in deep if len(one)]
+    least = _LIKENESS * float(np.nanmedian(usual)) if usual else 0.0
+    return [one.select(one.likeness > least) for one in deep]
 
 
 def _scene(
