@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from lamella.formats.overrides import Imported
 from lamella.geometry import TiltGeometry
 from lamella.records import Note, TiltSeries
 from lamella.records.tracks import Tracks
-from lamella.tilts import AlignResult
 from lamella.workflow import steps
 from lamella.workflow.new import create_project
 from lamella.workflow.project import Project
@@ -62,7 +62,15 @@ def project(tmp_path: Path, toy_line) -> Project:
 
 
 @pytest.fixture
-def followed(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> list[Tracks | None]:
+def starts() -> list[TiltGeometry | None]:
+    """The geometries that the stand-in for the alignment was told to begin with."""
+    return []
+
+
+@pytest.fixture
+def followed(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, starts: list[TiltGeometry | None]
+) -> list[Tracks | None]:
     """Stands in for the alignment itself, of nine views and twelve beads; keeps what tracks it was given."""
     views, beads = 9, 12
     given: list[Tracks | None] = []
@@ -71,13 +79,14 @@ def followed(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> list[
 
     def stand_in(series, images, settings, progress=None, tracks=None):
         given.append(tracks)
+        starts.append(series.geometry)
         geometry = truth.select(np.asarray(series.place) - 1)
         if tracks is None:
             tracks = Tracks.observed(geometry.project(points), kind="beads")
         solved = tracks.with_solution(points[tracks.labels - 1], np.full(tracks.observations_ang.shape, 0.25))
         # another set of tracks gives another geometry
         geometry = geometry.with_terms(x_shift_ang=0.01 * tracks.count)
-        return AlignResult(series=series.with_changes(geometry=geometry), tracks=solved, notes=())
+        return SimpleNamespace(series=series.with_changes(geometry=geometry), tracks=solved, notes=())
 
     monkeypatch.setattr(tilts, "align", stand_in)
     return given

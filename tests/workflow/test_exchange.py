@@ -56,11 +56,14 @@ def test_later_steps_know_of_a_dropped_bead(project, followed, capsys):
     assert np.isnan(table.points_ang[[2, 4]]).all()
 
 
-def test_later_steps_know_of_a_dropped_view(project, followed, capsys):
+def test_later_steps_know_of_a_dropped_view(project, followed, starts, capsys):
     assert main(["clean", str(project), "--exclude", "4"]) == 0
     assert states(project, capsys)["align"] == "outdated"
     assert main(["align", str(project)]) == 0
     assert followed[-1].views == VIEWS - 1
+    assert starts[0] is None
+    np.testing.assert_allclose(starts[-1].x_shift_ang, 0.01 * BEADS)  # the solve begins where the last one ended
+    assert len(starts[-1]) == VIEWS - 1
     assert states(project, capsys)["reconstruct"] == "outdated"
     assert main(["run", str(project), "--to", "reconstruct", "--no-report"]) == 0
     assert states(project, capsys)["reconstruct"] == "done"

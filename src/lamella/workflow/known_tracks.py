@@ -22,13 +22,25 @@ from numpy.typing import NDArray
 
 from lamella.errors import FormatError, InputError
 from lamella.formats.tracks import read_followed_tracks
+from lamella.geometry import TiltGeometry
 from lamella.records import ImageSource, TiltSeries
 from lamella.records.followed_tracks import FollowedTracks
 from lamella.records.tracks import Tracks
 from lamella.tilts.align_settings import AlignSettings
 from lamella.workflow.digests import digest
+from lamella.workflow.tables import read_part
 
-__all__ = ["SOLVE_SETTINGS", "TRACKS", "Recalled", "followed_by", "image_samples", "merged", "recall", "without_labels"]
+__all__ = [
+    "SOLVE_SETTINGS",
+    "TRACKS",
+    "Recalled",
+    "followed_by",
+    "geometry_before",
+    "image_samples",
+    "merged",
+    "recall",
+    "without_labels",
+]
 
 TRACKS = "_tracks.star"
 """Ending of the file of tracks in a record's folder, after the series' name."""
@@ -56,10 +68,11 @@ _GOLDEN = (0.7548776662466927, 0.5698402909980532)  # steps of the plane's most 
 
 @dataclass(frozen=True, eq=False)
 class Recalled:
-    """Tracks that serve again: `followed`, everything that is kept; `tracks`, those in the record's views."""
+    """Tracks that serve again: everything that is kept, those in the record's views, and the file they stand in."""
 
     followed: FollowedTracks
     tracks: Tracks
+    path: Path
 
 
 def image_samples(images: ImageSource) -> NDArray[np.float32]:
@@ -116,9 +129,22 @@ def recall(
         if not reason:
             tracks = followed.in_views(_places(record))
             assert tracks is not None  # every view was found among them
-            return Recalled(followed, tracks), ""
+            return Recalled(followed, tracks, path), ""
         why = why or reason
     return None, why
+
+
+def geometry_before(recalled: Recalled, record: TiltSeries, root: Path) -> TiltGeometry | None:
+    """The geometry last solved from the tracks (or imported with them), in the record's views, without a field.
+
+    A solve that begins there needs few steps. None where there is none for every view.
+    """
+    before = read_part(recalled.path.parent / ".done" / record.name, root)
+    if not isinstance(before, TiltSeries) or before.geometry is None:
+        return None
+    rows = {int(place): row for row, place in enumerate(_places(before))}
+    wanted = [rows.get(int(place), -1) for place in _places(record)]
+    return None if -1 in wanted else before.geometry.select(wanted).with_terms(field=None)
 
 
 def without_labels(tracks: Tracks, labels: Iterable[int]) -> Tracks:

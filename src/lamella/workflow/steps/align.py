@@ -16,7 +16,16 @@ from lamella.records.followed_tracks import FollowedTracks
 from lamella.records.tracks import Tracks
 from lamella.tilts.align_settings import AlignSettings
 from lamella.workflow.context import Context
-from lamella.workflow.known_tracks import TRACKS, Recalled, followed_by, image_samples, merged, recall, without_labels
+from lamella.workflow.known_tracks import (
+    TRACKS,
+    Recalled,
+    followed_by,
+    geometry_before,
+    image_samples,
+    merged,
+    recall,
+    without_labels,
+)
 from lamella.workflow.steps import find_step
 
 __all__ = ["run"]
@@ -37,7 +46,9 @@ def run(record: TiltSeries, settings: AlignSettings, context: Context) -> TiltSe
     images = open_images(record.images, context.root)
     marks = _Marks(image_samples(images), followed_by(record, settings, find_step("align").version))
     known, used = _known(record, settings, context, marks)
-    result = tilts.align(record, images, settings, progress=context.progress, tracks=used)
+    start = geometry_before(known, record, context.root) if known is not None else None
+    begun = record if start is None else record.with_changes(geometry=start)
+    result = tilts.align(begun, images, settings, progress=context.progress, tracks=used)
     _check(record, result.series)
     for note in result.notes:
         context.say(str(note))
