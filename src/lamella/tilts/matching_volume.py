@@ -1,0 +1,179 @@
+"""Every view's prediction by the others: a reconstruction without it, freed of what is not clearly there, reprojected.
+
+A plain reconstruction predicts a view no better than a linear interpolation between its neighbours: detail that lies at
+different heights is smeared over them. Single objects stand out of that smear, and once they are told from it (soft
+threshold, Donoho 1995) their places in the volume say where far views show them. That is what lets all views be held
+together, not neighbours only.
+
+Back-projection is linear, so a reconstruction without some views is the whole one less theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from lamella.fourier import frequency_axes
+from lamella.geometry import TiltGeometry
+from lamella.kernels.projector import Projector
+from lamella.kernels.rows import Box
+from lamella.progress import Progress, no_progress
+from lamella.tilts.working import Grid, WorkingImages
+
+__all__ = ["Reprojected", "flattened", "reproject_others"]
+
+Array = NDArray[np.float64]
+Volume = NDArray[np.float32]
+
+_GROUPS = 8  # a view is left out together with every eighth, which are too far from it to matter
+_THRESHOLD = 3.0  # standard deviations of the reconstruction, below which nothing is believed
+_WIDER = 1.3  # the box, across the axis, over the field: steep views look past the field's edge
+_DEEPER = 1.2  # the box over the thickness
+_OBJECT_PX = 3.5  # standard deviation of the smoothing under which objects are sought
+_APART_PX = 7  # least distance of two objects
+_CLEAR = 3.0  # standard deviations of the smoothed volume that an object stands out by
+_LOWEST = 0.02  # cycles per pixel: coarser than that lies uneven brightness
+_SMOOTH_RINGS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Reprojected:
+    """Predictions of all views.
+
+    Attributes
+    ----------
+    predictions
+        ``(n, h, w)`` each view as the others show it, flattened as the views are.
+    points_ang
+        ``(p, 3)`` the clearest objects, the clearest first; none where they were not asked for.
+    sign
+        −1 where objects are darker than what surrounds them, 1 where brighter.
+    """
+
+    predictions: Tensor
+    points_ang: Array
+    sign: int
+
+
+def flattened(stack: Tensor, mask: Tensor | None, finest: float) -> Tensor:
+    """Views ``(n, h, w)`` with the same power at all frequencies up to `finest` (cycles per pixel), 0 where masked."""
+    out = torch.empty_like(stack)
+    shape = (int(stack.shape[-2]), int(stack.shape[-1]))
+    k_y, k_x = frequency_axes(shape)
+    k = torch.sqrt(k_x**2 + k_y**2)
+    ring = (k * max(shape)).round().long()
+    count = torch.bincount(ring.flatten()).clamp_min(1)
+    band = torch.exp(-((k / finest) ** 4)) * (1 - torch.exp(-0.5 * (k / _LOWEST) ** 2))
+    for view, image in enumerate(stack):
+        weight = torch.ones_like(image) if mask is None else mask[view]
+        terms = torch.fft.rfft2((image - (image * weight).sum() / weight.sum().clamp_min(1)) * weight)
+        power = torch.bincount(ring.flatten(), weights=(terms.abs() ** 2).flatten().double()) / count
+        even = torch.nn.functional.avg_pool1d(power[None], _SMOOTH_RINGS, 1, _SMOOTH_RINGS // 2, False, False)[0]
+        level = even.clamp_min(float(even.max()) * 1e-12)[ring].rsqrt().float() * (shape[0] * shape[1]) ** 0.5
+        out[view] = torch.fft.irfft2(terms * level * band, s=shape) * weight
+    return out
+
+
+def reproject_others(
+    views: WorkingImages,
+    geometry: TiltGeometry,
+    thickness_ang: float,
+    finest: float,
+    *,
+    objects: int = 0,
+    progress: Progress = no_progress,
+) -> Reprojected:
+    """Predict each view.
+
+    Parameters
+    ----------
+    views
+        flattened, of square pixels.
+    geometry
+        of the views.
+    thickness_ang
+        of the specimen.
+    finest
+        up to which the predictions are flattened, cycles per pixel.
+    objects
+        how many of the clearest objects to give at most; 0: none.
+    progress
+        told the fraction done.
+    """
+    height, width = (int(size) for size in views.stack.shape[-2:])
+    pixel = max(views.pixel_ang)
+    square = Grid.centred(width, height, pixel)
+    same = np.broadcast_to(np.eye(2), (len(views), 2, 2))
+    images = views.sample(range(len(views)), square, same, np.zeros((len(views), 2)))[0]
+    ramped = torch.stack(
+        [_ramped(image, float(turn)) for image, turn in zip(images, geometry.z_rot_deg, strict=True)]
+    ).numpy()
+    box = _box(geometry, views.field_ang, thickness_ang, pixel)
+    whole = Projector(geometry, (height, width), pixel, box).back_project(ramped)
+    progress(0.3, "reprojecting")
+    smooth = _smoothed(whole)
+    sign = 1 if float(np.mean((smooth - smooth.mean()) ** 3)) > 0 else -1
+    points = _objects(smooth * sign, box, pixel, thickness_ang, objects)
+    least = _THRESHOLD * 1.4826 * float(np.median(np.abs(whole[::3, ::5, ::5])))
+    order = np.argsort(geometry.y_tilt_deg, kind="stable")
+    predictions = torch.empty_like(images)
+    for group in range(_GROUPS):
+        held = order[group::_GROUPS]
+        if not len(held):
+            continue
+        some = Projector(geometry.select(held), (height, width), pixel, box)
+        others = whole - some.back_project(ramped[held])
+        others *= sign
+        others -= least
+        np.maximum(others, 0, out=others)
+        predictions[torch.from_numpy(held)] = torch.from_numpy(some.project(others)) * sign
+        progress(0.3 + 0.7 * (group + 1) / _GROUPS, "reprojecting")
+    return Reprojected(flattened(predictions, None, finest), points, sign)
+
+
+def _box(geometry: TiltGeometry, field_ang: tuple[float, float], thickness_ang: float, pixel: float) -> Box:
+    """The box of the reconstruction: wider than the field across the axis, along it as long."""
+    turn = np.deg2rad(float(np.mean(geometry.z_rot_deg)))
+    across = abs(field_ang[0] * np.cos(turn)) + abs(field_ang[1] * np.sin(turn))
+    along = abs(field_ang[0] * np.sin(turn)) + abs(field_ang[1] * np.cos(turn))
+    sizes = (_DEEPER * thickness_ang, min(along, max(field_ang)), _WIDER * min(across, max(field_ang)))
+    z, y, x = (2 * max(int(np.ceil(size / pixel / 2)), 2) for size in sizes)
+    return Box(shape=(z, y, x), voxel_size_ang=pixel)
+
+
+def _smoothed(volume: Volume) -> Volume:
+    """A volume at half the sampling, smoothed to the size of an object."""
+    z, y, x = (size // 2 for size in volume.shape)
+    halved = volume[: 2 * z, : 2 * y, : 2 * x].reshape(z, 2, y, 2, x, 2).mean(axis=(1, 3, 5))
+    return np.asarray(ndimage.gaussian_filter(halved, _OBJECT_PX / 2), dtype=np.float32)
+
+
+def _objects(smooth: Volume, box: Box, pixel: float, thickness_ang: float, count: int) -> Array:
+    """``(p, 3)`` places of the highest peaks."""
+    if count == 0:
+        return np.zeros((0, 3))
+    level = _CLEAR * float(smooth.std())
+    peaks = (smooth == ndimage.maximum_filter(smooth, size=_APART_PX)) & (smooth > level)
+    index = np.argwhere(peaks)
+    heights = smooth[peaks]
+    # voxel i of the halved volume is the mean of 2i and 2i + 1
+    points = (2 * index[:, ::-1] + 0.5 - np.array(box.shape[::-1]) // 2) * pixel
+    inside = np.abs(points[:, 2]) < 0.55 * thickness_ang
+    points, heights = points[inside], heights[inside]
+    return np.asarray(points[np.argsort(-heights, kind="stable")[:count]])
+
+
+def _ramped(image: Tensor, axis_deg: float) -> Tensor:
+    """An image weighted by its frequency across the tilt axis, for back-projection."""
+    shape = (int(image.shape[0]), int(image.shape[1]))
+    k_y, k_x = frequency_axes(shape)
+    turn = np.deg2rad(axis_deg)
+    # at the origin the ramp's sampled kernel leaves a little (Kak & Slaney 1988, eq. 61)
+    ramp = (k_x * np.cos(turn) + k_y * np.sin(turn)).abs().clamp_min(0.25 / max(shape))
+    out: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * ramp, s=shape)
+    return out.float()
