@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -47,14 +49,16 @@ def solve_tracks(
         if too few points can be solved.
     """
     if method == "patches":
-        return _candidate(solve_patches(tracks, start, settings, dose=dose), method)
+        return _candidate(solve_patches(tracks, start, settings, dose=dose), method, tracks)
     best = solve_best(tracks, start, dose=dose, modes=settings.pinned_modes(), local=settings.local, loss=settings.loss)
-    return _candidate(best, method)
+    return _candidate(best, method, tracks)
 
 
-def _candidate(best: Best, method: Method) -> Candidate:
-    """A solved model as a candidate."""
-    solution = best.solution
+def _candidate(best: Best, method: Method, given: Tracks) -> Candidate:
+    """A solved model as a candidate. Its tracks keep the weights that were given: another solve may trust them."""
+    kind = method if method in ("beads", "patches") else given.kind
+    tracks = replace(best.solution.tracks, weights=given.weights, labels=given.labels, kind=kind)
+    solution = replace(best.solution, tracks=tracks)
     solved = np.isfinite(solution.tracks.points_ang[:, 0])
     quality = {
         "AlignTracks": float(solved.sum()),
