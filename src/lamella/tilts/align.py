@@ -1,43 +1,44 @@
-"""Align a tilt series without markers: coarse shifts, the tilt axis, patches, a robust solve, a level frame.
+"""Align a tilt series: whole views first, then beads, patches and projection matching; one score picks the result.
 
-Every result is scored against the nominal geometry by how well the views agree (`lamella.tilts.agreement`); one that
-agrees less is not taken.
+Every method gives a candidate, and all are scored alike by how well each view is predicted by the others
+(`lamella.tilts.score`). One that predicts views worse than the nominal geometry is not taken. The result ends level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lamella.errors import GeometryError, ImageError, PostconditionError
+from lamella.features.masks import specimen_masks
 from lamella.geometry import TiltGeometry
 from lamella.parallel import one_thread_per_operation, part_of
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.records.tracks import Tracks
-from lamella.tilts.agreement import Agreement, agreement
+from lamella.tilts.align_record import aligned_record
 from lamella.tilts.align_settings import AlignSettings
-from lamella.tilts.axis import search_axis
-from lamella.tilts.coarse import coarse_shifts, is_compact
-from lamella.tilts.common_line import profile_correlation, search_common_line
-from lamella.tilts.level import centre, fit_plane, level
+from lamella.tilts.bead_solve import align_beads
+from lamella.tilts.candidate import Candidate, Method
+from lamella.tilts.choose import Judge, choose
+from lamella.tilts.levelling import in_level_frame
+from lamella.tilts.matching import match_projections
 from lamella.tilts.patch_solve import align_patches
-from lamella.tilts.solve import Solution
 from lamella.tilts.track_solve import solve_tracks
+from lamella.tilts.whole_views import align_whole_views
 from lamella.tilts.working import SpecimenShape, WorkingImages, prepare
 
 __all__ = ["AlignResult", "align"]
 
 Array = NDArray[np.float64]
 
-_AXIS_SIZE_PX = 192
 _STEEPEST_DEG = 89.0
-_MOST_INCLINED_DEG = 30.0  # a fitted plane steeper than this is no specimen's mid-plane
 _USUAL_THICKNESS_ANG = 1500.0
-_CLEARLY = 0.01  # correlation by which a result must be better to be preferred to a more exact kind
+_MASK_SIZE_PX = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,31 +50,17 @@ class AlignResult:
     series
         the record with geometry, scores per view and quality numbers.
     tracks
-        what the geometry was solved from; None where no patches were followed.
+        what the geometry was solved from, in the result's frame; None where no tracks were followed.
+    candidates
+        every geometry that was tried, before levelling; the nominal one last.
     notes
         what the user should know: fall-backs, refused results, views without tracks.
     """
 
     series: TiltSeries
     tracks: Tracks | None
+    candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A geometry that might be the result."""
-
-    name: str
-    geometry: TiltGeometry
-    solution: Solution | None = None
-    quality: Mapping[str, float] = field(default_factory=dict)
-    agreement: Agreement | None = None
-
-    @property
-    def score(self) -> Agreement:
-        """The agreement, once judged."""
-        assert self.agreement is not None
-        return self.agreement
 
 
 def align(
@@ -101,8 +88,9 @@ def align(
     Returns
     -------
     AlignResult
-        per view ``AlignCorrelation`` (with the prediction from all other views), and where patches were followed
-        ``AlignResidualAngst`` and standard errors; of the series, axis, residual, and agreement before and after.
+        per view ``AlignScore`` (how well it is predicted by the others), and where tracks were followed
+        ``AlignResidualAngst`` and standard errors; of the series the score of every method that was tried, the axis,
+        residual and leave-one-out error, the inclination that was taken out, and the thickness.
 
     Raises
     ------
@@ -111,38 +99,150 @@ def align(
     ImageError
         if images and record do not belong together, or a view is constant or not finite.
     PostconditionError
-        if ``method`` is ``patches`` and no geometry can be solved from them.
+        if the one method that the settings ask for cannot solve the series.
     """
     with one_thread_per_operation():
-        return _aligned(series, images, settings, progress, tracks)
-
-
-def _aligned(
-    series: TiltSeries, images: ImageSource, settings: AlignSettings, progress: Progress, tracks: Tracks | None
-) -> AlignResult:
-    nominal = _nominal_geometry(series, images)
-    notes: list[str] = []
-    working = prepare(images, series.pixel_size_ang, settings.working_size, part_of(progress, 0.0, 0.1))
-    small = working.binned(settings.coarse_size)
-    candidates = [_Candidate("none", nominal)]
-    shape: SpecimenShape = "compact" if settings.specimen == "compact" else "film"
-    if settings.method != "none":
-        coarse, shape = _coarse_candidate(small, nominal, settings, notes, part_of(progress, 0.1, 0.4))
-        candidates.insert(0, coarse)
+        nominal = _nominal_geometry(series, images)
+        working = prepare(images, series.pixel_size_ang, settings.working_size, part_of(progress, 0.0, 0.08))
+        masks = _masks(working, series, settings)
+        attempts = _Attempts(series, images, working.masked(masks), masks, nominal, settings)
         if tracks is not None:
-            candidates.insert(0, _tracked_candidate(tracks, coarse.geometry, settings, notes))
-        elif settings.method == "patches" or (settings.method == "auto" and shape == "film"):
-            patches = _patch_candidate(working, coarse.geometry, settings, notes, part_of(progress, 0.4, 0.95))
-            candidates[:0] = [patches] if patches else []
-    thickness = settings.thickness or candidates[0].quality.get("AlignSharedDepthAngst", _USUAL_THICKNESS_ANG)
-    judge = _Judge(small, shape, thickness)
-    chosen = _chosen(candidates, judge, settings, notes)
-    progress(1.0, "aligned")
-    return AlignResult(
-        series=_record(series, nominal, chosen, judge),
-        tracks=chosen.solution.tracks if chosen.solution else None,
-        notes=tuple(notes),
+            attempts.solve_known(tracks)
+        else:
+            attempts.follow(part_of(progress, 0.08, 0.85))
+        return _concluded(attempts, part_of(progress, 0.85, 1.0))
+
+
+def _concluded(attempts: _Attempts, progress: Progress) -> AlignResult:
+    """Score what was tried, choose, level, and write it down."""
+    settings, series = attempts.settings, attempts.series
+    judge = Judge(attempts.images, attempts.shape, attempts.thickness_ang(), attempts.masks)
+    choice = choose(attempts.candidates, judge, part_of(progress, 0.0, 0.7))
+    level = in_level_frame(
+        choice.candidate, attempts.images, attempts.shape, wanted=settings.level, progress=part_of(progress, 0.7, 1.0)
     )
+    progress(1.0, "aligned")
+    solution = level.candidate.solution
+    return AlignResult(
+        series=aligned_record(series, attempts.nominal, level, choice),
+        tracks=solution.tracks if solution is not None else None,
+        candidates=tuple(attempts.candidates),
+        notes=(*attempts.notes, *choice.notes, *level.candidate.notes, *level.notes),
+    )
+
+
+@dataclass
+class _Attempts:
+    """The methods that are tried on one series, and what came of them, the nominal geometry last."""
+
+    series: TiltSeries
+    raw: ImageSource
+    images: WorkingImages
+    masks: Tensor | None
+    nominal: TiltGeometry
+    settings: AlignSettings
+    shape: SpecimenShape = "film"
+    candidates: list[Candidate] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.candidates = [Candidate(method="none", geometry=self.nominal)]
+        if self.settings.specimen == "compact":
+            self.shape = "compact"
+
+    def follow(self, progress: Progress) -> None:
+        """Whole views first; then what the settings ask for, each from the best geometry there is."""
+        wanted = self.settings.method
+        if wanted == "none":
+            return
+        found = align_whole_views(
+            self.images.binned(self.settings.coarse_size), self.nominal, self.settings, part_of(progress, 0.0, 0.15)
+        )
+        self.shape = found.shape
+        self._add(found.candidate)
+        if wanted in ("beads", "auto"):
+            self._try("beads", lambda: self._beads(part_of(progress, 0.15, 0.35)))
+        if wanted in ("patches", "matching") or (wanted == "auto" and self.shape == "film"):
+            # projection matching starts from patches: it has to begin within a few pixels
+            self._try("patches", lambda: self._patches(part_of(progress, 0.35, 0.6)))
+        if wanted == "matching" or (wanted == "auto" and self.shape == "film" and not self._has("beads")):
+            self._try("matching", lambda: self._matching(part_of(progress, 0.6, 1.0)))
+
+    def solve_known(self, tracks: Tracks) -> None:
+        """A geometry from tracks that are there already, begun with the nominal angles."""
+        method: Method = tracks.kind or "patches"
+        try:
+            self._add(solve_tracks(tracks, self.nominal, self.settings, method=method, dose=self.series.pre_exposure))
+        except GeometryError as failure:
+            raise PostconditionError(
+                f"no geometry could be solved from the tracks: {failure.problem}",
+                mend="drop fewer of them, or follow them anew (--no-reuse-tracks)",
+            ) from failure
+
+    def thickness_ang(self) -> float:
+        """Of the slab through which views are predicted: one number for all candidates."""
+        shared = [
+            one.quality["AlignSharedDepthAngst"] for one in self.candidates if "AlignSharedDepthAngst" in one.quality
+        ]
+        return self.settings.thickness or (shared[0] if shared else _USUAL_THICKNESS_ANG)
+
+    def _has(self, method: Method) -> bool:
+        return any(one.method == method for one in self.candidates)
+
+    def _add(self, candidate: Candidate) -> None:
+        """The most exact kind first: it wins where scores are alike."""
+        self.candidates.insert(0, candidate)
+
+    def _try(self, method: Method, work: Callable[[], Candidate]) -> None:
+        """Run a method; where it was asked for by name, its failure is the step's."""
+        try:
+            self._add(work())
+        except (GeometryError, ImageError) as failure:
+            if self.settings.method == method:
+                raise PostconditionError(
+                    f"no geometry could be solved from {method}: {failure.problem}", mend=failure.mend
+                ) from failure
+            self.notes.append(f"{method}: {failure.problem}")
+
+    def _beads(self, progress: Progress) -> Candidate:
+        return align_beads(
+            self.raw,
+            self.series.pixel_size_ang,
+            self._start(),
+            self.settings,
+            imaging=self.series.imaging,
+            dose=self.series.pre_exposure,
+            progress=progress,
+        )
+
+    def _patches(self, progress: Progress) -> Candidate:
+        return align_patches(
+            self.images, self._start(), self.settings, dose=self.series.pre_exposure, progress=progress
+        )
+
+    def _matching(self, progress: Progress) -> Candidate:
+        return match_projections(
+            self.images,
+            self._start(),
+            thickness_ang=self.settings.thickness,
+            mask=self.images.weights,
+            dose=self.series.pre_exposure,
+            local=self.settings.local != "off",
+            progress=progress,
+        )
+
+    def _start(self) -> TiltGeometry:
+        """The latest geometry that is not the beads' own, which another method shall check."""
+        return next(one.geometry for one in self.candidates if one.method != "beads")
+
+
+def _masks(images: WorkingImages, series: TiltSeries, settings: AlignSettings) -> Tensor | None:
+    """``(n, a, b)`` how much each pixel shows the specimen, or None where all do."""
+    if not settings.mask or series.imaging == "dark":
+        return None
+    small = images.binned(_MASK_SIZE_PX)
+    weights = specimen_masks(small.stack, pixel_ang=max(small.pixel_ang))
+    return weights if float(weights.min()) < 1.0 else None
 
 
 def _nominal_geometry(series: TiltSeries, images: ImageSource) -> TiltGeometry:
@@ -168,186 +268,3 @@ def _nominal_geometry(series: TiltSeries, images: ImageSource) -> TiltGeometry:
     if np.ptp(tilt) < 1.0:
         raise GeometryError(f"{series.name}: all tilt angles are alike", mend="give the angle of each view")
     return TiltGeometry.from_angles(tilt, axis)
-
-
-def _coarse_candidate(
-    small: WorkingImages, nominal: TiltGeometry, settings: AlignSettings, notes: list[str], progress: Progress
-) -> tuple[_Candidate, SpecimenShape]:
-    """Shifts and axis from whole views, and the specimen's shape by which they were found."""
-    search = settings.axis_range if settings.axis != "fixed" else 0.0
-    compact = settings.specimen == "compact"
-    if not compact:
-        found = coarse_shifts(small, nominal, progress=part_of(progress, 0.0, 0.3))
-        turned = _turned(small, found.geometry, search, notes, part_of(progress, 0.3, 0.6))
-        compact = settings.specimen == "auto" and is_compact(small, turned)
-        if compact:
-            notes.append(
-                "neighbouring views match better where they are not foreshortened: the specimen is taken as a compact "
-                "object and aligned by whole views (align.specimen = film if it is not)"
-            )
-        elif search > 0:
-            found = coarse_shifts(small, turned, rounds=2, first_reach=0.12, progress=part_of(progress, 0.6, 1.0))
-    if compact:
-        found = coarse_shifts(small, nominal, shape="compact", progress=part_of(progress, 0.6, 0.8))
-        if search > 0:
-            line = small.binned(_AXIS_SIZE_PX)
-            turned = search_common_line(line, found.geometry, search, progress=part_of(progress, 0.8, 1.0)).geometry
-            found = replace(found, geometry=turned)
-    wrong = int((found.link_weights < 0.25).sum())
-    quality = {"AlignCoarseLinks": float(len(found.pairs)), "AlignCoarseLinksWrong": float(wrong)}
-    return _Candidate("coarse", centre(found.geometry).geometry, None, quality), "compact" if compact else "film"
-
-
-def _turned(
-    small: WorkingImages, geometry: TiltGeometry, range_deg: float, notes: list[str], progress: Progress
-) -> TiltGeometry:
-    """A geometry with the axis by which a film's views match best."""
-    if range_deg == 0:
-        return geometry
-    search = search_axis(small.binned(_AXIS_SIZE_PX), geometry, range_deg, progress=progress)
-    if search.refused_deg is not None:
-        notes.append(
-            f"an axis {search.refused_deg:+.0f}° from the nominal one matches the views slightly better; it is too far "
-            "off to be believed, and the best one near the nominal was taken"
-        )
-    return geometry.with_terms(z_rot_deg=geometry.z_rot_deg + search.change_deg)
-
-
-def _patch_candidate(
-    working: WorkingImages, start: TiltGeometry, settings: AlignSettings, notes: list[str], progress: Progress
-) -> _Candidate | None:
-    """Geometry from followed patches, levelled; None, with a note, where it cannot be solved."""
-    try:
-        found = align_patches(working, start, settings, progress=progress)
-    except GeometryError as failure:
-        if settings.method == "patches":
-            raise PostconditionError(
-                f"no geometry could be solved from patches: {failure.problem}",
-                mend="use larger patches (align.patch_size), or align.method = coarse",
-            ) from failure
-        notes.append(f"patches failed ({failure.problem}); the geometry is that of whole views")
-        return None
-    notes.extend(found.notes)
-    assert found.solution is not None  # patches end in one
-    levelled = _levelled(found.solution, settings, notes)
-    return replace(levelled, quality={**found.quality, **levelled.quality})
-
-
-def _tracked_candidate(tracks: Tracks, start: TiltGeometry, settings: AlignSettings, notes: list[str]) -> _Candidate:
-    """Geometry solved from tracks that are there already, levelled."""
-    try:
-        found = solve_tracks(tracks, start, settings, method="patches")
-    except GeometryError as failure:
-        raise PostconditionError(
-            f"no geometry could be solved from the tracks: {failure.problem}",
-            mend="drop fewer of them, or follow them anew (--no-reuse-tracks)",
-        ) from failure
-    assert found.solution is not None  # tracks end in one
-    levelled = _levelled(found.solution, settings, notes)
-    return replace(levelled, name=tracks.kind or "tracks", quality={**found.quality, **levelled.quality})
-
-
-def _levelled(solution: Solution, settings: AlignSettings, notes: list[str]) -> _Candidate:
-    """The solved geometry in the frame of its points' mid-plane."""
-    points = solution.tracks.points_ang
-    plane = fit_plane(points)
-    quality = {
-        "AlignPointSpreadAngst": plane.spread_ang,
-    }
-    if settings.level and plane.inclination_deg <= _MOST_INCLINED_DEG and np.isfinite(plane.error_deg):
-        moved = level(solution.geometry, points, plane)
-        quality |= {"AlignXTiltDeg": moved.x_tilt_deg, "AlignTiltOffsetDeg": moved.tilt_offset_deg}
-        quality |= {"AlignLevelErrorDeg": plane.error_deg}
-    else:
-        if settings.level:
-            notes.append(
-                f"the points' plane is inclined by {plane.inclination_deg:.0f}°, which no mid-plane is: not levelled"
-            )
-        moved = centre(solution.geometry, points)
-    tracks = solution.tracks.with_solution(moved.points_ang, solution.tracks.residuals_ang)
-    levelled = replace(solution, geometry=moved.geometry, tracks=tracks)
-    return _Candidate("patches", moved.geometry, levelled, quality)
-
-
-class _Judge:
-    """Scores geometries of one series alike, each once."""
-
-    def __init__(self, images: WorkingImages, shape: SpecimenShape, thickness_ang: float) -> None:
-        self.images, self.shape, self.thickness_ang = images, shape, thickness_ang
-        self.known: list[tuple[TiltGeometry, Agreement]] = []
-
-    def __call__(self, geometry: TiltGeometry) -> Agreement:
-        for judged, score in self.known:
-            if judged is geometry:
-                return score
-        score = agreement(self.images, geometry, self.thickness_ang, self.shape)
-        self.known.append((geometry, score))
-        return score
-
-
-def _chosen(candidates: list[_Candidate], judge: _Judge, settings: AlignSettings, notes: list[str]) -> _Candidate:
-    """The best candidate under which the views agree at least as well as under the nominal geometry, the last.
-
-    The first is the most exact one by its nature; it is passed over only for one that clearly agrees better.
-    """
-    scored = [replace(candidate, agreement=judge(candidate.geometry)) for candidate in candidates]
-    before = scored[-1].score
-    kept = []
-    for candidate in scored[:-1]:
-        score = candidate.score
-        if score.at_least(before):
-            kept.append(candidate)
-            continue
-        notes.append(
-            f"the geometry from {candidate.name} was refused: neighbouring views correlate by {score.neighbours:.3f} "
-            f"and with their reprojection by {score.reprojection:.3f}, {before.neighbours:.3f} and "
-            f"{before.reprojection:.3f} before alignment"
-        )
-    if not kept:
-        if settings.method != "none":
-            notes.append("the geometry is the nominal one, without shifts")
-        return scored[-1]
-    if len(kept) > 1 and kept[1].score.reprojection > kept[0].score.reprojection + _CLEARLY:
-        notes.append(
-            f"the geometry from {kept[1].name} was taken: views correlate with their reprojection by "
-            f"{kept[1].score.reprojection:.3f}, by {kept[0].score.reprojection:.3f} under that from {kept[0].name}"
-        )
-        return kept[1]
-    return kept[0]
-
-
-def _record(series: TiltSeries, nominal: TiltGeometry, chosen: _Candidate, judge: _Judge) -> TiltSeries:
-    """The series' record with its geometry and every number that says how good it is."""
-    geometry, after = chosen.geometry, chosen.score
-    before = judge(nominal)
-    straight = geometry.with_terms(z_rot_deg=nominal.z_rot_deg)
-    unturned = judge(straight)
-    scores = {"AlignCorrelation": after.per_view}
-    if chosen.solution is not None:
-        errors = chosen.solution.standard_errors
-        scores |= {
-            "AlignResidualAngst": np.asarray(chosen.solution.tracks.rms_ang(axis=1)),
-            "AlignXShiftErrorAngst": errors["x_shift"],
-            "AlignYShiftErrorAngst": errors["y_shift"],
-            "AlignAxisErrorDeg": errors["z_rot"],
-            "AlignTiltErrorDeg": errors["y_tilt"],
-        }
-    quality = {
-        "AlignAxisDeg": float(geometry.z_rot_deg.mean()),
-        "AlignAxisChangeDeg": float((geometry.z_rot_deg - nominal.z_rot_deg).mean()),
-        "AlignNeighbourCorrelation": after.neighbours,
-        "AlignNeighbourCorrelationBefore": before.neighbours,
-        "AlignNeighbourCorrelationUnturned": unturned.neighbours,
-        "AlignReprojectionCorrelation": after.reprojection,
-        "AlignReprojectionCorrelationBefore": before.reprojection,
-        "AlignReprojectionCorrelationUnturned": unturned.reprojection,
-        **chosen.quality,
-    }
-    if judge.shape == "compact":
-        small = judge.images.binned(_AXIS_SIZE_PX)
-        quality |= {
-            "AlignProfileCorrelation": profile_correlation(small, geometry),
-            "AlignProfileCorrelationBefore": profile_correlation(small, nominal),
-            "AlignProfileCorrelationUnturned": profile_correlation(small, straight),
-        }
-    return series.with_changes(geometry=geometry, scores=scores, quality=quality)
