@@ -61,8 +61,16 @@ class RingSums:
 
     def correlation(self) -> Array:
         """``(rings,)`` Fourier ring correlation over all views."""
-        scale = np.sqrt(self.view.sum(axis=0) * self.prediction.sum(axis=0))
-        return np.divide(self.product.sum(axis=0), scale, out=np.zeros_like(scale), where=scale > 1e-12)
+        return self._correlation(0)
+
+    def view_correlation(self) -> Array:
+        """``(n,)`` correlation of each view with its prediction, over all rings."""
+        return self._correlation(1)
+
+    def _correlation(self, axis: int) -> Array:
+        scale = np.sqrt(np.maximum(self.view.sum(axis=axis) * self.prediction.sum(axis=axis), 0.0))
+        out: Array = np.divide(self.product.sum(axis=axis), scale, out=np.zeros_like(scale), where=scale > 1e-12)
+        return out
 
 
 def cross_spectra(tiles: Tiles, frame: TileFrame, spacing_ang: float, thickness_ang: float) -> CrossSpectra:
@@ -155,7 +163,7 @@ def _sums(weights: NDArray[np.float32], products: NDArray[np.float32], spectra: 
 
     def summed(values: Array) -> Array:
         flat = np.bincount(place.ravel(), (values * spectra.count).ravel(), minlength=n * RINGS)
-        return flat.reshape(n, RINGS)
+        return np.asarray(flat.reshape(n, RINGS), np.float64)
 
     return RingSums(
         *(summed(np.asarray(v, np.float64)) for v in (cross, products[..., own, own], prediction, np.ones_like(cross)))

@@ -26,12 +26,17 @@ from lamella.tilts.working import SpecimenShape, WorkingImages
 __all__ = ["Score", "Verdict", "held_out_score", "verdict"]
 
 Array = NDArray[np.float64]
+Verdict = Literal["good", "doubtful", "failed"]
 
 _LONGEST_PX = 512
 _TILE = 0.25  # of the shorter side
 _SMALLEST_TILE_PX = 32
 _GAP_DEG = 9.0  # views nearer than this are left out of the second prediction
 _USUAL_THICKNESS_ANG = 1500.0
+# of what is possible: true geometries of simulated series reach 0.4 or more, wrong axes and shuffled angles 0.02
+_FAILED, _DOUBTFUL = 0.1, 0.25
+_LOST = 0.1  # of what is expected of a view: it agrees with nothing
+_MANY_LOST = 0.3  # of the views
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,11 +46,10 @@ class Score:
     Attributes
     ----------
     value
-        information in the agreement over what the views' spectra promise, neighbours and distant views alike; about 1
-        for a perfect geometry, 0 for none. Compares geometries of one series and methods; between series it says how
-        much of the possible is reached.
+        geometric mean of `near` and `far`: about 1 for a perfect geometry, 0 where either fails.
     near, far
-        the same from all other views, and from views beyond the neighbours.
+        information in the agreement with predictions from all other views, and from views beyond the neighbours, over
+        what the views' spectra promise a perfect geometry.
     per_view
         ``(n,)`` agreement of each view over what is expected of it.
     frequency
@@ -63,6 +67,11 @@ class Score:
     frequency: Array
     correlation: Array
     significance: float
+
+    @property
+    def lost_views(self) -> NDArray[np.int64]:
+        """Views, counted from 0, that agree with no prediction."""
+        return np.flatnonzero(self.per_view < _LOST)
 
 
 def held_out_score(
@@ -112,7 +121,7 @@ def held_out_score(
     parts = _reached(near, near_expected), _reached(far, far_expected)
     shares = [_per_view(*pair) for pair in ((near, near_expected), (far, far_expected))]
     return Score(
-        value=0.5 * (parts[0] + parts[1]),
+        value=float(np.sqrt(max(parts[0], 0.0) * max(parts[1], 0.0))),
         near=parts[0],
         far=parts[1],
         per_view=0.5 * (shares[0] + shares[1]),
@@ -142,23 +151,45 @@ def _reached(found: RingSums, expected: RingSums) -> float:
 
 
 def _per_view(found: RingSums, expected: RingSums) -> Array:
-    """``(n,)`` correlation of each view with its prediction, over the expected one."""
-    ratio = []
-    for sums in (found, expected):
-        scale = np.sqrt(sums.view.sum(axis=1) * sums.prediction.sum(axis=1))
-        ratio.append(np.divide(sums.product.sum(axis=1), scale, out=np.zeros_like(scale), where=scale > 1e-12))
-    return np.divide(ratio[0], ratio[1], out=np.zeros_like(ratio[0]), where=ratio[1] > 1e-6)
+    """``(n,)`` correlation of each view with its prediction, over the expected one.
+
+    Of a view whose own spectrum promises little, half of what the others promise is expected: blank views agree with
+    nothing, and shall not look good for it.
+    """
+    agreed, promised = found.view_correlation(), expected.view_correlation()
+    least = 0.5 * float(np.median(promised))
+    return agreed / np.maximum(promised, least) if least > 0 else np.zeros_like(agreed)
 
 
 def _significance(sums: RingSums) -> float:
     """Of the agreement, in deviations of chance: views that share nothing have Var Σ f·p = ½ Σ f² · p²."""
-    each = np.divide(sums.view * sums.prediction, sums.count, out=np.zeros_like(sums.count), where=sums.count > 0).sum()
-    return float(sums.product.sum() / np.sqrt(each)) if each > 0 else 0.0
-
-
-Verdict = Literal["good", "doubtful", "failed"]
+    chance = np.divide(sums.view * sums.prediction, sums.count, out=np.zeros_like(sums.count), where=sums.count > 0)
+    total = 0.5 * float(chance.sum())
+    return float(sums.product.sum()) / np.sqrt(total) if total > 0 else 0.0
 
 
 def verdict(score: Score) -> tuple[Verdict, str]:
-    """What a score says of an alignment, and why, in words."""
-    return "good", f"{score.value:.2f}"
+    """What a score says of an alignment, and why, in words.
+
+    Both predictions must succeed: under a wrong axis neighbours still agree, under shuffled angles distant views do.
+    """
+    weakest = min(score.near, score.far)
+    lost = score.lost_views + 1
+    near, far = (100 * min(max(part, 0.0), 1.0) for part in (score.near, score.far))
+    told = (
+        f"views reach {near:.0f} % of the agreement with all others that their noise allows, and {far:.0f} % of that "
+    )
+    told += "with views beyond their neighbours"
+    if weakest < _FAILED:
+        return "failed", f"{told}: the geometry is wrong, or the views show nothing that they share"
+    if len(lost) > _MANY_LOST * len(score.per_view):
+        return "failed", f"{len(lost)} of {len(score.per_view)} views agree with no prediction: {_listed(lost)}"
+    if weakest < _DOUBTFUL:
+        return "doubtful", f"{told}: less than a good geometry of most specimens does"
+    if len(lost):
+        return "doubtful", f"{told}; {_listed(lost)} with no prediction"
+    return "good", told
+
+
+def _listed(views: NDArray[np.int64]) -> str:
+    return f"view{'s' if len(views) > 1 else ''} {', '.join(str(view) for view in views)}"

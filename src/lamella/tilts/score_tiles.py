@@ -61,11 +61,11 @@ class TileFrame:
         """The frame of a geometry."""
         own = standard_frame(geometry)
         plane = plane_matrices(own, shape)
-        parallax = np.linalg.solve(plane, own.matrices()[:, :, 2:])[..., 0]
+        parallax: Array = np.linalg.solve(plane, own.matrices()[:, :, 2:])[..., 0].astype(np.float64)
         if shape == "film":
             return cls(own, plane, parallax, -parallax)
         beam = own.rotations()[:, 2]
-        return cls(own, plane, parallax, np.arctan2(beam[:, :2], beam[:, 2:]))
+        return cls(own, plane, parallax, np.asarray(np.arctan2(beam[:, :2], beam[:, 2:]), np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,8 @@ def cut_tiles(images: WorkingImages, spectra: ViewSpectra, frame: TileFrame, cen
     window = soft_mask((size_px, size_px), _FLAT * size_px, _FADE * size_px)
     keep = int(np.floor(FINEST * size_px))
     rows = np.r_[0 : keep + 1, size_px - keep : size_px]
-    k_y, k_x = np.fft.fftfreq(size_px)[rows], np.fft.rfftfreq(size_px)[: keep + 1]
+    k_y = np.fft.fftfreq(size_px)[rows].astype(np.float64)
+    k_x = np.fft.rfftfreq(size_px)[: keep + 1].astype(np.float64)
     frequency = _view_frequency(frame, k_y, k_x)
     whole = np.broadcast_to(np.hypot(k_y[:, None], k_x), frequency.shape)
     coherence = spectra.coherence(frequency) * (whole * size_px >= _COARSEST)
