@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -225,7 +226,7 @@ class _Attempts:
             self.images,
             self._start(),
             thickness_ang=self.settings.thickness,
-            mask=self.images.weights,
+            mask=torch.ones_like(self.images.stack) if self.images.valid is None else self.images.valid,
             dose=self.series.pre_exposure,
             local=self.settings.local != "off",
             progress=progress,

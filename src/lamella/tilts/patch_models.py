@@ -111,12 +111,11 @@ def _model(freedom: tuple[str, ...], pinned: dict[str, Mode], local: LocalTerm |
 
 def _parts(tracks: Tracks) -> list[NDArray[np.bool_]]:
     """Points of each quarter of the field; nothing where a quarter holds too few to be missed."""
-    places = np.array(
-        [
-            np.median(seen[one], axis=0)
-            for seen, one in zip(np.moveaxis(tracks.observations_ang, 1, 0), tracks.seen.T, strict=True)
-        ]
-    )
+    seen_at = np.moveaxis(tracks.observations_ang, 1, 0)
+    places = np.full((tracks.count, 2), np.nan)
+    for point, seen in enumerate(tracks.seen.T):
+        if seen.any():
+            places[point] = np.median(seen_at[point, seen], axis=0)
     known = np.isfinite(places[:, 0])
     middle = np.median(places[known], axis=0)
     quarter = (places[:, 0] > middle[0]) + 2 * (places[:, 1] > middle[1])
