@@ -103,6 +103,15 @@ def test_few_views_never_run_away(rng: np.random.Generator) -> None:
     assert geometry_error(best.solution.geometry, truth.select(views), specimen(rng)).rms_ang < 1.0 * PIXEL
 
 
+def test_the_fewest_beads_and_views_keep_the_stiffest_model(rng: np.random.Generator) -> None:
+    """Three beads in three views leave two numbers over for one axis: any more freedom would fit noise."""
+    truth, points = wandering(rng, 0.0, 0.0), beads(rng, 3)
+    views = np.array([10, 20, 30])
+    best = solve_best(seen(rng, truth, points).select_views(views), START.select(views))
+    assert np.isfinite(best.solution.leave_one_out_ang)
+    assert geometry_error(best.solution.geometry, truth.select(views), points).rms_ang < 0.3 * PIXEL
+
+
 def test_wrong_tracks_are_rejected_in_words(rng: np.random.Generator) -> None:
     truth, points = wandering(rng), beads(rng, 20)
     places = seen(rng, truth, points).observations_ang.copy()

@@ -202,6 +202,21 @@ def test_widths_of_priors_are_found(rng: np.random.Generator) -> None:
     assert widths["magnification"] < 1e-4
 
 
+def test_a_width_of_which_the_tracks_say_nothing_stays(rng: np.random.Generator) -> None:
+    truth = TiltGeometry.from_angles(np.linspace(-60, 60, 21), 85.0)
+    points = np.outer(np.linspace(-2000, 2000, 9), [0.0, 1.0, 0.0])
+    tracks = Tracks.observed(truth.project(points) + rng.normal(scale=2, size=(21, 9, 2)))
+    solution = solve(tracks, truth, SolveModel(y_tilt=Term(mode="free", prior=0.1, estimated=True)))
+    assert solution.widths["y_tilt"] == 0.1
+    np.testing.assert_allclose(solution.standard_errors["y_tilt"], 0.1, rtol=0.1)
+
+
+def test_a_range_of_tilts_too_small_is_said(rng: np.random.Generator) -> None:
+    truth = TiltGeometry.from_angles(np.linspace(-1, 1, 9), 85.0)
+    with pytest.raises(GeometryError, match="too little change of tilt"):
+        solve(Tracks.observed(truth.project(some_points(rng))), truth)
+
+
 def test_goes_on_from_an_earlier_solution(rng: np.random.Generator) -> None:
     truth, points = some_geometry(rng), some_points(rng)
     tracks = Tracks.observed(truth.project(points) + rng.normal(scale=2, size=(31, 25, 2)))

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from lamella.tilts.problem import Problem
+from lamella.tilts.problem import Group, Problem
 
 __all__ = ["Covariance", "condition", "covariance", "estimate_widths"]
 
@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 _UNSEEN = 1e-12  # curvature over the steepest, of scaled parameters, below which a direction is not determined
 _WIDTH_STEPS = 8
+_FEWEST_INFORMED = 3.0  # parameters that the data determine under the first width, below which it stays
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,17 +107,18 @@ def estimate_widths(problem: Problem, values: Array, weights: Array) -> tuple[fl
     gauge, at = problem.gauge(values), problem.parameters(values)
     data = equations.curvature - before
     pull = data @ at + equations.gradient + before @ at
+    inverse = _inverse(equations.curvature, gauge)
+    for group in problem.groups:
+        if group.untried and _informed(group, inverse) < _FEWEST_INFORMED:
+            group.bounds = None  # the data say nothing of it: what is known of the microscope holds
+        group.untried = False
     estimated = [group for group in problem.groups if group.bounds is not None]
     first = [group.width for group in estimated]
-    inverse = _inverse(equations.curvature, gauge)
     for _ in range(_WIDTH_STEPS if estimated else 0):
         best, largest = inverse @ pull, 0.0
         for group in estimated:
             own = best[group.places]
-            rank = float(np.linalg.matrix_rank(group.structure))
-            open_share = float((group.structure * inverse[group.places, group.places]).sum()) / group.width**2
-            informed = max(rank - open_share, 1e-3 * rank)
-            ratio = np.sqrt(max(float(own @ group.structure @ own), 0.0) / informed) / group.width
+            ratio = np.sqrt(max(float(own @ group.structure @ own), 0.0) / _informed(group, inverse)) / group.width
             assert group.bounds is not None
             width = float(np.clip(group.width * np.clip(ratio, 0.2, 5.0) ** 1.3, *group.bounds))
             largest = max(largest, abs(np.log(width / group.width)))
@@ -127,3 +129,10 @@ def estimate_widths(problem: Problem, values: Array, weights: Array) -> tuple[fl
     changed = max((abs(np.log(group.width / width)) for group, width in zip(estimated, first, strict=True)), default=0)
     held = float((inverse * problem.precision()).sum())
     return float(changed), problem.columns.shape[1] - held + 3.0 * float(problem.usable.sum())
+
+
+def _informed(group: Group, inverse: Array) -> float:
+    """How many of a group's parameters the data determine rather than its prior."""
+    rank = float(np.linalg.matrix_rank(group.structure))
+    held = float((group.structure * inverse[group.places, group.places]).sum()) / group.width**2
+    return max(rank - held, 1e-3 * rank)

@@ -27,6 +27,7 @@ _OUTLIER = 0.1  # robust weight of an observation (Cauchy's: nine standard devia
 _CLEARLY = 2.5  # standard errors, from view to view, by which local terms must lower the leave-one-out squares
 _CLEARLY_OF_POINTS = 1.5  # and from point to point, of which there are fewer, some hardly touched
 _LEAST_GAIN = 0.01  # and by which share the error
+_PREDICTED = 0.9  # of the observations that the stiffest model predicts, which a model must predict to be judged
 _FEWEST_FOR_LOCAL = 6  # points
 _WIDER = 3.0  # times the estimated widths, which robust estimates of few views may miss
 _SOLVED = ("z_rot", "y_tilt", "magnification")
@@ -93,9 +94,9 @@ def solve_best(
 
     Notes
     -----
-    From the model in which every term is free, with widths found from the data, one term after the other is tried as
-    smooth and as fixed; then wider priors, an x-tilt of each view, and local terms. Each is solved from where the last
-    stopped.
+    From the model in which every term is free (or the stiffest, where that predicts better), with widths found from the
+    data, one term after the other is tried as smooth and as fixed; then wider priors, an x-tilt of each view, and local
+    terms. Each is solved from where the last stopped.
     """
     return _Trials(tracks, geometry, dose, dict(modes or {}), loss, tolerance).run(local)
 
@@ -117,6 +118,7 @@ class _Trials:
         self.tried: dict[str, float] = {}
         self.refused: dict[str, float] = {}
         self.rejected: tuple[str, ...] = ()
+        self.predicted = 0
         self.outliers = np.zeros(tracks.weights.shape, dtype=bool)
 
     def run(self, local: Local) -> Best:
@@ -124,7 +126,10 @@ class _Trials:
         if local != "off":
             self.geometry = self.geometry.with_terms(field=None)
         self._leave_out_outliers()
-        model = self._model()
+        stiff, model = self._model("common", "fixed"), self._model("free", "free")
+        least = self._solve(stiff, None)
+        self.predicted = int(np.isfinite(least.left_out_ang[..., 0]).sum())
+        self.tried[_name(stiff)] = self._error(least)
         best = self._solve(model, None)
         self.tried[_name(model)] = self._error(best)
         for name in ("magnification", "y_tilt", "z_rot"):
@@ -132,6 +137,8 @@ class _Trials:
                 if name not in self.modes:
                     other = _with(model, {name: _term(name, mode)})
                     best, model = self._better(best, model, other, _name(other))
+        if self._error(least) < self._error(best):
+            best, model = least, stiff
         global_name = _name(model)
         if best.widths:
             best, model = self._better(best, model, _wider(model, best), f"{global_name}, wider priors")
@@ -155,14 +162,14 @@ class _Trials:
             outliers=self.outliers,
         )
 
-    def _model(self) -> SolveModel:
-        """Every term free, but for those that the user fixed."""
-        terms = {name: _term(name, self.modes.get(name, "free")) for name in _SOLVED}
+    def _model(self, axis: Mode, others: Mode) -> SolveModel:
+        """The axis and the other terms in one mode, but for those that the user fixed."""
+        terms = {name: _term(name, self.modes.get(name, axis if name == "z_rot" else others)) for name in _SOLVED}
         return _with(SolveModel(), {**terms, "x_tilt": _term("x_tilt", self.modes.get("x_tilt", "fixed"))})
 
     def _leave_out_outliers(self) -> None:
         """Points and observations that no model shall be judged by."""
-        first = self._solve(self._model(), None)
+        first = self._solve(self._model("free", "free"), None)
         self.rejected = first.rejected
         gone = np.array([bool(reason) for reason in first.rejected])
         self.outliers = (first.robust_weights < _OUTLIER) & (self.tracks.weights > 0) & ~gone
@@ -200,7 +207,12 @@ class _Trials:
         return (found, richer) if error < self._error(best) else (best, model)
 
     def _error(self, solution: Solution) -> float:
-        """Rms of the leave-one-out lengths under the tracks' weights, Å."""
+        """Rms of the leave-one-out lengths under the tracks' weights, Å; infinite where few have a prediction.
+
+        Freedom that leaves observations without a prediction from the others (few points, few views) proves nothing.
+        """
+        if np.isfinite(solution.left_out_ang[..., 0]).sum() < _PREDICTED * self.predicted:
+            return np.inf
         squares = (solution.left_out_ang**2).sum(axis=-1)
         weights = np.where(np.isfinite(squares), self.tracks.weights, 0.0)
         return float(np.sqrt((weights * np.nan_to_num(squares)).sum() / max(weights.sum(), 1e-30)))

@@ -39,6 +39,8 @@ class Group:
         standard deviation, in internal units (radians, Å).
     bounds
         between which the width may be estimated, or None where it is given.
+    untried
+        whether the width is still the one that was given.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Group:
     structure: Array
     width: float
     bounds: tuple[float, float] | None
+    untried: bool = True
 
 
 @dataclass(frozen=True, eq=False)

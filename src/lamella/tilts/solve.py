@@ -133,9 +133,11 @@ def solve(
         raise GeometryError(f"tracks in {tracks.views} views, a geometry of {len(geometry)}", mend="give as many views")
     problem = Problem(tracks, geometry, model or SolveModel(), None if dose is None else np.asarray(dose, np.float64))
     if problem.usable.sum() < 3:
+        flat = int((problem.rejected == "too little parallax").sum())
         raise GeometryError(
-            f"only {int(problem.usable.sum())} points were followed through enough views",
-            mend="track more points, or through more views",
+            f"only {int(problem.usable.sum())} points were followed through enough views"
+            + (f", {flat} more under too little change of tilt to tell their depth" if flat else ""),
+            mend="track more points, or through more views" + (" of a wider range of tilts" if flat else ""),
         )
     values, robust = problem.start, np.ones_like(problem.weights)
     if start is not None:
