@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lamella.parallel import each
 from lamella.tilts.score_spectra import FINEST
 from lamella.tilts.score_tiles import TileFrame, Tiles
 
@@ -146,11 +147,14 @@ def _weights(expected: NDArray[np.float32], order: NDArray[np.int64], gap: int) 
         return np.asarray(weights)
     weights = np.zeros_like(expected)
     rank = np.argsort(order)
-    for view in range(n):
+
+    def one(view: int) -> None:
         others = np.flatnonzero(np.abs(rank - rank[view]) > gap)
         if len(others):
             part = covariance[..., others[:, None], others]
             weights[..., view, others] = np.linalg.solve(part, expected[..., others, view][..., None])[..., 0]
+
+    each(one, range(n))
     return weights
 
 

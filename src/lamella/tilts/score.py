@@ -1,10 +1,13 @@
 """The score of a geometry: how well each view is predicted by the others, which never saw it.
 
-Views are cut into tiles in the specimen's plane; every view is predicted from all others (`lamella.tilts.held_out`),
-once from its neighbours too and once from views beyond them only, which a drift that neighbours share does not satisfy.
-View and prediction are compared by Fourier ring correlation. The information in that, over the information that the
-views' own spectra promise a perfect geometry, is the score: near 1 where views agree as far as their noise lets them,
-0 where they share nothing. No shift is looked for, so that every error of the geometry costs.
+Views are cut into tiles in the specimen's plane; every view is predicted from others (`lamella.tilts.held_out`): from
+all of them, from views beyond its neighbours, and from distant views only. View and prediction are compared by Fourier
+ring correlation, and the information in that is taken over what the views' own spectra promise a perfect geometry:
+near 1 where views agree as far as their noise lets them, 0 where they share nothing. No shift is looked for.
+
+Neighbours agree under any drift that they share, so they tell a failure and not how good a success is. An error costs
+the prediction from distant views about as much whichever way it varies from view to view; that from views a little
+nearer rests on finer detail. The score is the mean of these two, the distant views counting twice.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ Verdict = Literal["good", "doubtful", "failed"]
 _LONGEST_PX = 512
 _TILE = 0.25  # of the shorter side
 _SMALLEST_TILE_PX = 32
-_GAP_DEG = 9.0  # views nearer than this are left out of the second prediction
+_FAR, _DISTANT = 0.075, 0.3  # of the range of tilts: views nearer than this are left out of a prediction
 _USUAL_THICKNESS_ANG = 1500.0
 # of what is possible: true geometries of simulated series reach 0.4 or more, wrong axes and shuffled angles 0.02
 _FAILED, _DOUBTFUL = 0.1, 0.25
@@ -46,10 +49,10 @@ class Score:
     Attributes
     ----------
     value
-        geometric mean of `near` and `far`: about 1 for a perfect geometry, 0 where either fails.
-    near, far
-        information in the agreement with predictions from all other views, and from views beyond the neighbours, over
-        what the views' spectra promise a perfect geometry.
+        (far · distant²)^⅓: about 1 for a perfect geometry, 0 where either fails.
+    near, far, distant
+        information in the agreement with predictions from all other views, from views beyond the neighbours (9° for a
+        range of 120°), and from distant views (36°), over what the views' spectra promise a perfect geometry.
     per_view
         ``(n,)`` agreement of each view over what is expected of it.
     frequency
@@ -63,6 +66,7 @@ class Score:
     value: float
     near: float
     far: float
+    distant: float
     per_view: Array
     frequency: Array
     correlation: Array
@@ -114,21 +118,26 @@ def held_out_score(
     tiles = cut_tiles(small, view_spectra(small), frame, centres, edge)
     spectra = cross_spectra(tiles, frame, spacing, thickness_ang)
     order = np.argsort(geometry.y_tilt_deg, kind="stable")
-    step = float(np.median(np.diff(geometry.y_tilt_deg[order])))
-    gap = min(max(1, round(_GAP_DEG / max(step, 0.1))), max(1, len(images) // 4))
-    near, near_expected = held_out_sums(spectra, order, 0)
-    far, far_expected = held_out_sums(spectra, order, gap)
-    parts = _reached(near, near_expected), _reached(far, far_expected)
-    shares = [_per_view(*pair) for pair in ((near, near_expected), (far, far_expected))]
+    sums = [held_out_sums(spectra, order, gap) for gap in _gaps(geometry)]
+    near, far, distant = (_reached(*pair) for pair in sums)
     return Score(
-        value=float(np.sqrt(max(parts[0], 0.0) * max(parts[1], 0.0))),
-        near=parts[0],
-        far=parts[1],
-        per_view=0.5 * (shares[0] + shares[1]),
+        value=float((max(far, 0.0) * max(distant, 0.0) ** 2) ** (1 / 3)),
+        near=near,
+        far=far,
+        distant=distant,
+        per_view=0.5 * (_per_view(*sums[0]) + _per_view(*sums[1])),
         frequency=(np.arange(RINGS) + 0.5) * FINEST / RINGS / spacing,
-        correlation=near.correlation(),
-        significance=_significance(far),
+        correlation=sums[0][0].correlation(),
+        significance=_significance(sums[1][0]),
     )
+
+
+def _gaps(geometry: TiltGeometry) -> tuple[int, int, int]:
+    """How many neighbours on each side are left out of the three predictions."""
+    n = len(geometry)
+    most = max((n - 1) // 2, 1)
+    far, distant = (min(max(1, round(part * (n - 1))), most) for part in (_FAR, _DISTANT))
+    return 0, far, distant
 
 
 def _depths(images: WorkingImages, frame: TileFrame, centres: Array, edge_ang: float, thickness_ang: float) -> Array:
