@@ -36,6 +36,7 @@ _FINEST_PX = 3.0  # and below which it fades out
 _LOCAL_PX = 12  # half width over which a view's contrast is made even
 _CLIP = 3.0  # standard deviations to which it is clipped: beads and films are no more than what is strong
 _BORDER_PX = 6  # along a view's edges, that fades out and is not compared
+_LEAST_SHOWN = 0.5  # of a pixel that counts
 _COARSER = 4  # voxels of the layers over voxels of the smooth sums
 _FALL = 3.0  # power of its wavelength by which a specimen's structure grows
 _LEAST_COVERED = 0.35  # of the pairs of views, that a tile needs
@@ -77,7 +78,7 @@ def depth_map(
     Parameters
     ----------
     images
-        working images; binned here to the voxels.
+        working images, masked where they show no specimen; binned here to the voxels.
     geometry
         under which they are compared.
     voxel_ang
@@ -106,7 +107,7 @@ def depth_map(
     own, seen = _smooth_sums(detail, inside, weights, geometry, box, per_side)
     covered = seen / max(float(weights.sum() ** 2 - (weights**2).sum()), 1e-9)
     covariance = np.where(covered > _LEAST_COVERED, (together - own) / np.sqrt(np.maximum(seen, 1e-9)), np.nan)
-    z: Array = (np.arange(box.shape[0]) - box.shape[0] // 2) * pixel
+    z = np.asarray((np.arange(box.shape[0]) - box.shape[0] // 2) * pixel, dtype=np.float64)
     y, x = np.meshgrid(
         *(_centres(size, count) for size, count in zip((height, width), per_side, strict=True)), indexing="ij"
     )
@@ -128,6 +129,7 @@ def _square(images: WorkingImages, voxel_ang: float) -> tuple[Tensor, Tensor, fl
     stack, inside = binned.sample(range(len(images)), grid, same, np.zeros((len(images), 2)))
     inner = torch.zeros_like(inside)
     inner[:, _BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX] = True
+    inner &= binned.sample_valid(range(len(images)), grid, same, np.zeros((len(images), 2))) > _LEAST_SHOWN
     return stack, inside & inner, pixel
 
 

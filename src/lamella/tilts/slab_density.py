@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import minimize
 
@@ -27,6 +27,7 @@ _STEP_DEG = 2.0
 _RANGE = (-3.0, 6.0)  # standard errors between which a tile's covariance counts
 _BINS = 18
 _PARTS = 4  # of the field along each side, left out in turn for the errors
+_DEEPEST_ONSET_ANG = 400.0  # over which structure may set in
 _FINER = 4  # steps into which a layer is divided
 _ROUNDS = 4
 _STARTS = 4
@@ -44,9 +45,11 @@ class DensitySlab:
     height_ang
         c.
     depth_ang
-        distance of its faces along z.
+        distance of its faces along z, where structure ends.
+    onset_ang
+        over what depth it sets in at a face: bodies lie within the ice, so near a face there is less of them.
     covariance
-        ``(4, 4)`` of a, b, c and half the depth.
+        ``(4, 4)`` of a, b, c and half the depth; what the ice holds beyond the last body adds a third of the onset.
     contrast
         by how many standard errors a tile of one layer within it exceeds one outside, on average.
     """
@@ -54,6 +57,7 @@ class DensitySlab:
     slopes: Array
     height_ang: float
     depth_ang: float
+    onset_ang: float
     covariance: Array
     contrast: float
 
@@ -86,26 +90,38 @@ def significance(depth: DepthMap) -> Array:
     return np.asarray(freed - np.quantile(np.nanmedian(freed[:, enough], axis=0), 0.15))
 
 
-def fit_density_slab(depth: DepthMap) -> DensitySlab | None:
-    """The slab of the greatest likelihood, or None where nothing stands out of the noise."""
+def fit_density_slab(depth: DepthMap, near: ArrayLike | None = None) -> DensitySlab | None:
+    """The slab of the greatest likelihood, or None where nothing stands out of the noise.
+
+    Parameters
+    ----------
+    depth
+        from `depth_map`.
+    near
+        (a, b, c, half depth) known roughly; left out, all inclinations and depths are searched.
+    """
     values = significance(depth)
     if np.isfinite(values).any(axis=1).sum() < _FEWEST_TILES:
         return None
     search = _Search(values, depth)
-    start = search.start()
+    start = search.start() if near is None else np.array(near, dtype=np.float64)
     if start is None:
         return None
     best = start
     for _ in range(_ROUNDS):
         search.learn(best)
         best = search.refined(best)
-    contrast = search.contrast(best)
+    onset = search.onset(best)
+    covariance = search.covariance(best)
+    covariance[3, 3] += (onset / 2 / 3) ** 2
     return DensitySlab(
         slopes=best[:2],
         height_ang=float(best[2]),
-        depth_ang=float(2 * best[3]),
-        covariance=search.covariance(best),
-        contrast=contrast,
+        # the likelihood parts full from empty, half way along the onset
+        depth_ang=float(2 * best[3] + onset),
+        onset_ang=onset,
+        covariance=covariance,
+        contrast=search.contrast(best),
     )
 
 
@@ -190,6 +206,28 @@ class _Search:
         assert best is not None  # there is one try at least
         return np.asarray(start + best[1] * self.scale)
 
+    def onset(self, slab: Array) -> float:
+        """Over what depth structure sets in at the faces, Å: the best ramp of the mean profiles across both."""
+        inwards = np.arange(-_DEEPEST_ONSET_ANG, min(slab[3], _DEEPEST_ONSET_ANG), self.step) + self.step / 2
+        profiles = [self._across(slab, side, inwards) for side in (-1.0, 1.0)]
+        moved = np.arange(-2, 2.1, 0.5) * self.step  # each face may lie a little elsewhere than the planes say
+        widths = np.arange(0.0, _DEEPEST_ONSET_ANG + 1, self.step / 2)
+        left = []
+        for width in widths:
+            ramps = [np.clip((inwards - shift) / max(width, 1.0) + 0.5, 0, 1) for shift in moved]
+            left.append(sum(min(_left_over(profile, ramp) for ramp in ramps) for profile in profiles))
+        return float(widths[int(np.argmin(left))])
+
+    def _across(self, slab: Array, side: float, inwards: Array) -> Array:
+        """Mean value at distances from one face, inwards; NaN where nothing was seen."""
+        weight = self.seen * self.tiles[:, None]
+        distance = slab[3] - side * (self.z - (self.places @ slab[:2] + slab[2])[:, None])
+        index = np.floor((distance - inwards[0]) / self.step + 0.5).astype(int)
+        valid = (index >= 0) & (index < len(inwards)) & (weight > 0)
+        count = np.bincount(index[valid], weight[valid], len(inwards))
+        total = np.bincount(index[valid], (weight * self.values)[valid], len(inwards))
+        return np.where(count > 0, total / np.maximum(count, 1e-9), np.nan)
+
     def contrast(self, slab: Array) -> float:
         """Mean inside minus mean outside."""
         within = self._within(slab) * self.seen
@@ -204,7 +242,8 @@ class _Search:
         found = []
         for part in np.unique(label):
             self.tiles = (label != part).astype(np.float64)
-            found.append(self.refined(slab, tries=2))
+            one = self.refined(slab, tries=2)
+            found.append(one + np.array([0.0, 0.0, 0.0, self.onset(one) / 2]))
         self.tiles = np.ones(len(label))
         off = np.array(found) - np.mean(found, axis=0)
         return np.asarray(off.T @ off * (len(found) - 1) / len(found))
@@ -220,3 +259,10 @@ class _Search:
         low = at.astype(int)
         tile = np.arange(len(z))
         return np.asarray(self.gain[tile, low] + (at - low) * (self.gain[tile, low + 1] - self.gain[tile, low]))
+
+
+def _left_over(profile: Array, ramp: Array) -> float:
+    """Squares that a level and a ramp leave of a profile."""
+    known = np.isfinite(profile)
+    y, x = profile[known] - profile[known].mean(), ramp[known] - ramp[known].mean()
+    return float(y @ y - max(float(x @ y), 0.0) ** 2 / max(float(x @ x), 1e-12))

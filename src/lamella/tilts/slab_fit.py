@@ -232,7 +232,7 @@ class _Fit:
         scale = np.sqrt(np.diag(matrix).clip(1e-300))
         if not np.isfinite(likelihood) or np.linalg.eigvalsh(matrix / np.outer(scale, scale))[0] < 1e-6:
             return None
-        covariance: Array = np.linalg.inv(matrix)
+        covariance = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
         on = share.sum(axis=1) > 0.5
         face = np.where(on, np.where(share[:, 0] >= share[:, 1], 1, -1), 0)
         face = np.zeros_like(face) if throughout else face

@@ -35,10 +35,11 @@ _TILES = (8, 20)
 _COARSE, _FINE = (128, 32.0), (256, 16.0)  # voxels along the field, and their least size in Å
 _DEPTH = 0.6  # of the field: how far above and below z = 0 is looked at first
 _MARGIN_ANG = 400.0  # beyond the slab, when it is looked at again
-_LEAST_CONTRAST = 0.4  # of the density inside the slab, standard errors of a tile
+_LEAST_CONTRAST = 0.7  # of the density inside the slab at first sight, standard errors of a tile
 _FEWEST_PATCHES = 6
 _MOST_INCLINED_DEG = 30.0
-_LARGEST_ERROR_DEG = 8.0  # above which the density has not found a slab
+_LARGEST_ERROR_DEG = 5.0  # of the normal, above which the density has not found a slab
+_SAME_DEG = 1.5  # by which two looks at one slab may differ, beside three standard errors
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +101,7 @@ def measure_slab(
     Parameters
     ----------
     images
-        working images; binned here.
+        working images, masked where they show no specimen (`WorkingImages.masked`); binned here.
     geometry
         aligned to a fraction of a nanometre or so; its frame may be tilted and shifted against the specimen.
     points_ang
@@ -135,16 +136,17 @@ def _density(images: WorkingImages, geometry: TiltGeometry, progress: Progress) 
     depth = depth_map(images, geometry, voxel_ang=voxel, half_depth_ang=_DEPTH * field, tiles=tiles)
     first = fit_density_slab(depth)
     progress(0.4, "levelling")
-    if first is None or not _plausible(first, _DEPTH * field):
+    if first is None or first.contrast < _LEAST_CONTRAST or not _plausible(first, _DEPTH * field):
         return None
     turn, shift = _levelling(first.slopes, first.height_ang)
     level = regauge(geometry, turn, shift).geometry
     voxel = max(field / _FINE[0], _FINE[1])
     half_depth = first.depth_ang / 2 + _MARGIN_ANG
-    second = fit_density_slab(depth_map(images, level, voxel_ang=voxel, half_depth_ang=half_depth, tiles=tiles))
+    depth = depth_map(images, level, voxel_ang=voxel, half_depth_ang=half_depth, tiles=tiles)
+    second = fit_density_slab(depth, near=(0.0, 0.0, 0.0, (first.depth_ang - first.onset_ang) / 2))
     progress(1.0, "levelling")
-    if second is None or not _plausible(second, half_depth):
-        return _Plane(_values(first), first.covariance)
+    if second is None or not _plausible(second, half_depth) or not _same(first, second):
+        return None
     # the plane n·p' = n_z·c in the level frame, p' = turn·p + shift, is one of the frame that came in
     normal = _normal(second.slopes)
     away = normal[2] * second.height_ang - normal @ shift
@@ -154,16 +156,20 @@ def _density(images: WorkingImages, geometry: TiltGeometry, progress: Progress) 
 
 
 def _plausible(slab: DensitySlab, half_depth_ang: float) -> bool:
-    """Whether a fit is a specimen: it stands out, lies inside what was looked at, and its slopes are determined."""
-    slope_error = float(np.rad2deg(np.sqrt(np.trace(slab.covariance[:2, :2]))))
-    inside = abs(slab.height_ang) + slab.depth_ang / 2 < half_depth_ang
+    """Whether a fit is a specimen's: inside what was looked at, near to level, and its slopes determined."""
+    inside = abs(slab.height_ang) + (slab.depth_ang - slab.onset_ang) / 2 < half_depth_ang
     inclined = np.rad2deg(np.arccos(_normal(slab.slopes)[2]))
-    sure = slope_error < _LARGEST_ERROR_DEG and slab.contrast > _LEAST_CONTRAST
-    return bool(inside and sure and inclined < _MOST_INCLINED_DEG)
+    return bool(inside and _slope_error_deg(slab.covariance) < _LARGEST_ERROR_DEG and inclined < _MOST_INCLINED_DEG)
 
 
-def _values(slab: DensitySlab) -> Array:
-    return np.array([*slab.slopes, slab.height_ang, slab.depth_ang / 2])
+def _same(first: DensitySlab, second: DensitySlab) -> bool:
+    """Whether the second look, in the frame of the first, finds the slab level."""
+    error = np.hypot(_slope_error_deg(first.covariance), _slope_error_deg(second.covariance))
+    return bool(np.rad2deg(np.hypot(*second.slopes)) < _SAME_DEG + 3 * error)
+
+
+def _slope_error_deg(covariance: Array) -> float:
+    return float(np.rad2deg(np.sqrt(np.trace(covariance[:2, :2]))))
 
 
 def _levelling(slopes: Array, height_ang: float) -> tuple[Array, Array]:
@@ -181,9 +187,8 @@ def _normal(slopes: Array) -> Array:
 
 def _sure(faces: Faces) -> bool:
     """Whether beads alone say everything: both faces, enough on each, a normal well determined."""
-    error = float(np.rad2deg(np.sqrt(np.trace(faces.covariance[:2, :2]))))
     on_each = min(int((faces.face == 1).sum()), int((faces.face == -1).sum()))
-    return faces.both and error < _SURE_DEG and on_each >= _FEWEST_ON_FACE
+    return faces.both and _slope_error_deg(faces.covariance) < _SURE_DEG and on_each >= _FEWEST_ON_FACE
 
 
 def _from_faces(faces: Faces) -> SlabMeasure:
