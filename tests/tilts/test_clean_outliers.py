@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from lamella.errors import ImageError
+from lamella.simulate import preset_settings
+from lamella.simulate.detector import camera_of, count
 from lamella.tilts.clean_settings import CleanSettings
 from lamella.tilts.outliers import erase_outliers, fill_pixels, find_outliers, hot_pixels
 
@@ -87,6 +89,27 @@ def test_x_rays_are_replaced_by_what_was_there(rng, shape, dose):
     # what was there carries its own noise, which nothing can bring back
     assert np.sqrt(np.mean(error**2)) < 1.4 * np.sqrt(dose)
     assert abs(error.mean()) < 0.35 * np.sqrt(dose)
+
+
+@pytest.mark.parametrize("dose", [15.0, 60.0])
+def test_the_simulated_cameras_hits_are_found_beside_beads_and_a_film(rng, dose):
+    """The same electrons are counted with and without hits; nothing else is called an outlier."""
+    y, x = np.mgrid[:N, :N]
+    expected = np.where(x + y > 1.6 * N, 0.05, 1.0)
+    for place in rng.uniform(0, N, size=(25, 2)):
+        expected[np.hypot(y - place[0], x - place[1]) < 6] *= 0.2
+    expected = (dose * gaussian_filter(expected, 0.8)).astype(np.float32)
+    told = preset_settings("quick", frames=0)
+    without, hit = (
+        count(expected, None, camera_of(told), told.model_copy(update={"xrays": hits}), np.random.default_rng(3))
+        for hits in (0.0, 150.0)
+    )
+    assert not find_outliers(without, CleanSettings()).mask.any()
+    mask = find_outliers(hit, CleanSettings()).mask
+    strong = hit - without > 15 * np.sqrt(np.maximum(expected, 1))
+    assert strong.sum() > 20
+    assert mask[strong].mean() > 0.9
+    assert not (mask & ~binary_dilation(hit != without, iterations=3)).any()
 
 
 def test_large_x_rays_are_found_by_the_extended_criterion(rng):

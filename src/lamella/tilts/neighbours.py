@@ -75,28 +75,28 @@ def agree_with_neighbours(looks: list[ViewLook], tilt_deg: Array, axis_deg: Arra
 def judge_shifts(agreement: Agreement, max_shift: float) -> tuple[str, ...]:
     """Say of each view, in the order of tilt, whether it lost the specimen; empty for a good one.
 
-    A view is only judged where its neighbours on both sides (or, at an end, the next two) certainly show one field:
-    a specimen too faint to correlate condemns no view.
+    A view is only judged where its neighbours certainly show the specimen: across it, or on either side of it (at an
+    end, the next two). A specimen too faint to correlate condemns no view.
     """
+    return tuple(_fault(agreement, view, max_shift) for view in range(len(agreement.strength)))
+
+
+def _fault(agreement: Agreement, view: int, max_shift: float) -> str:
     strength = agreement.strength
-    n = len(strength)
-    reasons = []
-    for view in range(n):
-        pairs = _bridges(view, n)
-        sure = [pair for pair in pairs if strength[pair] > _SURE]
-        reason = ""
-        if sure:
-            first, second = max(sure, key=lambda pair: float(strength[pair]))
-            if strength[view].max() < min(_LOST, _FAR_LESS * strength[first, second]):
-                reason = (
-                    f"shifted out: it shows another field than its neighbours (agreement {strength[view].max():.1f}; "
-                    f"they agree by {strength[first, second]:.1f})"
-                )
-            elif _beside(agreement, view, first, second, max_shift):
-                moved = min(agreement.moved(first, view), agreement.moved(view, second))
-                reason = f"shifted out: its field lies {100 * moved:.0f} % of the width beside its neighbours'"
-        reasons.append(reason)
-    return tuple(reasons)
+    across = max(_bridges(view, len(strength)), key=lambda pair: float(strength[pair]), default=None)
+    if across is None:
+        return ""
+    neighbours = max(float(strength[across]), _beside_it(strength, view))
+    best = float(strength[view].max())
+    if neighbours > _SURE and best < min(_LOST, _FAR_LESS * neighbours):
+        return (
+            f"shifted out: it shows another field than its neighbours (agreement {best:.1f}; "
+            f"they agree by {neighbours:.1f})"
+        )
+    if strength[across] > _SURE and _lies_beside(agreement, view, *across, max_shift):
+        moved = min(agreement.moved(across[0], view), agreement.moved(view, across[1]))
+        return f"shifted out: its field lies {100 * moved:.0f} % of the width beside its neighbours'"
+    return ""
 
 
 def _bridges(view: int, n: int) -> list[tuple[int, int]]:
@@ -112,7 +112,14 @@ def _bridges(view: int, n: int) -> list[tuple[int, int]]:
     ]
 
 
-def _beside(agreement: Agreement, view: int, first: int, second: int, max_shift: float) -> bool:
+def _beside_it(strength: Array, view: int) -> float:
+    """Agreement of the two views before a view with each other, or of the two after it: the weaker of them."""
+    if not 2 <= view < len(strength) - 2:
+        return 0.0
+    return float(min(strength[view - 2, view - 1], strength[view + 1, view + 2]))
+
+
+def _lies_beside(agreement: Agreement, view: int, first: int, second: int, max_shift: float) -> bool:
     """Whether a view lies beside two others that lie on each other."""
     near = min((first, second), key=lambda other: abs(other - view))
     seen = [other for other in (first, second) if agreement.strength[view, other] >= _LOST] or [near]

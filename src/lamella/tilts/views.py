@@ -71,7 +71,7 @@ def look_at(image: Image, mask: Mask | None = None, imaging: Literal["bright", "
         good = ~mask
         image = np.where(good, image, np.float32(np.mean(image[good])) if good.any() else np.float32(0))
     blocks = _binned(image, step).astype(np.float64)
-    difference = np.diff(image[::4], axis=1)
+    difference = np.diff(image[:: max(4, len(image) // 128)], axis=1)
     noise = 1.4826 * float(np.median(np.abs(difference))) / np.sqrt(2) or float(difference.std())
     structure = float(np.percentile(blocks, 84) - np.percentile(blocks, 16)) / 2
     small = torch.from_numpy(np.ascontiguousarray(_binned(image, max(1, max(image.shape) // _MAP_PX))))
