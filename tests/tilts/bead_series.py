@@ -1,4 +1,4 @@
-"""Tilt series of beads drawn for tests: balls that absorb, on a ground that is counted, with things that are no beads."""
+"""Tilt series of beads drawn for tests: balls that absorb, counted electrons, and things that are no beads."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def disturbed(series: BeadSeries, shift_px: float = 5.0, axis_deg: float = 1.0, 
 
 
 def centre_errors_px(found: Array, series: BeadSeries) -> tuple[Array, NDArray[np.int64]]:
-    """``(n, k, 2)`` how far found centres ``(n, k, 2)``, Å, lie from those of the true beads next to them, and which."""
+    """``(n, k, 2)`` how far found centres, Å, lie from those of the true beads next to them, and which these are."""
     true = series.geometry.project(series.points_ang)
     apart = found[:, :, None] - true[:, None]
     length = np.nanmedian(np.linalg.norm(apart, axis=-1), axis=0)

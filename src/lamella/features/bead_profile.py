@@ -18,26 +18,15 @@ from scipy.interpolate import CubicSpline
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
+from lamella.features.bead_noise import NOISE_BINS, Leftover, NoiseShape, NoiseSpectrum, bin_of_frequency
 from lamella.features.beads import ball_profile
-from lamella.fourier import frequency_grid
 
-__all__ = [
-    "BeadFit",
-    "Leftover",
-    "NoiseShape",
-    "NoiseSpectrum",
-    "ProfileSums",
-    "RadialProfile",
-    "Windows",
-    "ball_look",
-    "fit_windows",
-]
+__all__ = ["BeadFit", "ProfileSums", "RadialProfile", "Windows", "ball_look", "fit_windows"]
 
 Array = NDArray[np.float64]
 
 _KNOT_PX = 0.8
 _TABLE_PX = 0.01  # so fine that the nearest entry will do
-_BINS = 16  # of the noise's power, from 0 to the corner of Fourier space
 _COARSE_BINS = 6  # up to a quarter of a cycle per pixel
 _MOST_PX = 1.0  # a step of the fit
 
@@ -148,98 +137,6 @@ class BeadFit:
     misfit: Array
 
 
-@dataclass(frozen=True, eq=False)
-class NoiseSpectrum:
-    """Power of the noise by spatial frequency: ``(16,)`` from 0 to 0.71 cycles/px, variance of a pixel × pixels."""
-
-    power: Array
-
-    @classmethod
-    def white(cls, variance: float) -> NoiseSpectrum:
-        """The same power everywhere."""
-        return cls(np.full(_BINS, variance))
-
-    @classmethod
-    def measured(cls, left: Leftover, like: NDArray[np.bool_]) -> NoiseSpectrum:
-        """The power of what is left, bin by bin: its mean over beads ``(p,)`` that are believed to be some.
-
-        No more than twice the median over all, so that a few edges of ice do not count.
-        """
-        freedom = np.maximum(left.terms.mean(axis=0) * left.share, 1.0)
-        # median of χ² over its mean (Wilson & Hilferty 1931)
-        usual = np.median(left.power / left.terms, axis=0) / (1 - 2 / (9 * freedom)) ** 3
-        if like.any():
-            usual = np.minimum((left.power[like] / left.terms[like]).mean(axis=0), 2 * usual)
-        # fitting the ground takes off what is coarsest: there the noise is no weaker than beside
-        usual[0] = max(usual[0], usual[1])
-        return cls(np.maximum(usual, 1e-3 * usual.mean() + 1e-30))
-
-    def over(self, size: int) -> Tensor:
-        """The power at the frequencies of a rfft of size × size pixels."""
-        place = frequency_grid((size, size)) / 0.7072 * (_BINS - 1)
-        low = place.long().clamp(0, _BINS - 2)
-        table = torch.from_numpy(np.log(self.power)).float()
-        return torch.exp(torch.lerp(table[low], table[low + 1], (place - low).float().clamp(0, 1)))
-
-
-@dataclass(frozen=True, eq=False)
-class NoiseShape:
-    """How the variance of a pixel falls towards a bead's middle, where fewer electrons are counted.
-
-    Attributes
-    ----------
-    ratios
-        ``(k,)`` variance over that of the ground, in rings one pixel wide.
-    """
-
-    ratios: Array
-
-    @classmethod
-    def even(cls) -> NoiseShape:
-        """The same variance everywhere."""
-        return cls(np.ones(2))
-
-    @classmethod
-    def measured(cls, squares: Array, counts: Array, radius_px: float) -> NoiseShape:
-        """From summed squares of residuals and numbers of pixels, by ring; the ground begins at 1.3 radii."""
-        rings = np.arange(len(squares)) + 0.5
-        outer = rings > 1.3 * radius_px
-        ground = squares[outer].sum() / max(counts[outer].sum(), 1)
-        # as many pixels of the ground beside each ring: the few pixels of the middle say little alone
-        blur = np.exp(-0.5 * ((rings[:, None] - rings[None]) / max(1.0, 0.1 * radius_px)) ** 2)
-        variance = (blur @ squares) / np.maximum(blur @ counts, 1e-9)
-        ratios = np.where(outer, 1.0, np.clip(variance / max(ground, 1e-30), 0.05, 50.0))
-        return cls(ratios)
-
-    def at(self, distance_px: Tensor) -> Tensor:
-        """Ratios at distances."""
-        table = torch.from_numpy(self.ratios).float()
-        place = (distance_px - 0.5).clamp(0, len(table) - 1.001)
-        low = place.long()
-        return torch.lerp(table[low], table[low + 1], place - low)
-
-
-@dataclass(frozen=True, eq=False)
-class Leftover:
-    """What a fit left: of the noise.
-
-    Attributes
-    ----------
-    power, terms
-        ``(p, 16)`` summed power of each bead's residuals and number of terms, by bin of frequency.
-    squares, pixels
-        ``(p, k)`` summed squared residuals and number of pixels, by ring.
-    share
-        part of a window's pixels that count: so many terms are independent.
-    """
-
-    power: Array
-    terms: Array
-    squares: Array
-    pixels: Array
-    share: float
-
-
 def taper(distance_px: Tensor, flat_px: float, end_px: float) -> Tensor:
     """1 within `flat_px`, 0 beyond `end_px`, a cosine in between."""
     return 0.5 * (1 + torch.cos(torch.pi * ((distance_px - flat_px) / (end_px - flat_px)).clamp(0, 1)))
@@ -303,11 +200,14 @@ def fit_windows(
         change = torch.linalg.solve(normal, (left @ right[..., None]).double())[..., 0].numpy()
         centres = centres + np.clip(change[:, :2], -_MOST_PX, _MOST_PX)
         values = values + change[:, 2:]
-    power, terms = _power(residual / whiten, flat, twice)
-    left = Leftover(power, terms, *_rings(left_over, distance, flat), float((flat**2).mean()) if len(flat) else 1.0)
-    bound = torch.linalg.inv(normal)[:, :2, :2].numpy()
+    inverse = torch.linalg.inv(normal)
+    # how much of each term's noise the six numbers of a bead took with them
+    taken = ((inverse.float() @ left) * left).sum(dim=1).unflatten(1, (size, -1, 2)).sum(dim=-1)
+    power, terms = _power(residual / whiten, flat, twice, taken)
+    over = Leftover(power, terms, *_rings(left_over, distance, flat), float((flat**2).mean()) if len(flat) else 1.0)
+    bound = inverse[:, :2, :2].numpy()
     misfit = (power / terms / noise.power)[:, :_COARSE_BINS].mean(axis=1)
-    return BeadFit(centres, values[:, 0], values[:, 1:], bound, misfit), left
+    return BeadFit(centres, values[:, 0], values[:, 1:], bound, misfit), over
 
 
 def _rings(residual: Tensor, distance: Tensor, flat: Tensor) -> tuple[Array, Array]:
@@ -328,15 +228,19 @@ def _looked(windows: Windows, centres: Array, profile: RadialProfile) -> tuple[T
     return look, slope, (x / distance, y / distance)
 
 
-def _power(residual: Tensor, window: Tensor, twice: Tensor) -> tuple[Array, Array]:
-    """``(p, 16)`` summed power of the residuals' terms and their number, by bin of frequency."""
+def _power(residual: Tensor, window: Tensor, twice: Tensor, taken: Tensor) -> tuple[Array, Array]:
+    """``(p, 16)`` summed power of the residuals' terms, and how many it is the power of, by bin of frequency."""
     size, count = window.shape[-1], len(window)
     share = (window**2).mean(dim=(1, 2), keepdim=True).clamp_min(1e-6)
     power = torch.view_as_real(residual).square().sum(dim=-1) / share / size**2 * twice
-    place = (frequency_grid((size, size)) / 0.7072 * (_BINS - 1)).round().long().clamp(0, _BINS - 1).flatten()
-    sums = torch.zeros(count, _BINS, dtype=torch.float64).index_add(1, place, power.double().flatten(1))
-    terms = torch.bincount(place, weights=twice.double().expand(size, -1).flatten(), minlength=_BINS)
-    return np.asarray(sums.numpy()), np.broadcast_to(terms.numpy(), (count, _BINS))
+    terms = twice.expand_as(power)
+    place = bin_of_frequency(size).round().long().clamp(0, NOISE_BINS - 1).flatten()
+
+    def by_bin(values: Tensor) -> Array:
+        empty = torch.zeros(count, NOISE_BINS, dtype=torch.float64)
+        return np.asarray(empty.index_add(1, place, values.double().flatten(1)).numpy())
+
+    return by_bin(power), np.maximum(by_bin(terms - taken / share), 0.2 * by_bin(terms))
 
 
 @dataclass(frozen=True, eq=False)

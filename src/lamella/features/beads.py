@@ -154,7 +154,7 @@ def _compared(image: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
     squares = torch.fft.rfft2(padded**2, s=shape)
 
     def under(kernel: Tensor, of: Tensor) -> Tensor:
-        full = torch.fft.irfft2(of * torch.fft.rfft2(kernel, s=shape).conj(), s=shape)
+        full: Tensor = torch.fft.irfft2(of * torch.fft.rfft2(kernel, s=shape).conj(), s=shape)
         return full[:height, :width]
 
     product, total = under(shape_only, terms), under(window, terms)

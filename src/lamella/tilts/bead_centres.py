@@ -16,17 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lamella.features.bead_profile import (
-    BeadFit,
-    Leftover,
-    NoiseShape,
-    NoiseSpectrum,
-    ProfileSums,
-    RadialProfile,
-    Windows,
-    ball_look,
-    fit_windows,
-)
+from lamella.features.bead_noise import Leftover, NoiseShape, NoiseSpectrum
+from lamella.features.bead_profile import BeadFit, ProfileSums, RadialProfile, Windows, ball_look, fit_windows
 from lamella.fourier import fast_size
 from lamella.parallel import each
 from lamella.progress import Progress, no_progress
@@ -106,7 +97,7 @@ class BeadWindows:
     ) -> None:
         self.shape, self.diameter = places_px.shape[:2], diameter_px
         radius = diameter_px / 2
-        self.noise_shape = like.noise_shape if like else NoiseShape.even()
+        self.noise_shape: NoiseShape = like.noise_shape if like else NoiseShape.even()
         self.reach = radius + max(0.5 * radius, 3.0), radius + max(0.9 * radius, 6.0)
         size = fast_size(2 * int(np.ceil(self.reach[1] + 3)))
         look = ball_look(radius, self.reach[1])
@@ -121,7 +112,7 @@ class BeadWindows:
                 noise, profile = like.views[number].noise, like.views[number].profile
             return _View(number, beads, windows, fit, _alone(places, diameter_px), noise, profile)
 
-        self.views = each(one, range(self.shape[0]), progress, "cutting out beads")
+        self.views: list[_View] = each(one, range(self.shape[0]), progress, "cutting out beads")
 
     def centred(self, tilt_deg: Array, rounds: int = 1, progress: Progress = no_progress) -> Centres:
         """Fit everything: first with the profiles there are, then with profiles learned.
@@ -260,6 +251,6 @@ def _where(chosen: NDArray[np.bool_], first: BeadFit, second: BeadFit) -> BeadFi
 
     def pick(name: str) -> Array:
         a, b = getattr(first, name), getattr(second, name)
-        return np.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+        return np.asarray(np.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b))
 
     return BeadFit(*[pick(name) for name in ("centres_px", "depth", "ground", "bound_px2", "misfit")])

@@ -9,85 +9,28 @@ solved anew, so that the prediction gets better as the tilt grows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import GeometryError
 from lamella.geometry import TiltGeometry
-from lamella.records.tracks import Tracks
+from lamella.tilts.bead_scene import Linked, Scene, met
+from lamella.tilts.bead_seeds import LEAST_VIEWS, seeded
 from lamella.tilts.solve import solve, triangulate
 from lamella.tilts.terms import SolveModel, Term
 
-__all__ = ["Linked", "Scene", "link_spots"]
+__all__ = ["link_spots"]
 
 Array = NDArray[np.float64]
 
 _FIRST_RANGE_DEG = 10.0  # views this near to the first one are linked before depth is known
 _SETTLE_EVERY = 4  # views taken in between two solves
 _AXIS_RANGE_DEG = 25.0  # the axis is left alone until tilts span this
-_SIGHT_DEG = 25.0  # how far from a view a new bead is looked for
 _HYPOTHESES = 600
+_LEAST_MET = 0.4  # of the beads that a view should show, for it to be believed
 _LEAST_SUPPORT = 0.35  # of the views that should show a bead
-_LEAST_VIEWS = 4
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scene:
-    """What links are made from.
-
-    Attributes
-    ----------
-    spots_ang
-        per view ``(k, 2)`` spots, Å from the image's centre pixel.
-    field_ang
-        ``(2, 2)`` lowest and highest (x, y) of the images, Å.
-    diameter_ang
-        of the beads.
-    reach_ang
-        how far a view may lie from where the start says.
-    height_ang
-        how far beads may lie above or below the middle of the specimen.
-    """
-
-    spots_ang: tuple[Array, ...]
-    field_ang: Array
-    diameter_ang: float
-    reach_ang: float
-    height_ang: float
-
-    def inside(self, places_ang: Array, margin_ang: float = 0.0) -> NDArray[np.bool_]:
-        """``(...,)`` whether places ``(..., 2)`` lie in the field."""
-        low, high = self.field_ang
-        return np.asarray(((places_ang > low + margin_ang) & (places_ang < high - margin_ang)).all(axis=-1))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Linked:
-    """Beads and their spots.
-
-    Attributes
-    ----------
-    geometry
-        as far as spots tell it.
-    chosen
-        ``(n, p)`` number of the spot in its view, −1 where there is none.
-    taken_in
-        ``(n,)`` whether a view could be linked.
-    """
-
-    geometry: TiltGeometry
-    chosen: NDArray[np.int64]
-    taken_in: NDArray[np.bool_]
-
-    def tracks(self, scene: Scene) -> Tracks:
-        """The spots as tracks, all of one weight."""
-        places = np.full((*self.chosen.shape, 2), np.nan)
-        for view, numbers in enumerate(self.chosen):
-            seen = numbers >= 0
-            places[view, seen] = scene.spots_ang[view][numbers[seen]]
-        return Tracks.observed(places)
 
 
 def link_spots(scene: Scene, geometry: TiltGeometry) -> Linked:
@@ -112,16 +55,16 @@ def link_spots(scene: Scene, geometry: TiltGeometry) -> Linked:
     first = first if len(first) >= 4 else order[:4]
     geometry, taken_in = _chained(scene, geometry, first)
     linked = Linked(geometry=geometry, chosen=np.full((len(geometry), 0), -1, dtype=np.int64), taken_in=taken_in)
-    linked = _settled(scene, _seeded(scene, linked))
+    linked = _settled(scene, seeded(scene, linked))
     _check(linked)
     for number, view in enumerate(view for view in order if view not in first):
         linked = _with_view(scene, linked, start, view)
         if number % _SETTLE_EVERY == _SETTLE_EVERY - 1:
-            linked = _settled(scene, _seeded(scene, linked))
-    linked = _settled(scene, _seeded(scene, linked))
+            linked = _settled(scene, seeded(scene, linked))
+    linked = _settled(scene, seeded(scene, linked))
     for view in order:  # a second chance, with all that is known by now
         linked = linked if linked.taken_in[view] else _with_view(scene, linked, start, view)
-    linked = _settled(scene, _seeded(scene, linked))
+    linked = _settled(scene, seeded(scene, linked))
     _check(linked)
     return linked
 
@@ -180,7 +123,7 @@ def _shifted(geometry: TiltGeometry, view: int, move_ang: Array) -> TiltGeometry
 
 
 def _voted(scene: Scene, geometry: TiltGeometry, view: int, points: Array, covariance: Array) -> Array | None:
-    """The move ``(2,)`` of a view under which most points meet a spot, Å; None where fewer than two do."""
+    """The move ``(2,)`` of a view under which most points meet a spot, Å; None where too few do."""
     spots = scene.spots_ang[view]
     matrix = geometry.matrices()[view]
     predicted = points @ matrix.T + geometry.shifts_ang()[view]
@@ -205,7 +148,8 @@ def _voted(scene: Scene, geometry: TiltGeometry, view: int, points: Array, covar
         # each point's say by what it knows
         say = np.einsum("pji,pjk->pik", whiten, whiten) * met[:, None, None]
         best = best + np.linalg.solve(say.sum(axis=0), np.einsum("pij,pj->i", say, nearest))
-    return best if (met > 0.1).sum() >= 2 else None
+    expected = int(scene.inside(predicted + best, 0.5 * scene.diameter_ang).sum())
+    return best if (met > 0.1).sum() >= max(2.0, _LEAST_MET * expected) else None
 
 
 def _lengths(apart: Array, whiten: Array) -> Array:
@@ -258,18 +202,7 @@ def _expected(scene: Scene, linked: Linked, start: TiltGeometry, view: int) -> A
 def _known(scene: Scene, linked: Linked) -> tuple[Array, Array]:
     """Points ``(p, 3)`` and their covariance ``(p, 3, 3)``, Å, with heights that are thought to be small."""
     geometry = linked.geometry
-    return _met(scene, geometry.matrices(), geometry.shifts_ang(), linked.tracks(scene).observations_ang)
-
-
-def _met(scene: Scene, matrices: Array, shifts: Array, seen_at: Array) -> tuple[Array, Array]:
-    """Points and covariance from observations ``(n, p, 2)``, NaN where unseen."""
-    weights = np.isfinite(seen_at[..., 0]) / (0.1 * scene.diameter_ang) ** 2
-    places = np.nan_to_num(seen_at) - shifts[:, None]
-    normal = (weights.T @ np.einsum("nij,nik->njk", matrices, matrices).reshape(-1, 9)).reshape(-1, 3, 3)
-    normal = normal + np.diag([1e-12, 1e-12, (2 / scene.height_ang) ** 2])
-    right = np.einsum("nij,npi->pj", matrices, weights[..., None] * places)
-    covariance = np.linalg.inv(normal)
-    return np.einsum("pij,pj->pi", covariance, right), covariance
+    return met(scene, geometry.matrices(), geometry.shifts_ang(), linked.tracks(scene).observations_ang)
 
 
 def _assigned(
@@ -289,102 +222,6 @@ def _assigned(
     good = mutual & (lengths[np.arange(len(points)), nearest] < 9)
     out[good] = nearest[good]
     return out
-
-
-# -- new beads
-
-
-def _seeded(scene: Scene, linked: Linked) -> Linked:
-    """Add beads from spots that belong to none: each at the height where its line of sight meets most other spots."""
-    sight = _Sight(scene, linked)
-    tilt = linked.geometry.y_tilt_deg
-    new = []
-    for view in sorted(sight.views, key=lambda view: abs(float(tilt[view]))):
-        for spot in np.flatnonzero(sight.free[view]):
-            numbers = sight.bead(view, int(spot)) if sight.free[view][spot] else None
-            if numbers is not None:
-                new.append(numbers)
-                sight.claim(numbers)
-    if not new:
-        return linked
-    return replace(linked, chosen=np.concatenate([linked.chosen, np.stack(new, axis=1)], axis=1))
-
-
-class _Sight:
-    """Lines of sight through spots that are free, in the views that are taken in."""
-
-    def __init__(self, scene: Scene, linked: Linked) -> None:
-        self.scene, self.tilt = scene, linked.geometry.y_tilt_deg
-        self.matrices, self.shifts = linked.geometry.matrices(), linked.geometry.shifts_ang()
-        self.views = [int(view) for view in np.flatnonzero(linked.taken_in)]
-        self.free = [np.ones(len(spots), dtype=bool) for spots in scene.spots_ang]
-        for numbers in linked.chosen.T:
-            self.claim(numbers)
-        self.blur = 0.25 * scene.diameter_ang
-        self.step = self.blur / np.sin(np.deg2rad(_SIGHT_DEG))
-        self.heights = np.arange(-scene.height_ang, scene.height_ang + self.step, self.step)
-
-    def claim(self, numbers: NDArray[np.int64]) -> None:
-        """Take the spots of one bead ``(n,)``."""
-        for view in np.flatnonzero(numbers >= 0):
-            self.free[view][numbers[view]] = False
-
-    def bead(self, view: int, spot: int) -> NDArray[np.int64] | None:
-        """``(n,)`` spots of one new bead by view, or None where other views do not agree to it."""
-        others = sorted((other for other in self.views if other != view), key=lambda other: self._apart(other, view))
-        near = [other for other in others if self._apart(other, view) <= _SIGHT_DEG]
-        near = near if len(near) >= 3 else others[:4]
-        points = self._line(view, spot)
-        votes, shown = self._votes(points, near)
-        best = int(np.argmax(votes))
-        if votes[best] < max(0.5 * shown[best], min(3.0, len(near)) * 0.6) or shown[best] < 2:
-            return None
-        point, covariance = points[best], np.diag([self.blur, self.blur, self.step]) ** 2
-        seen_at = np.full((len(self.tilt), 1, 2), np.nan)
-        seen_at[view] = self.scene.spots_ang[view][spot]
-        numbers = np.full(len(self.tilt), -1, dtype=np.int64)
-        for reach in (near, others):
-            for other in reach:
-                numbers[other] = self._met_by(other, point, covariance)
-                seen_at[other] = self.scene.spots_ang[other][numbers[other]] if numbers[other] >= 0 else np.nan
-            points, covariances = _met(self.scene, self.matrices, self.shifts, seen_at)
-            point, covariance = points[0], covariances[0]
-        numbers[view] = spot
-        return numbers if (numbers >= 0).sum() >= _LEAST_VIEWS else None
-
-    def _apart(self, one: int, other: int) -> float:
-        return abs(float(self.tilt[one] - self.tilt[other]))
-
-    def _line(self, view: int, spot: int) -> Array:
-        """``(h, 3)`` points at all heights that project to a spot."""
-        matrix = self.matrices[view]
-        flat = self.scene.spots_ang[view][spot] - self.shifts[view] - self.heights[:, None] * matrix[:, 2]
-        return np.concatenate([np.linalg.solve(matrix[:, :2], flat.T).T, self.heights[:, None]], axis=1)
-
-    def _votes(self, points: Array, views: list[int]) -> tuple[Array, Array]:
-        """``(h,)`` in how many views each point meets a spot, and how many should show it."""
-        votes, shown = np.zeros(len(points)), np.zeros(len(points))
-        for view in views:
-            predicted = points @ self.matrices[view].T + self.shifts[view]
-            inside = self.scene.inside(predicted, 0.5 * self.scene.diameter_ang)
-            shown += inside
-            spots = self.scene.spots_ang[view][self.free[view]]
-            if len(spots) and inside.any():
-                squared = ((predicted[:, None] - spots[None]) ** 2).sum(axis=-1).min(axis=1)
-                votes += inside * np.exp(-0.5 * squared / self.blur**2)
-        return votes, shown
-
-    def _met_by(self, view: int, point: Array, covariance: Array) -> int:
-        """The free spot of a view that a point meets, −1 without."""
-        free = np.flatnonzero(self.free[view])
-        if not len(free):
-            return -1
-        matrix = self.matrices[view]
-        apart = self.scene.spots_ang[view][free] - (matrix @ point + self.shifts[view])
-        inverse = np.linalg.inv(matrix @ covariance @ matrix.T + self.blur**2 * np.eye(2))
-        lengths = ((apart @ inverse) * apart).sum(axis=-1)
-        best = int(np.argmin(lengths))
-        return int(free[best]) if lengths[best] < 6 else -1
 
 
 # -- solving
@@ -440,7 +277,7 @@ def _supported(scene: Scene, linked: Linked) -> Linked:
     seen = (linked.chosen >= 0).sum(axis=0)
     places = linked.geometry.project(np.nan_to_num(points))[linked.taken_in]
     shown = scene.inside(places, 0.5 * scene.diameter_ang).sum(axis=0)
-    good = np.isfinite(points[:, 0]) & (seen >= _LEAST_VIEWS) & (seen >= _LEAST_SUPPORT * shown)
+    good = np.isfinite(points[:, 0]) & (seen >= LEAST_VIEWS) & (seen >= _LEAST_SUPPORT * shown)
     good &= np.abs(np.nan_to_num(points[:, 2])) < 2 * scene.height_ang
     for bead in np.argsort(-seen, kind="stable"):
         if good[bead]:

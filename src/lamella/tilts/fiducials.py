@@ -22,7 +22,8 @@ from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource
 from lamella.records.tracks import Tracks
 from lamella.tilts.bead_centres import BeadWindows, Centres
-from lamella.tilts.bead_linking import Scene, link_spots
+from lamella.tilts.bead_linking import link_spots
+from lamella.tilts.bead_scene import Scene
 from lamella.tilts.solve import Solution, solve, triangulate
 from lamella.tilts.terms import SolveModel, Term
 
@@ -38,6 +39,7 @@ _LIKENESS = 0.6  # of the beads' usual correlation with a ball
 _ROUNDS = 2  # of centring and solving
 _FAR_OFF = 5.0  # standard deviations of an observation that is dropped
 _LEAST_VIEWS = 4
+_LEAST_SPREAD = 1.0  # of a diameter, rms distance from one line
 _LEAST_SHARE = 0.3  # of the views that should show a bead, in which it must have been centred
 
 
@@ -77,7 +79,7 @@ def follow_beads(
     *,
     diameter_ang: float = 0.0,
     imaging: Imaging = "bright",
-    reach: float = 0.08,
+    reach: float = 0.1,
     height_ang: float = 3000.0,
     progress: Progress = no_progress,
 ) -> BeadTracks:
@@ -105,7 +107,7 @@ def follow_beads(
     Raises
     ------
     GeometryError
-        if numbers of views differ, or fewer than three beads can be followed.
+        if numbers of views differ, fewer than three beads can be followed, or all lie on one line.
     ImageError
         if the beads are smaller than four pixels across.
     """
@@ -161,8 +163,12 @@ def _spots(images: ImageSource, diameter_px: float, imaging: Imaging, progress: 
         )
     low, high = (share * typical for share in _DEPTHS)
     deep = [one.select((one.contrast > low) & (one.contrast < high)) for one in spots]
-    usual = [float(np.median(one.likeness[np.abs(one.contrast / typical - 1) < _NEAR])) for one in deep if len(one)]
-    least = _LIKENESS * float(np.nanmedian(usual)) if usual else 0.0
+    usual = [
+        float(np.median(one.likeness[np.abs(one.contrast / typical - 1) < _NEAR]))
+        for one in deep
+        if (np.abs(one.contrast / typical - 1) < _NEAR).any()
+    ]
+    least = _LIKENESS * float(np.median(usual)) if usual else 0.0
     return [one.select(one.likeness > least) for one in deep]
 
 
@@ -209,6 +215,7 @@ def _centred(
     assert centres is not None
     solution = _solved(tracks, geometry, exact=True)
     tracks, solution = _without_far(solution)
+    _check_spread(tracks.points_ang, scene.diameter_ang)
     bound = np.where(tracks.seen, 0.0, np.nan)
     bound[tracks.seen] = 1 / np.sqrt(tracks.weights[tracks.seen])
     return _reported(solution, bound, scene, found, spotted, pixel_size_ang)
@@ -243,6 +250,17 @@ def _solved(tracks: Tracks, geometry: TiltGeometry, exact: bool) -> Solution:
         magnification=Term(mode="free", prior=0.002),
     )
     return solve(tracks, geometry, model, tolerance=1e-5)
+
+
+def _check_spread(points: Array, diameter_ang: float) -> None:
+    """Beads on one line say nothing of a turn about it."""
+    known = points[np.isfinite(points[:, 0])]
+    across = np.linalg.svd(known - known.mean(axis=0), compute_uv=False)[1] / np.sqrt(len(known))
+    if across < _LEAST_SPREAD * diameter_ang:
+        raise GeometryError(
+            f"all {len(known)} beads lie on one line (within {across / 10:.1f} nm)",
+            mend="align by patches (align.method = patches)",
+        )
 
 
 def _without_far(solution: Solution) -> tuple[Tracks, Solution]:
