@@ -25,7 +25,7 @@ from lamella.progress import Progress, no_progress
 from lamella.tilts.candidate import Candidate
 from lamella.tilts.matching_joint import JointMatch, match_jointly
 from lamella.tilts.matching_terms import Priors
-from lamella.tilts.matching_volume import flattened, reproject_others
+from lamella.tilts.matching_volume import flattened, reproject_others, without_background
 from lamella.tilts.matching_windows import Matched, match_objects
 from lamella.tilts.solve import Solution, solve, triangulate
 from lamella.tilts.terms import PRIORS, LocalTerm, SolveModel, Term
@@ -40,6 +40,7 @@ _OBJECTS = 400
 _FEWEST_OBJECTS = 12  # a geometry of all views with slow changes and a field asks for some
 _LARGEST_PX, _SMALLEST_PX = 384, 128  # of the images that are reprojected
 _NYQUIST = 0.45  # of their sampling: where the finest detail that views share shall lie
+_BACKGROUND_PX = 8.0  # standard deviation of the local mean that is taken off them
 _CHANCE = 8.0  # standard deviations above chance by which views and predictions must agree
 _LOCAL_ANG = 3.0  # rms of local deformation at which its estimate begins
 
@@ -140,10 +141,12 @@ class _Rounds:
         shape = (int(small.stack.shape[-2]), int(small.stack.shape[-1]))
         self.mask = torch.nn.functional.interpolate(weights[:, None], shape, mode="area")[:, 0]
         self.finest = 1.2 * joint.finest_per_ang * max(small.pixel_ang)
-        self.views = WorkingImages(flattened(small.stack, self.mask, self.finest), small.pixel_ang, small.origin_px)
+        even = flattened(without_background(small.stack, self.mask, _BACKGROUND_PX), self.mask, self.finest)
+        self.views = WorkingImages(even, small.pixel_ang, small.origin_px)
         self.joint, self.dose, self.local = joint, dose, local
         self.geometry = joint.geometry
         self.points: Array = np.zeros((0, 3))
+        self.sign = 0
         self.solution: Solution | None = None
         self.matched: Matched | None = None
 
@@ -151,14 +154,16 @@ class _Rounds:
         """One round."""
         seen = reproject_others(
             self.views,
+            self.mask,
             self.geometry,
             self.joint.thickness_ang,
             self.finest,
             objects=0 if len(self.points) else _OBJECTS,
+            sign=self.sign,
             progress=part_of(progress, 0.0, 0.8),
         )
         if not len(self.points):
-            self.points = seen.points_ang
+            self.points, self.sign = seen.points_ang, seen.sign
         self.matched = match_objects(self.views, seen.predictions, self.mask, self.geometry, self.points)
         usable = int((self.matched.tracks.seen.sum(axis=0) >= 3).sum())
         if self.matched.significance < _CHANCE or usable < _FEWEST_OBJECTS:

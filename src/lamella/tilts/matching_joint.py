@@ -23,6 +23,7 @@ from lamella.tilts.matching_likelihood import PatchLikelihood, Weights
 from lamella.tilts.matching_slab import SlabModel, measure_slab_model
 from lamella.tilts.matching_step import Normal, view_jacobian
 from lamella.tilts.matching_terms import FIELD_SHAPES, MatchTerms, Priors, field_of, field_shapes
+from lamella.tilts.matching_volume import without_background
 from lamella.tilts.patches import patch_grid
 from lamella.tilts.working import WorkingImages
 
@@ -33,6 +34,7 @@ Array = NDArray[np.float64]
 _PATCH = 0.22  # edge of a patch over the shorter side of the field
 _SPACING = 0.5  # of patches, over their edge
 _ROUNDS = ((192, 0.2), (384, 0.15), (384, 0.25))  # longer side of the images, finest cycles per pixel
+_BACKGROUND = 0.05  # of the shorter side: standard deviation of the local mean that is taken off
 _STEPS = 3  # of Gauss-Newton between two cuts
 _SAMPLE = 20  # patches from which the model is measured
 _FINEST = 0.45  # cycles per pixel to which the coherence is looked at in the end
@@ -98,8 +100,11 @@ def match_jointly(
     for number, (size, finest) in enumerate(_ROUNDS):
         part = part_of(progress, number / len(_ROUNDS), (number + 1) / len(_ROUNDS))
         small = images.binned(size)
-        joint.round(small, _resized(mask, small.stack.shape[-2:]), finest, thickness_ang, part)
-    last = joint.measure(small, _resized(mask, small.stack.shape[-2:]), _FINEST, thickness_ang)[0]
+        weights = _resized(mask, small.stack.shape[-2:])
+        even = without_background(small.stack, weights, _BACKGROUND * min(small.stack.shape[-2:]))
+        small = WorkingImages(even, small.pixel_ang, small.origin_px)
+        joint.round(small, weights, finest, thickness_ang, part)
+    last = joint.measure(small, weights, _FINEST, thickness_ang)[0]
     rings = torch.nonzero(last.coherence.amax(dim=0) > 0)
     return JointMatch(
         joint.full(), last.thickness_ang, float(rings.max()) * last.step_per_ang, float(last.significance)

@@ -1,8 +1,8 @@
 """What the views of a slab share: the covariance of their Fourier terms, measured from the series itself.
 
 Views are central slices of the specimen's transform. At a frequency k of the slab's plane the slices of views v and w
-stand at heights that differ by k · (s_v − s_w), with s the views' slopes; a slab of thickness T is correlated over 1 / T
-along kz. With signal, noise and a Gaussian process along kz the covariance of n views is n × n at each k, and its
+stand at heights that differ by k · (s_v − s_w), with s the views' slopes; a slab of thickness T is correlated over
+1 / T along kz. With signal, noise and a Gaussian process along kz the covariance of n views is n × n at each k, and its
 inverse predicts every view from all the others with the right weights: no missing wedge, no filter to choose.
 """
 
@@ -78,7 +78,7 @@ class SlabModel:
         # across a window's width there is no telling slow changes of brightness from detail
         detail = 1 - torch.exp(-0.5 * (frequencies.ring / _COARSEST_RINGS) ** 2)
         root = (torch.gather(self.coherence, 1, self.rings(frequencies, plane)) * detail).sqrt().T  # (k, n)
-        out = shared.reshape(len(frequencies), len(slopes), -1) * root[:, :, None] * root[:, None]
+        out: Tensor = shared.reshape(len(frequencies), len(slopes), -1) * root[:, :, None] * root[:, None]
         out.diagonal(dim1=1, dim2=2).fill_(1.0)
         return out
 

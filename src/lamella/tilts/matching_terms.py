@@ -132,7 +132,7 @@ def field_of(coefficients: Array, shapes: ImageField) -> ImageField:
 
 
 def prior_covariances(priors: Priors, geometry: TiltGeometry, dose: Array | None) -> list[Array]:
-    """``(n, n)`` covariance of each of a view's numbers, in the order x, y, axis, tilt, magnification, one of the field.
+    """``(n, n)`` covariance of each of a view's numbers: x, y, axis, tilt, magnification, one of the field.
 
     `dose` is what the specimen had received before each view, e/Å²; where nobody knows, the least tilted view is taken
     as the first, and the others in the order of their distance from it.

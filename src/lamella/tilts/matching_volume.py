@@ -25,7 +25,7 @@ from lamella.kernels.rows import Box
 from lamella.progress import Progress, no_progress
 from lamella.tilts.working import Grid, WorkingImages
 
-__all__ = ["Reprojected", "flattened", "reproject_others"]
+__all__ = ["Reprojected", "flattened", "reproject_others", "without_background"]
 
 Array = NDArray[np.float64]
 Volume = NDArray[np.float32]
@@ -36,9 +36,11 @@ _WIDER = 1.3  # the box, across the axis, over the field: steep views look past 
 _DEEPER = 1.2  # the box over the thickness
 _OBJECT_PX = 3.5  # standard deviation of the smoothing under which objects are sought
 _APART_PX = 7  # least distance of two objects
-_CLEAR = 3.0  # standard deviations of the smoothed volume that an object stands out by
+_CLEAR = 2.0  # robust standard deviations of the smoothed volume that an object stands out by
 _LOWEST = 0.02  # cycles per pixel: coarser than that lies uneven brightness
 _SMOOTH_RINGS = 5
+_LEAST_SHOWN = 0.5  # of the views that an object must be seen in
+_LEAST_WEIGHT = 0.05  # mean weight below which there is no background to speak of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +54,30 @@ class Reprojected:
     points_ang
         ``(p, 3)`` the clearest objects, the clearest first; none where they were not asked for.
     sign
-        −1 where objects are darker than what surrounds them, 1 where brighter.
+        −1 where what stands out is darker than what surrounds it, 1 where brighter.
     """
 
     predictions: Tensor
     points_ang: Array
     sign: int
+
+
+def without_background(stack: Tensor, mask: Tensor, sigma_px: float) -> Tensor:
+    """Views ``(n, h, w)`` less their weighted local mean within `sigma_px`, 0 where masked.
+
+    Beside a film or a border the mean is that of the specimen alone, so that a mask's edge makes no step.
+    """
+    shape = (int(stack.shape[-2]), int(stack.shape[-1]))
+    k_y, k_x = frequency_axes((2 * shape[0], 2 * shape[1]))
+    low = torch.exp(-2 * (torch.pi * sigma_px) ** 2 * (k_x**2 + k_y**2)).float()
+
+    def blurred(image: Tensor) -> Tensor:
+        padded = torch.fft.rfft2(image, s=(2 * shape[0], 2 * shape[1])) * low
+        out: Tensor = torch.fft.irfft2(padded, s=(2 * shape[0], 2 * shape[1]))[: shape[0], : shape[1]]
+        return out
+
+    pairs = zip(stack, mask, strict=True)
+    return torch.stack([(v - blurred(v * w) / blurred(w).clamp_min(_LEAST_WEIGHT)) * w for v, w in pairs])
 
 
 def flattened(stack: Tensor, mask: Tensor | None, finest: float) -> Tensor:
@@ -70,22 +90,23 @@ def flattened(stack: Tensor, mask: Tensor | None, finest: float) -> Tensor:
     count = torch.bincount(ring.flatten()).clamp_min(1)
     band = torch.exp(-((k / finest) ** 4)) * (1 - torch.exp(-0.5 * (k / _LOWEST) ** 2))
     for view, image in enumerate(stack):
-        weight = torch.ones_like(image) if mask is None else mask[view]
-        terms = torch.fft.rfft2((image - (image * weight).sum() / weight.sum().clamp_min(1)) * weight)
+        terms = torch.fft.rfft2(image)
         power = torch.bincount(ring.flatten(), weights=(terms.abs() ** 2).flatten().double()) / count
         even = torch.nn.functional.avg_pool1d(power[None], _SMOOTH_RINGS, 1, _SMOOTH_RINGS // 2, False, False)[0]
         level = even.clamp_min(float(even.max()) * 1e-12)[ring].rsqrt().float() * (shape[0] * shape[1]) ** 0.5
-        out[view] = torch.fft.irfft2(terms * level * band, s=shape) * weight
-    return out
+        out[view] = torch.fft.irfft2(terms * level * band, s=shape)
+    return out if mask is None else out * mask
 
 
 def reproject_others(
     views: WorkingImages,
+    mask: Tensor,
     geometry: TiltGeometry,
     thickness_ang: float,
     finest: float,
     *,
     objects: int = 0,
+    sign: int = 0,
     progress: Progress = no_progress,
 ) -> Reprojected:
     """Predict each view.
@@ -93,7 +114,9 @@ def reproject_others(
     Parameters
     ----------
     views
-        flattened, of square pixels.
+        flattened.
+    mask
+        ``(n, h, w)`` what each pixel counts.
     geometry
         of the views.
     thickness_ang
@@ -102,6 +125,8 @@ def reproject_others(
         up to which the predictions are flattened, cycles per pixel.
     objects
         how many of the clearest objects to give at most; 0: none.
+    sign
+        of what stands out: −1 dark, 1 bright; 0: the one that predicts better.
     progress
         told the fraction done.
     """
@@ -116,24 +141,31 @@ def reproject_others(
     box = _box(geometry, views.field_ang, thickness_ang, pixel)
     whole = Projector(geometry, (height, width), pixel, box).back_project(ramped)
     progress(0.3, "reprojecting")
-    smooth = _smoothed(whole)
-    sign = 1 if float(np.mean((smooth - smooth.mean()) ** 3)) > 0 else -1
-    points = _objects(smooth * sign, box, pixel, thickness_ang, objects)
-    least = _THRESHOLD * 1.4826 * float(np.median(np.abs(whole[::3, ::5, ::5])))
     order = np.argsort(geometry.y_tilt_deg, kind="stable")
-    predictions = torch.empty_like(images)
-    for group in range(_GROUPS):
-        held = order[group::_GROUPS]
-        if not len(held):
-            continue
+    groups = [order[group::_GROUPS] for group in range(min(_GROUPS, len(order)))]
+    least = _THRESHOLD * 1.4826 * float(np.median(np.abs(whole[::3, ::5, ::5])))
+
+    def predicted(held: NDArray[np.int64], which: int) -> Tensor:
         some = Projector(geometry.select(held), (height, width), pixel, box)
         others = whole - some.back_project(ramped[held])
-        others *= sign
+        others *= which
         others -= least
         np.maximum(others, 0, out=others)
-        predictions[torch.from_numpy(held)] = torch.from_numpy(some.project(others)) * sign
-        progress(0.3 + 0.7 * (group + 1) / _GROUPS, "reprojecting")
-    return Reprojected(flattened(predictions, None, finest), points, sign)
+        return flattened(torch.from_numpy(some.project(others)) * which, mask[torch.from_numpy(held)], finest)
+
+    if sign == 0:
+        middle = groups[len(groups) // 2]
+        agreed = [float((predicted(middle, which) * images[torch.from_numpy(middle)]).sum()) for which in (-1, 1)]
+        sign = -1 if agreed[0] >= agreed[1] else 1
+    predictions = torch.empty_like(images)
+    for number, held in enumerate(groups):
+        predictions[torch.from_numpy(held)] = predicted(held, sign)
+        progress(0.3 + 0.7 * (number + 1) / len(groups), "reprojecting")
+    points = np.zeros((0, 3))
+    if objects:
+        points = _objects(_smoothed(whole) * sign, box, pixel, thickness_ang)
+        points = points[_shown(views, mask, geometry, points) >= _LEAST_SHOWN][:objects]
+    return Reprojected(predictions, points, sign)
 
 
 def _box(geometry: TiltGeometry, field_ang: tuple[float, float], thickness_ang: float, pixel: float) -> Box:
@@ -153,19 +185,27 @@ def _smoothed(volume: Volume) -> Volume:
     return np.asarray(ndimage.gaussian_filter(halved, _OBJECT_PX / 2), dtype=np.float32)
 
 
-def _objects(smooth: Volume, box: Box, pixel: float, thickness_ang: float, count: int) -> Array:
-    """``(p, 3)`` places of the highest peaks."""
-    if count == 0:
-        return np.zeros((0, 3))
-    level = _CLEAR * float(smooth.std())
-    peaks = (smooth == ndimage.maximum_filter(smooth, size=_APART_PX)) & (smooth > level)
-    index = np.argwhere(peaks)
-    heights = smooth[peaks]
+def _objects(smooth: Volume, box: Box, pixel: float, thickness_ang: float) -> Array:
+    """``(p, 3)`` places of peaks, the highest first."""
+    level = _CLEAR * 1.4826 * float(np.median(np.abs(smooth)))
+    index = np.argwhere((smooth == ndimage.maximum_filter(smooth, size=_APART_PX)) & (smooth > level))
     # voxel i of the halved volume is the mean of 2i and 2i + 1
     points = (2 * index[:, ::-1] + 0.5 - np.array(box.shape[::-1]) // 2) * pixel
-    inside = np.abs(points[:, 2]) < 0.55 * thickness_ang
-    points, heights = points[inside], heights[inside]
-    return np.asarray(points[np.argsort(-heights, kind="stable")[:count]])
+    order = np.argsort(-smooth[tuple(index.T)], kind="stable")
+    points = points[order]
+    return np.asarray(points[np.abs(points[:, 2]) < 0.55 * thickness_ang])
+
+
+def _shown(views: WorkingImages, mask: Tensor, geometry: TiltGeometry, points_ang: Array) -> Array:
+    """``(p,)`` part of the views that show each point."""
+    if not len(points_ang):
+        return np.zeros(0)
+    height, width = mask.shape[-2:]
+    places = np.round(geometry.project(points_ang) / views.pixel_ang + views.origin_px).astype(np.int64)
+    inside = ((places >= 0) & (places < [width, height])).all(axis=-1)
+    x, y = (np.clip(places[..., axis], 0, size - 1) for axis, size in ((0, width), (1, height)))
+    view = np.broadcast_to(np.arange(len(mask))[:, None], x.shape)
+    return np.asarray((mask.numpy()[view, y, x] * inside).mean(axis=0))
 
 
 def _ramped(image: Tensor, axis_deg: float) -> Tensor:

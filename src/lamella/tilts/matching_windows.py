@@ -24,7 +24,7 @@ _STEPS = 5  # of Newton's method on the correlation
 _LEAST_FLAT = 0.3  # of the mean curvature: a flatter peak is taken as that curved
 _LEAST_AGREED = 0.2  # of the mean correlation, below which an object was not found
 _MOST_WEIGHT = 3.0
-_LEAST_MASK = 0.98  # mean weight of a window's pixels
+_LEAST_MASK = 0.75  # mean weight of a window's pixels
 _MOST_SHARED = 0.95
 
 
@@ -106,9 +106,15 @@ class _Windows:
         inside = ((corner >= 0) & (corner + _WINDOW_PX <= [width, height])).all(axis=1)
         which = np.flatnonzero(inside)
         masks = self._taken(self.mask[view], corner[which])
-        which = which[(masks.mean(dim=(-2, -1)) >= _LEAST_MASK).numpy()]
-        pair = [self._taken(image, corner[which]) for image in (self.views.stack[view], self.predictions[view])]
-        first, second = (torch.fft.rfft2(one * self.window) for one in pair)
+        kept = (masks.mean(dim=(-2, -1)) >= _LEAST_MASK).numpy()
+        which, weight = which[kept], masks[kept] * self.window
+        if not len(which):
+            nothing = torch.zeros((0, *self.ring.shape), dtype=torch.complex64)
+            return which, nothing, nothing
+        first, second = (
+            torch.fft.rfft2(self._taken(image, corner[which]) * weight)
+            for image in (self.views.stack[view], self.predictions[view])
+        )
         return which, first, second
 
     def _taken(self, image: Tensor, corners: NDArray[np.int64]) -> Tensor:
