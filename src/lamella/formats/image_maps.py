@@ -22,6 +22,8 @@ ImageMap = Callable[[int, Array], Array]
 _BEYOND = 6  # nodes beyond the image's edge: a spline feels its end by a factor of 0.27 per node
 _NOTHING_PX = 1e-4
 _CHECKS = 41
+_FINER = (1, 2, 4)
+_ENOUGH_PX = 0.01
 
 
 def image_grid(image_shape_px: tuple[int, int], pixel_ang: float, count: tuple[int, int]) -> Array:
@@ -107,18 +109,21 @@ def magnification_as_field(
         return np.asarray(shown - q)
 
     height, width = image_shape_px
-    cells = [2, 2]
+    base = [1, 1]
     if field is not None:
         nodes = field.nodes_ang.shape[:1:-1]  # x, y
         steps = [2 * half / (n - 1) for half, n in zip(field.half_width_ang, nodes, strict=True)]
-        cells = [4 * int(np.ceil(n * pixel_ang / step)) for n, step in zip((width, height), steps, strict=True)]
-    found = _field(len(geometry), displacement, image_shape_px, pixel_ang, (cells[0], cells[1]))
+        base = [int(np.ceil(n * pixel_ang / step - 1e-6)) for n, step in zip((width, height), steps, strict=True)]
     checks = image_grid(image_shape_px, pixel_ang, (_CHECKS, _CHECKS)).reshape(-1, 2)
-    error = max(
-        float(np.abs(found.displacement(view, checks) - displacement(view, checks)).max())
-        for view in range(len(geometry))
-    )
-    return geometry.with_terms(magnification=1.0, field=found), error / pixel_ang
+    wanted = [displacement(view, checks) for view in range(len(geometry))]
+    for finer in _FINER:
+        cells = finer * base[0], finer * base[1]
+        found = _field(len(geometry), displacement, image_shape_px, pixel_ang, cells)
+        missed = [np.abs(found.displacement(view, checks) - target).max() for view, target in enumerate(wanted)]
+        error_px = float(max(missed)) / pixel_ang
+        if error_px < _ENOUGH_PX:
+            break
+    return geometry.with_terms(magnification=1.0, field=found), error_px
 
 
 def _field(

@@ -35,6 +35,7 @@ Displacement = Callable[[Array], Array]
 
 _FINER = 4  # nodes of ours to a cell of RELION's where it cannot be taken over as it is
 _LINEAR_NODES = 17
+_FINER_SAMPLES = (1, 2, 3)
 _TOLD_PX = 0.01  # errors of an approximation are told from this size on
 
 
@@ -76,9 +77,16 @@ def spline_coefficients(
     return grid, coefficients
 
 
-def relion_spline(field: ImageField, image_shape: tuple[int, int], pixel_ang: float) -> tuple[tuple[int, int], Array]:
-    """What `spline_coefficients` returns, without measuring and telling the error."""
+def relion_spline(
+    field: ImageField, image_shape: tuple[int, int], pixel_ang: float, grid: tuple[int, int] | None = None
+) -> tuple[tuple[int, int], Array]:
+    """What `spline_coefficients` returns, without telling the error.
+
+    Where the field is none of RELION's, it is sampled on the grid that is given, else on the coarsest that follows it.
+    """
     if not _is_relions(field, image_shape, pixel_ang):
+        if grid is not None and min(grid) >= 2:
+            return grid, _sampled_on(field, image_shape, pixel_ang, grid)
         return _sampled(field, image_shape, pixel_ang)
     nodes = field.nodes_ang / pixel_ang
     parts = [_along(_along(nodes, 2, dy), 3, dx) for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1))]
@@ -189,11 +197,25 @@ def _along(values: Array, axis: int, derivative: int) -> Array:
 
 
 def _sampled(field: ImageField, image_shape: tuple[int, int], pixel_ang: float) -> tuple[tuple[int, int], Array]:
-    """Values, slopes and twists of a field at the nodes of a grid of RELION's, fine enough to follow it."""
+    """A field on the coarsest grid of RELION's that follows it closely: one, two or three cells to each of its own."""
     height, width = image_shape
-    ours = field.nodes_ang.shape[2:]
-    spacing = [2 * half / (n - 1) / pixel_ang for half, n in zip(field.half_width_ang, ours[::-1], strict=True)]
-    gx, gy = (int(np.ceil(size / (step / 3))) + 1 for size, step in zip((width, height), spacing, strict=True))
+    ours = field.nodes_ang.shape[:1:-1]  # x, y
+    steps = [2 * half / (n - 1) / pixel_ang for half, n in zip(field.half_width_ang, ours, strict=True)]
+    for finer in _FINER_SAMPLES:
+        gx, gy = (
+            int(np.ceil(finer * size / step - 1e-6)) + 1 for size, step in zip((width, height), steps, strict=True)
+        )
+        coefficients = _sampled_on(field, image_shape, pixel_ang, (gx, gy))
+        moves = _as_displacements("spline", (gx, gy), coefficients, image_shape)
+        if _worst(field, moves, image_shape, pixel_ang) < _TOLD_PX:
+            break
+    return (gx, gy), coefficients
+
+
+def _sampled_on(field: ImageField, image_shape: tuple[int, int], pixel_ang: float, grid: tuple[int, int]) -> Array:
+    """Values, slopes and twists of a field at the nodes of a grid (x, y) of RELION's."""
+    height, width = image_shape
+    gx, gy = grid
     cell = np.array([width / (gx - 1), height / (gy - 1)])
     nodes = np.stack(np.meshgrid(np.arange(gx) * cell[0], np.arange(gy) * cell[1]), axis=-1)
     q = (nodes - [width // 2, height // 2]) * pixel_ang
@@ -208,7 +230,7 @@ def _sampled(field: ImageField, image_shape: tuple[int, int], pixel_ang: float) 
             (at[1, 1] - at[1, -1] - at[-1, 1] + at[-1, -1]) / 4e-6,
         )
         out[view] = np.moveaxis(np.stack(parts, axis=-1), 2, 0)
-    return (gx, gy), out.reshape(len(field), -1)
+    return out.reshape(len(field), -1)
 
 
 def _worst(field: ImageField, moves: list[Displacement], image_shape: tuple[int, int], pixel_ang: float) -> float:

@@ -96,7 +96,7 @@ class Deformation:
             return own if coefficients is None else self._relions(coefficients, image_shape, pixel_ang, table.where)
         if 0 in image_shape:
             return own
-        grid, expected = relion_spline(own, image_shape, pixel_ang)
+        grid, expected = relion_spline(own, image_shape, pixel_ang, self.grid)
         unchanged = grid == self.grid and np.allclose(expected, coefficients, rtol=0, atol=1e-4)
         return own if unchanged else self._relions(coefficients, image_shape, pixel_ang, table.where)
 

@@ -44,7 +44,7 @@ Array = NDArray[np.float64]
 
 _LARGEST_LEFT_OUT_PX = 1.0
 _TOLD_PX = 0.01
-_FINER = 4  # nodes of ours to a cell of Warp's
+_FINER = 4  # nodes of ours to a cell of Warp's, where it has few
 _MOST_CELLS = 24
 _CHECKS = 41
 
@@ -193,7 +193,8 @@ def _geometry(
         by = [WarpGrid.values(plane[view], u[:, 0], u[:, 1]) for plane in planes]
         return (flat - np.stack(by, axis=-1)).reshape(q.shape)
 
-    cells = [_FINER * max(max(grid.nodes.shape[axis] for grid in grids) - 1, 1) for axis in (2, 1)]
+    theirs = [max(max(grid.nodes.shape[axis] for grid in grids) - 1, 1) for axis in (2, 1)]
+    cells = [n * max(1, min(_FINER, _MOST_CELLS // n)) for n in theirs]
     bent, error_px = bend(geometry, moved, series.image_shape_px, series.pixel_size_ang, (cells[0], cells[1]))
     most_px = max(float(np.abs(grid.nodes).max()) for grid in grids) / series.pixel_size_ang
     what = "turns, magnifications and shifts" if bent.field is None else f"a local field, to {error_px:.4f} px"

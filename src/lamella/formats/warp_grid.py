@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 class WarpGrid:
     """Values at nodes that span 0…1 in each direction from the first node to the last.
 
-    A direction with one node is constant. Beyond 0…1 the outer cells' polynomials go on, as in Warp.
+    A direction with one node is constant.
 
     Attributes
     ----------
@@ -46,9 +46,25 @@ class WarpGrid:
 
     @staticmethod
     def values(plane: Array, u: Array, v: Array) -> Array:
-        """Values ``(k,)`` of one plane of nodes ``(height, width)`` at x = u, y = v."""
-        rows, columns = _weights(plane.shape[0], v), _weights(plane.shape[1], u)
-        return np.asarray(np.einsum("ky,kx,yx->k", rows, columns, plane))
+        """Values ``(k,)`` of one plane of nodes ``(height, width)`` at x = u, y = v.
+
+        Beyond 0…1, where no image is, they go on straight instead: a natural spline's smoothest way.
+        """
+        rows, columns = _straight(plane.shape[0], v), _straight(plane.shape[1], u)
+        return np.asarray(((rows @ plane) * columns).sum(axis=-1))
+
+
+def _straight(count: int, at: Array) -> Array:
+    """The same as `_weights` within 0…1; beyond, the tangent at the end."""
+    inside = np.clip(at, 0, 1)
+    weights = _weights(count, inside)
+    if (inside == at).all():
+        return weights
+    small = 1e-4
+    ends = np.array([0.0, small, 1.0 - small, 1.0])
+    low, near, far, high = _weights(count, ends)
+    slopes = np.where((at < 0)[:, None], near - low, high - far) / small
+    return np.asarray(weights + (at - inside)[:, None] * slopes)
 
 
 def _weights(count: int, at: Array) -> Array:
