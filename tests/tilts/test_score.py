@@ -132,12 +132,11 @@ def test_predictions_are_those_of_a_gaussian_process(rng: np.random.Generator) -
         np.ones((1, 1, n)),
     )
     for width in (0, gap):
-        found, promised = held_out_sums(spectra, np.arange(n), width)
+        found = held_out_sums(spectra, np.arange(n), width)
         for view in range(n):
             others = np.flatnonzero(np.abs(np.arange(n) - view) > width)
             weights = np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, view])
             explained = weights @ covariance[others, view]
-            assert promised.product[view, 0] == pytest.approx(explained, rel=5e-3)
             assert found.product[view, 0] == pytest.approx(explained, rel=3e-2)
 
 

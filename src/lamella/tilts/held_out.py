@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from lamella.parallel import each
 from lamella.tilts.score_spectra import FINEST
-from lamella.tilts.score_tiles import TileFrame, Tiles
+from lamella.tilts.score_tiles import TermLayout, TileFrame, Tiles
 
-__all__ = ["CrossSpectra", "RingSums", "cross_spectra", "held_out_sums"]
+__all__ = ["CrossSpectra", "RingSums", "cross_spectra", "held_out_sums", "promised_spectra"]
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class CrossSpectra:
     found
         ``(r, c, n, n)`` real parts.
     expected
-        ``(r, c, n, n)`` what a well aligned slab of the views' own signal would give, off the diagonal.
+        ``(r, c, n, n)`` what a well aligned slab of the views' own signal would give; 0 on the diagonal.
     ring
         ``(r, c, n)`` which ring of view frequency a term belongs to.
     count
@@ -87,50 +87,81 @@ def cross_spectra(tiles: Tiles, frame: TileFrame, spacing_ang: float, thickness_
         of the slab.
     """
     n, _, rows, columns = tiles.terms.shape
-    groups = np.round(np.abs(tiles.k_y) / tiles.k_y[1]).astype(int) // _POOL
+    groups = _groups(tiles.layout.k_y)
     found = torch.zeros((groups.max() + 1, columns, n, n))
     for row in range(rows):
         terms = tiles.terms[:, :, row].permute(2, 0, 1).contiguous()  # (c, n, p)
         real, imaginary = terms.real, terms.imag
         product = torch.matmul(real, real.transpose(-1, -2)) + torch.matmul(imaginary, imaginary.transpose(-1, -2))
         found[groups[row]] += product
-    members = np.bincount(groups)
     both = tiles.seen.astype(np.float64) @ tiles.seen.T
-    scale = members[:, None, None, None] * np.maximum(both, 1)
-    pooled = [np.stack([values[:, groups == g].mean(axis=1) for g in range(len(members))]) for values in
-              (tiles.coherence, tiles.view_frequency)]  # fmt: skip
-    gain = np.sqrt(pooled[0]).transpose(0, 2, 1)  # (r, c, n)
-    apart = frame.place[:, None, 0] - frame.place[None, :, 0]
-    distance = tiles.k_x[:, None, None] / spacing_ang * apart
-    slab = np.exp(-2 * np.pi**2 * thickness_ang**2 / 12 * distance**2)
-    expected = slab[None] * gain[..., :, None] * gain[..., None, :] * (both > 0)
-    frequency = pooled[1].transpose(0, 2, 1)
-    ring = np.minimum((frequency / FINEST * RINGS).astype(np.int64), RINGS - 1)
-    # a real image's term on the line kx = 0 is that of its opposite
-    twice = np.where(tiles.k_x == 0, 1.0, 2.0)[None, :, None]
-    count = members[:, None, None] * twice * tiles.seen.sum(axis=1) * (gain > 0)
-    return CrossSpectra((found.numpy() / scale).astype(np.float32), expected.astype(np.float32), ring, count)
+    scale = np.bincount(groups)[:, None, None, None] * np.maximum(both, 1)
+    expected, ring, count = _model(tiles.layout, frame, spacing_ang, thickness_ang)
+    return CrossSpectra(
+        (found.numpy() / scale).astype(np.float32), expected * (both > 0), ring, count * tiles.seen.sum(axis=1)
+    )
 
 
-def held_out_sums(spectra: CrossSpectra, order: NDArray[np.int64], gap: int) -> tuple[RingSums, RingSums]:
-    """Agreement of every view with its prediction, found and expected.
+def promised_spectra(
+    layout: TermLayout, frame: TileFrame, spacing_ang: float, thickness_ang: float, tiles: int
+) -> CrossSpectra:
+    """What a geometry that is perfect would give, from the views' own signal, seen whole in as many tiles.
+
+    Every second frequency along x stands for two.
+    """
+    chosen = layout.every_second_column()
+    expected, ring, count = _model(chosen, frame, spacing_ang, thickness_ang)
+    found = expected.copy()
+    own = np.arange(found.shape[-1])
+    found[..., own, own] = 1.0
+    twice = np.where(chosen.k_x == 0, 1.0, 2.0)[None, :, None]
+    return CrossSpectra(found, expected, ring, count * twice * tiles)
+
+
+def held_out_sums(spectra: CrossSpectra, order: NDArray[np.int64], gap: int) -> RingSums:
+    """Agreement of every view with its prediction.
 
     Parameters
     ----------
     spectra
-        of the geometry that is scored.
+        found ones, or promised ones.
     order
         ``(n,)`` the views by tilt.
     gap
         how many neighbours on each side are left out too: 0 asks whether neighbours agree, more whether a drift that
         neighbours share is right.
     """
-    weights = _weights(spectra.expected, order, gap)
-    found = _sums(weights, spectra.found, spectra)
-    model = spectra.expected.copy()
-    own = np.arange(model.shape[-1])
-    model[..., own, own] = 1.0
-    return found, _sums(weights, model, spectra)
+    return _sums(_weights(spectra.expected, order, gap), spectra.found, spectra)
+
+
+def _groups(k_y: Array) -> NDArray[np.int64]:
+    """``(r,)`` which rows share one prediction."""
+    return np.asarray(np.round(np.abs(k_y) / k_y[1]).astype(np.int64) // _POOL)
+
+
+def _model(
+    layout: TermLayout, frame: TileFrame, spacing_ang: float, thickness_ang: float
+) -> tuple[NDArray[np.float32], NDArray[np.int64], Array]:
+    """Expected cross spectra ``(r, c, n, n)``, rings and numbers of terms of one tile ``(r, c, n)``."""
+    groups = _groups(layout.k_y)
+    members = np.bincount(groups)
+
+    def pooled(values: Array) -> Array:
+        rows = np.stack([values[:, groups == group].mean(axis=1) for group in range(len(members))])
+        return np.asarray(rows.transpose(0, 2, 1))  # (r, c, n)
+
+    gain = np.sqrt(pooled(layout.coherence))
+    apart = frame.place[:, None, 0] - frame.place[None, :, 0]
+    distance = layout.k_x[:, None, None] / spacing_ang * apart
+    slab = np.exp(-2 * np.pi**2 * thickness_ang**2 / 12 * distance**2)
+    expected = slab[None] * gain[..., :, None] * gain[..., None, :]
+    own = np.arange(len(apart))
+    expected[..., own, own] = 0.0
+    ring = np.minimum((pooled(layout.view_frequency) / FINEST * RINGS).astype(np.int64), RINGS - 1)
+    # a real image's term on the line kx = 0 is that of its opposite
+    twice = np.where(layout.k_x == 0, 1.0, 2.0)[None, :, None]
+    count = np.asarray(members[:, None, None] * twice * (gain > 0), np.float64)
+    return expected.astype(np.float32), ring, count
 
 
 def _weights(expected: NDArray[np.float32], order: NDArray[np.int64], gap: int) -> NDArray[np.float32]:

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from lamella.errors import GeometryError
 from lamella.geometry import TiltGeometry
-from lamella.tilts.held_out import RINGS, RingSums, cross_spectra, held_out_sums
+from lamella.tilts.held_out import RINGS, RingSums, cross_spectra, held_out_sums, promised_spectra
 from lamella.tilts.score_spectra import FINEST, view_spectra
-from lamella.tilts.score_tiles import TileFrame, cut_tiles, tile_centres, tile_depths
+from lamella.tilts.score_tiles import TermLayout, TileFrame, cut_tiles, tile_centres, tile_depths
 from lamella.tilts.working import SpecimenShape, WorkingImages
 
 __all__ = ["Score", "Verdict", "held_out_score", "verdict"]
@@ -36,6 +36,7 @@ _TILE = 0.25  # of the shorter side
 _SMALLEST_TILE_PX = 32
 _FAR, _DISTANT = 0.075, 0.3  # of the range of tilts: views nearer than this are left out of a prediction
 _USUAL_THICKNESS_ANG = 1500.0
+_STEP_DEG, _STEEPEST_DEG = 0.5, 80.0
 # of what is possible: true geometries of simulated series reach 0.4 or more, wrong axes and shuffled angles 0.02
 _FAILED, _DOUBTFUL = 0.1, 0.25
 _LOST = 0.1  # of what is expected of a view: it agrees with nothing
@@ -115,10 +116,13 @@ def held_out_score(
     spacing = max(small.pixel_ang)
     centres = tile_centres(frame, small.field_ang, edge * spacing)
     centres[:, 2] = _depths(small, frame, centres, edge * spacing, thickness_ang)
-    tiles = cut_tiles(small, view_spectra(small), frame, centres, edge)
-    spectra = cross_spectra(tiles, frame, spacing, thickness_ang)
+    own = view_spectra(small)
     order = np.argsort(geometry.y_tilt_deg, kind="stable")
-    sums = [held_out_sums(spectra, order, gap) for gap in _gaps(geometry)]
+    found = cross_spectra(cut_tiles(small, own, frame, centres, edge), frame, spacing, thickness_ang)
+    even = TileFrame.of(_even(geometry, order), shape)
+    layout = TermLayout.of(own, even, edge)
+    promised = promised_spectra(layout, even, spacing, thickness_ang, len(centres))
+    sums = [(held_out_sums(found, order, gap), held_out_sums(promised, order, gap)) for gap in _gaps(geometry)]
     near, far, distant = (_reached(*pair) for pair in sums)
     return Score(
         value=float((max(far, 0.0) * max(distant, 0.0) ** 2) ** (1 / 3)),
@@ -130,6 +134,21 @@ def held_out_score(
         correlation=sums[0][0].correlation(),
         significance=_significance(sums[1][0]),
     )
+
+
+def _even(geometry: TiltGeometry, order: NDArray[np.int64]) -> TiltGeometry:
+    """Views at even steps about the untilted one, in the same order.
+
+    What is promised is reckoned for them, so that it is the same for all geometries of a series: a geometry whose tilts
+    are stretched must not be measured against less.
+    """
+    n = len(order)
+    step = float(np.median(np.diff(geometry.y_tilt_deg[order])))
+    step = max(np.round(step / _STEP_DEG), 1) * _STEP_DEG
+    step = min(step, 2 * _STEEPEST_DEG / (n - 1))
+    tilts = np.empty(n)
+    tilts[order] = (np.arange(n) - (n - 1) / 2) * step
+    return TiltGeometry.from_angles(tilts)
 
 
 def _gaps(geometry: TiltGeometry) -> tuple[int, int, int]:

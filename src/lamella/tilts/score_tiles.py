@@ -21,7 +21,7 @@ from lamella.parallel import each
 from lamella.tilts.score_spectra import FINEST, ViewSpectra
 from lamella.tilts.working import Grid, SpecimenShape, WorkingImages, plane_matrices
 
-__all__ = ["TileFrame", "Tiles", "cut_tiles", "standard_frame", "tile_centres", "tile_depths"]
+__all__ = ["TermLayout", "TileFrame", "Tiles", "cut_tiles", "standard_frame", "tile_centres", "tile_depths"]
 
 Array = NDArray[np.float64]
 
@@ -69,6 +69,40 @@ class TileFrame:
 
 
 @dataclass(frozen=True, eq=False)
+class TermLayout:
+    """Which Fourier terms of a tile are kept, and what they are in each view.
+
+    Attributes
+    ----------
+    k_y, k_x
+        ``(r,)`` and ``(c,)`` frequencies in the plane, cycles per working pixel.
+    view_frequency
+        ``(n, r, c)`` of each term in its view, cycles per working pixel.
+    coherence
+        ``(n, r, c)`` the part of each term that is signal.
+    """
+
+    k_y: Array
+    k_x: Array
+    view_frequency: Array
+    coherence: Array
+
+    @classmethod
+    def of(cls, spectra: ViewSpectra, frame: TileFrame, size_px: int) -> TermLayout:
+        """Of square tiles of that size."""
+        keep = int(np.floor(FINEST * size_px))
+        k_y = (np.r_[0 : keep + 1, -keep:0] / size_px).astype(np.float64)
+        k_x = (np.arange(keep + 1) / size_px).astype(np.float64)
+        frequency = _view_frequency(frame, k_y, k_x)
+        fine = np.hypot(k_y[:, None], k_x) * size_px >= _COARSEST
+        return cls(k_y, k_x, frequency, spectra.coherence(frequency) * fine)
+
+    def every_second_column(self) -> TermLayout:
+        """Half of the frequencies along x."""
+        return TermLayout(self.k_y, self.k_x[::2], self.view_frequency[..., ::2], self.coherence[..., ::2])
+
+
+@dataclass(frozen=True, eq=False)
 class Tiles:
     """Tiles of every view as whitened Fourier terms.
 
@@ -78,20 +112,13 @@ class Tiles:
         ``(n, p, r, c)`` complex, of mean square 1; 0 where a tile is not seen.
     seen
         ``(n, p)``.
-    k_y, k_x
-        ``(r,)`` and ``(c,)`` frequencies in the plane, cycles per working pixel.
-    view_frequency
-        ``(n, r, c)`` of each term in its view, cycles per working pixel.
-    coherence
-        ``(n, r, c)`` the part of each term that is signal.
+    layout
+        of the terms.
     """
 
     terms: Tensor
     seen: NDArray[np.bool_]
-    k_y: Array
-    k_x: Array
-    view_frequency: Array
-    coherence: Array
+    layout: TermLayout
 
 
 def standard_frame(geometry: TiltGeometry) -> TiltGeometry:
@@ -132,24 +159,20 @@ def cut_tiles(images: WorkingImages, spectra: ViewSpectra, frame: TileFrame, cen
     spacing = max(images.pixel_ang)
     grid = Grid.centred(size_px, size_px, spacing)
     window = soft_mask((size_px, size_px), _FLAT * size_px, _FADE * size_px)
-    keep = int(np.floor(FINEST * size_px))
-    rows = np.r_[0 : keep + 1, size_px - keep : size_px]
-    k_y = np.fft.fftfreq(size_px)[rows].astype(np.float64)
-    k_x = np.fft.rfftfreq(size_px)[: keep + 1].astype(np.float64)
-    frequency = _view_frequency(frame, k_y, k_x)
-    whole = np.broadcast_to(np.hypot(k_y[:, None], k_x), frequency.shape)
-    coherence = spectra.coherence(frequency) * (whole * size_px >= _COARSEST)
-    scale = (coherence > 0) / np.sqrt(np.maximum(spectra.power(frequency), 1e-20) * float((window**2).sum()))
+    layout = TermLayout.of(spectra, frame, size_px)
+    columns = len(layout.k_x)
+    rows = torch.from_numpy(np.round(layout.k_y * size_px).astype(np.int64) % size_px)
+    power = np.maximum(spectra.power(layout.view_frequency), 1e-20) * float((window**2).sum())
+    scale = (layout.coherence > 0) / np.sqrt(power)
     places = frame.geometry.project(centres_ang)
     maps = _local_maps(frame, centres_ang, places, size_px * spacing / 4)
-    taken = torch.from_numpy(rows)
 
     def one(view: int) -> tuple[Tensor, NDArray[np.bool_]]:
         values, weight = _sampled(images, view, grid, maps[view], places[view])
         weight = weight * window
         total = weight.sum(dim=(-2, -1))
         mean = (values * weight).sum(dim=(-2, -1)) / total.clamp_min(1e-6)
-        terms = torch.fft.rfft2((values - mean[:, None, None]) * weight)[:, taken, : keep + 1]
+        terms = torch.fft.rfft2((values - mean[:, None, None]) * weight)[:, rows, :columns]
         terms = terms * torch.from_numpy(scale[view].astype(np.float32))
         # a tile that holds an edge of film or ice shall count no more than others
         energy = (terms.abs() ** 2).sum(dim=(-2, -1)) / max(int((scale[view] > 0).sum()), 1)
@@ -157,9 +180,7 @@ def cut_tiles(images: WorkingImages, spectra: ViewSpectra, frame: TileFrame, cen
         return terms * (seen / energy.clamp_min(1.0).sqrt())[:, None, None], seen.numpy()
 
     cut = each(one, range(len(frame.geometry)))
-    return Tiles(
-        torch.stack([terms for terms, _ in cut]), np.stack([seen for _, seen in cut]), k_y, k_x, frequency, coherence
-    )
+    return Tiles(torch.stack([terms for terms, _ in cut]), np.stack([seen for _, seen in cut]), layout)
 
 
 def tile_depths(tiles: Tiles, frame: TileFrame, spacing_ang: float, thickness_ang: float) -> Array:
@@ -168,12 +189,12 @@ def tile_depths(tiles: Tiles, frame: TileFrame, spacing_ang: float, thickness_an
     Views that lie as far apart as half the thickness lets them share detail are compared; a depth far from the others'
     must be told by a clear peak.
     """
-    columns = int((tiles.k_x <= _DEPTH_FINEST).sum())
+    columns = int((tiles.layout.k_x <= _DEPTH_FINEST).sum())
     apart = frame.place[:, None, 0] - frame.place[None, :, 0]
-    k_x = tiles.k_x[:columns, None, None] / spacing_ang
+    k_x = tiles.layout.k_x[:columns, None, None] / spacing_ang
     shared = np.exp(-2 * np.pi**2 * (thickness_ang / 2) ** 2 / 12 * (k_x * apart) ** 2)
     shared *= (np.abs(apart) < _DEPTH_REACH) & (np.abs(apart) > 1e-6)
-    gain = torch.from_numpy(np.sqrt(tiles.coherence[:, :, :columns]).astype(np.float32))
+    gain = torch.from_numpy(np.sqrt(tiles.layout.coherence[:, :, :columns]).astype(np.float32))
     heights = np.linspace(-0.85, 0.85, _DEPTH_STEPS) * thickness_ang
     parallax = frame.parallax[:, None, 0] - frame.parallax[None, :, 0]
     upper = np.triu_indices(len(apart), 1)
