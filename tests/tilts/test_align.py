@@ -42,8 +42,11 @@ def test_finds_the_geometry_to_a_fraction_of_a_pixel(noisy: Any) -> None:
     geometry, quality = result.series.geometry, result.series.quality
     assert error_px(noisy, geometry) < 0.5
     assert geometry.z_rot_deg.mean() == pytest.approx(85.0, abs=0.6)
-    assert quality["AlignReprojectionCorrelation"] > quality["AlignReprojectionCorrelationBefore"] + 0.1
-    assert quality["AlignNeighbourCorrelation"] > quality["AlignNeighbourCorrelationBefore"] + 0.1
+    assert quality["AlignScore"] > quality["AlignScoreNone"] + 0.1
+    assert quality["AlignScore"] >= quality["AlignScoreCoarse"] - 0.01
+    assert result.series.other["lamellaAlignVerdict"] == "good"
+    assert result.series.other["lamellaAlignMethod"] in ("patches", "matching")
+    assert {one.method for one in result.candidates} >= {"patches", "coarse", "none"}
     assert quality["AlignAxisDeg"] == pytest.approx(geometry.z_rot_deg.mean())
     assert result.series.scores["AlignResidualAngst"].shape == (31,)
     assert (result.series.scores["AlignXShiftErrorAngst"] > 0).all()
@@ -77,8 +80,7 @@ def test_none_is_the_nominal_geometry(tiny: Any) -> None:
     geometry = result.series.geometry
     np.testing.assert_array_equal(geometry.shifts_ang(), 0)
     np.testing.assert_array_equal(geometry.z_rot_deg, tiny.series.nominal_axis_deg)
-    quality = result.series.quality
-    assert quality["AlignReprojectionCorrelation"] == quality["AlignReprojectionCorrelationBefore"]
+    assert result.series.quality["AlignScore"] == result.series.quality["AlignScoreNone"]
 
 
 def test_a_fixed_axis_stays(tiny: Any) -> None:
@@ -104,14 +106,13 @@ def test_an_odd_image_size_and_shuffled_views(simulate: Simulate, rng: np.random
     assert geometry_error(geometry, simulated.truth.select(order), simulated.points).rms_ang < 7
 
 
-def test_noise_is_refused_and_said_so(tiny: Any, rng: np.random.Generator) -> None:
-    """Where views share nothing, whatever is found agrees no better, or hardly, than the nominal geometry."""
+def test_noise_is_a_series_that_failed(tiny: Any, rng: np.random.Generator) -> None:
+    """Where views share nothing, whatever is found says in words that it is nothing."""
     blind = rng.normal(size=tiny.images.shape).astype(np.float32)
     result = align(tiny.series, ArrayImages(blind), AlignSettings())
     assert np.isfinite(result.series.geometry.shifts_ang()).all()
-    quality = result.series.quality
-    assert quality["AlignReprojectionCorrelation"] >= quality["AlignReprojectionCorrelationBefore"]
-    assert quality["AlignNeighbourCorrelation"] >= quality["AlignNeighbourCorrelationBefore"]
+    assert result.series.other["lamellaAlignVerdict"] == "failed"
+    assert any("the alignment failed" in note for note in result.notes)
 
 
 def test_angles_in_the_wrong_order_do_not_crash(tiny: Any) -> None:
@@ -168,7 +169,7 @@ def test_patches_that_fail_are_an_error_where_nothing_else_is_allowed(
     with pytest.raises(PostconditionError, match="only 2 points"):
         align(tiny.series, ArrayImages(tiny.images), AlignSettings(method="patches", axis_range=0))
     result = align(tiny.series, ArrayImages(tiny.images), AlignSettings(axis_range=0))
-    assert any("patches failed" in note for note in result.notes)
+    assert any(note.startswith("patches:") for note in result.notes)
     assert result.tracks is None
 
 
@@ -205,13 +206,7 @@ def test_real_haadf_series(shared_data: Path) -> None:
     result = align(series, images, AlignSettings())
     geometry, quality = result.series.geometry, result.series.quality
     assert geometry.z_rot_deg.mean() == pytest.approx(92.8, abs=1.0)
-    assert quality["AlignNeighbourCorrelation"] > quality["AlignNeighbourCorrelationBefore"] + 0.3
-    assert quality["AlignReprojectionCorrelation"] > quality["AlignReprojectionCorrelationBefore"] + 0.3
-    assert quality["AlignReprojectionCorrelation"] > quality["AlignReprojectionCorrelationUnturned"]
-    # not foreshortened, neighbouring views match alike however both are turned: their profiles along the axis do not
-    assert quality["AlignNeighbourCorrelation"] == pytest.approx(quality["AlignNeighbourCorrelationUnturned"], abs=1e-6)
-    assert quality["AlignProfileCorrelation"] > quality["AlignProfileCorrelationBefore"]
-    assert quality["AlignProfileCorrelation"] > quality["AlignProfileCorrelationUnturned"]
+    assert quality["AlignScore"] > quality["AlignScoreNone"] + 0.1
     assert any("compact" in note for note in result.notes)
     shifts_px = geometry.shifts_ang() / 33.6
     assert shifts_px[:, 0].std() == pytest.approx(3.6, abs=0.4)

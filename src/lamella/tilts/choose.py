@@ -99,5 +99,5 @@ def choose(candidates: Sequence[Candidate], judge: Judge, progress: Progress = n
             + ")"
         )
     if said != "good":
-        notes.append(f"the alignment is {said}: {why}")
+        notes.append(f"the alignment {'failed' if said == 'failed' else 'is doubtful'}: {why}")
     return Choice(candidate=taken, score=scores[taken.method], scores=scores, verdict=said, why=why, notes=tuple(notes))
