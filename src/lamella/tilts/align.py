@@ -76,7 +76,7 @@ def align(
     Parameters
     ----------
     series
-        the record; its nominal angles and axis are where the work starts.
+        the record; its nominal angles and axis are where the work starts (with `tracks`, the geometry that it has).
     images
         its images, in the record's order.
     settings
@@ -170,10 +170,11 @@ class _Attempts:
             self._try("matching", lambda: self._matching(part_of(progress, 0.6, 1.0)))
 
     def solve_known(self, tracks: Tracks) -> None:
-        """A geometry from tracks that are there already, begun with the nominal angles."""
-        method: Method = tracks.kind or "patches"
+        """A geometry from tracks that are there already, begun with the one that was solved before, if there is one."""
+        method: Method = tracks.kind or "beads"
+        before = self.nominal if self.series.geometry is None else self.series.geometry
         try:
-            self._add(solve_tracks(tracks, self.nominal, self.settings, method=method, dose=self.series.pre_exposure))
+            self._add(solve_tracks(tracks, before, self.settings, method=method, dose=self.series.pre_exposure))
         except GeometryError as failure:
             raise PostconditionError(
                 f"no geometry could be solved from the tracks: {failure.problem}",
