@@ -9,22 +9,46 @@ from lamella.rooms import open_room
 if TYPE_CHECKING:
     from lamella.tilts.align import AlignResult, align
     from lamella.tilts.align_settings import AlignSettings
+    from lamella.tilts.candidate import Candidate
     from lamella.tilts.clean import CleanResult, clean
     from lamella.tilts.clean_settings import CleanSettings
     from lamella.tilts.compare import geometry_error
+    from lamella.tilts.fiducials import BeadTracks, follow_beads
+    from lamella.tilts.matching import match_projections
     from lamella.tilts.outliers import erase_outliers
-    from lamella.tilts.solve import solve
+    from lamella.tilts.parameterisations import Best, solve_best
+    from lamella.tilts.score import Score, held_out_score, verdict
+    from lamella.tilts.slab_measure import SlabMeasure, measure_slab
+    from lamella.tilts.solve import Solution, solve
+    from lamella.tilts.terms import LocalTerm, SolveModel, Term
+    from lamella.tilts.working import prepare
 
 __all__ = [
     "AlignResult",
     "AlignSettings",
+    "BeadTracks",
+    "Best",
+    "Candidate",
     "CleanResult",
     "CleanSettings",
+    "LocalTerm",
+    "Score",
+    "SlabMeasure",
+    "Solution",
+    "SolveModel",
+    "Term",
     "align",
     "clean",
     "erase_outliers",
+    "follow_beads",
     "geometry_error",
+    "held_out_score",
+    "match_projections",
+    "measure_slab",
+    "prepare",
     "solve",
+    "solve_best",
+    "verdict",
 ]
 
 open_room(
@@ -32,12 +56,28 @@ open_room(
     {
         "AlignResult": "align",
         "AlignSettings": "align_settings",
+        "BeadTracks": "fiducials",
+        "Best": "parameterisations",
+        "Candidate": "candidate",
         "CleanResult": "clean",
         "CleanSettings": "clean_settings",
+        "LocalTerm": "terms",
+        "Score": "score",
+        "SlabMeasure": "slab_measure",
+        "Solution": "solve",
+        "SolveModel": "terms",
+        "Term": "terms",
         "align": "align",
         "clean": "clean",
         "erase_outliers": "outliers",
+        "follow_beads": "fiducials",
         "geometry_error": "compare",
+        "held_out_score": "score",
+        "match_projections": "matching",
+        "measure_slab": "slab_measure",
+        "prepare": "working",
         "solve": "solve",
+        "solve_best": "parameterisations",
+        "verdict": "score",
     },
 )
