@@ -60,11 +60,16 @@ class AlignSettings(StepSettings):
         "whether local deformation is solved: of the images, of the specimen as it takes dose, or neither; auto: where "
         "tracks are predicted better with it",
     )
-    patch_size: float = setting(0.3, "edge of a patch over the shorter side of the images", gt=0.05, le=0.6)
+    patch_size: float = setting(
+        0.3,
+        "edge of the first patches over the shorter side of the images; the last are as small as can still be found",
+        gt=0.05,
+        le=0.6,
+    )
     patch_spacing: float = setting(0.45, "distance of patches at most, over their size", gt=0.1, le=2)
     patch_span: float = setting(
-        60.0,
-        "range of tilts through which a patch counts as one point; longer tracks are broken into overlapping pieces",
+        30.0,
+        "range of tilts through which a patch counts as one point; longer tracks are broken into pieces (of ten views at least)",
         unit="deg",
         ge=10,
         le=180,

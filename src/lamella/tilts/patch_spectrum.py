@@ -36,6 +36,20 @@ class Spectrum:
     coherence: Tensor
     thickness_ang: float
 
+    def certainty(self, planes: FilmPlanes) -> float:
+        """Height of the median neighbours' correlation peak over its noise, for patches of the planes' size.
+
+        It grows with a patch's edge. Much below 10 the highest peak is often not the right one.
+        """
+        slopes = np.sort(view_slopes(planes.geometry))
+        apart = float(np.median(np.diff(slopes)))
+        frequency_x = torch.fft.rfftfreq(planes.size_px, planes.spacing_ang)
+        slab = torch.exp(-2 * torch.pi**2 * self.thickness_ang**2 / 12 * (apart * frequency_x) ** 2)
+        squared = (self.coherence * slab).square()
+        there = squared / (1 - squared)
+        both = 2 * there.sum() - there[:, 0].sum()  # the half that an rfft leaves out
+        return float(np.sqrt(2 * float(both) * float((planes.window**2).mean())))
+
 
 def patch_spectrum(
     planes: FilmPlanes, thickness_ang: float = 0.0, *, patches: int = 12, finest: float = _FINEST
