@@ -5,9 +5,10 @@ all of them, from views beyond its neighbours, and from distant views only. View
 ring correlation, and the information in that is taken over what the views' own spectra promise a perfect geometry:
 near 1 where views agree as far as their noise lets them, 0 where they share nothing. No shift is looked for.
 
-Neighbours agree under any drift that they share, so they tell a failure and not how good a success is. An error costs
-the prediction from distant views about as much whichever way it varies from view to view; that from views a little
-nearer rests on finer detail. The score is the mean of these two, the distant views counting twice.
+Neighbours agree under any drift that they share, and distant views in coarse detail only; an error costs the latter
+about as much whichever way it varies from view to view. The score is the geometric mean of the three, the distant
+views counting twice. What changes no picture's coarse detail across the axis costs little: a common stretch of the
+tilt angles, and errors of single tilt angles where the specimen is thin.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Score:
     Attributes
     ----------
     value
-        (far · distant²)^⅓: about 1 for a perfect geometry, 0 where either fails.
+        (near · far · distant²)^¼: towards 1 for a perfect geometry, 0 where one of them fails.
     near, far, distant
         information in the agreement with predictions from all other views, from views beyond the neighbours (9° for a
         range of 120°), and from distant views (36°), over what the views' spectra promise a perfect geometry.
@@ -125,7 +126,7 @@ def held_out_score(
     sums = [(held_out_sums(found, order, gap), held_out_sums(promised, order, gap)) for gap in _gaps(geometry)]
     near, far, distant = (_reached(*pair) for pair in sums)
     return Score(
-        value=float((max(far, 0.0) * max(distant, 0.0) ** 2) ** (1 / 3)),
+        value=float((max(near, 0.0) * max(far, 0.0) * max(distant, 0.0) ** 2) ** 0.25),
         near=near,
         far=far,
         distant=distant,
