@@ -61,7 +61,7 @@ def test_masked_patches_are_not_seen(rng: np.random.Generator) -> None:
     assert images.valid is not None
     assert float(images.stack[:, :, :40].abs().max()) < 1e-6
     np.testing.assert_allclose(images.stack[:, :, 60:].std(), 1, rtol=0.1)
-    geometry = TiltGeometry.from_angles([-10, 0, 10], 90.0)
+    geometry = TiltGeometry.from_angles([-10, 0, 10], 0.0)
     planes = FilmPlanes(images, geometry, np.array([[-200.0, 0, 0], [200.0, 0, 0]]), 32)
     assert not planes.cut(0).seen.any()
     assert planes.cut(1).seen.all()
