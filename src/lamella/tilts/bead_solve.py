@@ -63,7 +63,14 @@ def align_beads(
         imaging=imaging,
         progress=part_of(progress, 0.0, 0.9),
     )
-    solved = solve_tracks(found.tracks, found.geometry, settings, method="beads", dose=dose)
+    # angles and magnifications as they were stated: freedom that the following used already would count for nothing
+    plain = found.geometry.with_terms(
+        z_rot_deg=start.z_rot_deg + (found.geometry.z_rot_deg - start.z_rot_deg).mean(),
+        y_tilt_deg=start.y_tilt_deg,
+        x_tilt_deg=start.x_tilt_deg,
+        magnification=1.0,
+    )
+    solved = solve_tracks(found.tracks, plain, settings, method="beads", dose=dose)
     progress(1.0, "solving")
     bound = found.bound_ang[np.isfinite(found.bound_ang)]
     quality = {
