@@ -6,8 +6,9 @@ everywhere. Summed over all pairs of different views, the product of what they s
     c(x, y, z) = Σ_{v≠w} f_v f_w = (Σ_v f_v)² − Σ_v f_v²,
 
 is free of the noise's own power: on average it is the power of the structure at z, smeared along z by a kernel that
-follows from the views' angles alone. The first term is a back-projection squared, the second a back-projection of
-squares. Frequencies across the tilt axis count by their length, because only they tell heights apart.
+follows from the views' angles: narrow, with broad negative tails, since all that is the same at every height cancels.
+The first term is a back-projection squared, the second a back-projection of squares. Frequencies across the tilt axis
+count by their length, because only they tell heights apart.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lamella.kernels.rows import Box
 from lamella.tilts.slab import view_slopes
 from lamella.tilts.working import Grid, WorkingImages
 
-__all__ = ["DepthMap", "depth_map"]
+__all__ = ["FALLS", "DepthMap", "depth_map"]
 
 Array = NDArray[np.float64]
 Volume = NDArray[np.float32]
@@ -38,7 +39,8 @@ _CLIP = 3.0  # standard deviations to which it is clipped: beads and films are n
 _BORDER_PX = 6  # along a view's edges, that fades out and is not compared
 _LEAST_SHOWN = 0.5  # of a pixel that counts
 _COARSER = 4  # voxels of the layers over voxels of the smooth sums
-_FALL = 3.0  # power of its wavelength by which a specimen's structure grows
+FALLS = (0.0, 1.5, 3.0, 6.0)
+"""Powers of the wavelength by which the power of a specimen's structure may grow."""
 _LEAST_COVERED = 0.35  # of the pairs of views, that a tile needs
 
 
@@ -55,14 +57,15 @@ class DepthMap:
     covariance
         ``(t, z)`` sum over pairs of views over the root of their number, so that its noise is even, relative to a
         view's own power; NaN where too few views see the tile.
-    kernel
-        ``(2 z − 1,)`` answer to a thin layer of structure, by distance in layers, 1 in the middle.
+    kernels
+        ``(f, 2 z − 1)`` answer to a thin layer of structure of each of the spectra `FALLS`, by distance in layers, 1 in
+        the middle.
     """
 
     z_ang: Array
     places_ang: Array
     covariance: Array
-    kernel: Array
+    kernels: Array
 
     @property
     def step_ang(self) -> float:
@@ -115,7 +118,7 @@ def depth_map(
         z_ang=z,
         places_ang=np.stack([x.ravel(), y.ravel()], axis=-1) * pixel,
         covariance=covariance.reshape(len(z), -1).T,
-        kernel=_kernel(geometry, weights, len(z)),
+        kernels=_kernels(geometry, weights, len(z)),
     )
 
 
@@ -146,8 +149,10 @@ def _detail(image: Tensor, axis_deg: float) -> Tensor:
     turn = np.deg2rad(axis_deg)
     band = _band(k_x, k_y, k_x * np.cos(turn) + k_y * np.sin(turn))
     detail = torch.fft.irfft2(torch.fft.rfft2(image * edge_taper(shape, _BORDER_PX)) * band, s=shape)
-    size = 2 * _LOCAL_PX + 1
-    local = torch.nn.functional.avg_pool2d(detail[None] ** 2, size, 1, _LOCAL_PX, count_include_pad=False)[0].sqrt()
+    local = detail[None] ** 2
+    for size, beside in (((2 * _LOCAL_PX + 1, 1), (_LOCAL_PX, 0)), ((1, 2 * _LOCAL_PX + 1), (0, _LOCAL_PX))):
+        local = torch.nn.functional.avg_pool2d(local, size, 1, beside, count_include_pad=False)
+    local = local[0].sqrt()
     even = detail / (local + 0.1 * local.mean()).clamp_min(1e-12)
     clipped: Tensor = even.clamp(-_CLIP, _CLIP).float()
     return clipped
@@ -190,23 +195,21 @@ def _tiled(volume: Volume | Array, per_side: tuple[int, int]) -> Array:
     return sums.astype(np.float64)
 
 
-def _kernel(geometry: TiltGeometry, weights: Array, layers: int) -> Array:
-    """Covariance over depth of a thin layer of structure, by distance in layers, 1 at none."""
+def _kernels(geometry: TiltGeometry, weights: Array, layers: int) -> Array:
+    """Covariance over depth of a thin layer of structure, for each of `FALLS`, by distance in layers, 1 at none."""
     k_x, k_y = torch.linspace(0, 0.5, 49)[1:, None], torch.linspace(0, 0.5, 17)
-    structure = (k_x**2 + k_y**2 + _COARSEST_PX**-2) ** (-_FALL / 4)
+    falls = torch.tensor(FALLS)[:, None, None]
+    structure = (k_x**2 + k_y**2 + _COARSEST_PX**-2) ** (-falls / 2)  # (falls, kx, ky)
     slopes = torch.from_numpy(view_slopes(geometry)).float()
     narrow = torch.cos(torch.deg2rad(torch.tensor(geometry.y_tilt_deg).float())).abs().clamp_min(0.05)
     in_view = k_x / narrow[:, None, None]  # (n, kx, 1): a tilted view shows the specimen narrower
-    amplitude = (
-        _band(in_view, k_y, in_view) * structure * torch.from_numpy(weights).float()[:, None, None]
-    )  # (n, kx, ky)
-    apart = torch.arange(layers)
+    amplitude = _band(in_view, k_y, in_view) * torch.from_numpy(weights).float()[:, None, None]  # (n, kx, ky)
     phase = 2 * torch.pi * k_x * slopes[:, None, None]  # (n, kx, 1) per layer
-    kernel = torch.zeros(layers)
-    for part in torch.split(apart, 64):
+    kernel = torch.zeros(len(FALLS), layers)
+    for part in torch.split(torch.arange(layers), 64):
         turned = torch.exp(1j * phase * part)  # (n, kx, layers)
         together = torch.einsum("nab,nac->abc", amplitude.to(turned.dtype), turned)
-        kernel[part] = (together.abs() ** 2).sum(dim=(0, 1))
-    kernel = kernel - (amplitude**2).sum()
-    kernel = kernel / kernel[0]
-    return torch.cat([kernel.flip(0)[:-1], kernel]).double().numpy()
+        kernel[:, part] = torch.einsum("fab,abc->fc", structure, together.abs() ** 2)
+    kernel = kernel - (structure * (amplitude**2).sum(dim=0)).sum(dim=(1, 2))[:, None]
+    kernel = kernel / kernel[:, :1]
+    return np.asarray(torch.cat([kernel.flip(1)[:, :-1], kernel], dim=1).double().numpy())

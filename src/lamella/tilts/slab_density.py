@@ -29,8 +29,13 @@ _BINS = 18
 _PARTS = 4  # of the field along each side, left out in turn for the errors
 _DEEPEST_ONSET_ANG = 400.0  # over which structure may set in
 _FINER = 4  # steps into which a layer is divided
+_UNDERSTATED = 2.0  # variances over the jackknife's, which few bodies near the faces make too small; from simulations
 _ROUNDS = 4
 _STARTS = 4
+_USUAL_FALL = 2  # of the kernels, where no layer is known to be empty
+_STRENGTHS = (0.3, 1.5)  # of a kernel's tails, as its spectrum may differ from the specimen's
+_GUARD_ANG = 150.0  # beyond a slab's faces, where there may still be structure
+_FEWEST_LAYERS = 8  # without structure, that the base is taken from
 _FEWEST_TILES = 16
 
 
@@ -62,32 +67,58 @@ class DensitySlab:
     contrast: float
 
 
-def significance(depth: DepthMap) -> Array:
+def significance(depth: DepthMap, near: Array | None = None) -> Array:
     """``(t, z)`` covariance over its standard error where there is no structure, freed of the kernel's broad tails.
 
-    The sum over pairs of views leaves out each view with itself, and with that all that is the same at every height:
-    structure at one height lowers all others. What the field's structure lowers on average is added again.
+    The sum over pairs leaves out each view with itself, and with that all that is the same at every height: structure
+    at one height lowers all others. What the field's structure lowers on average is added again.
+
+    Parameters
+    ----------
+    depth
+        from `depth_map`.
+    near
+        (a, b, c, half depth) of the slab, near to level, by which it is known where there is no structure.
     """
     measured = depth.covariance
-    seen = np.isfinite(measured)
-    enough = seen.sum(axis=0) >= _FEWEST_TILES
+    enough = np.isfinite(measured).sum(axis=0) >= _FEWEST_TILES
     if not enough.any():
         return np.full(measured.shape, np.nan)
+    measured = np.where(enough, measured, np.nan)
     with np.errstate(invalid="ignore"):
-        spread = 1.4826 * np.nanmedian(np.abs(measured - np.nanmedian(measured, axis=0)), axis=0)
+        spread = 1.4826 * np.nanmedian(np.abs(measured - np.nanmedian(measured, axis=0)), axis=0)[enough]
     # layers beyond the specimen hold noise alone, and wherever matter is sparse most tiles do
-    error = float(np.quantile(spread[enough], 0.15))
-    values = measured / max(error, 1e-12)
+    values = measured / max(float(np.quantile(spread, 0.15)), 1e-12)
+    beyond = enough if near is None else enough & (np.abs(depth.z_ang - near[2]) > near[3] + _GUARD_ANG)
+    if near is None or beyond.sum() < _FEWEST_LAYERS:
+        lowered = _lowered(values, depth.kernels[_USUAL_FALL], enough)
+        freed = values - lowered
+        return np.asarray(freed - np.quantile(np.nanmedian(freed[:, enough], axis=0), 0.15))
+    middle = np.nanmedian(values[:, beyond], axis=0)
+    best, base = np.inf, np.zeros(values.shape[1])
+    for kernel in depth.kernels:
+        lowered = _lowered(values, kernel, enough)
+        design = np.column_stack([lowered[beyond], np.ones(len(middle)), depth.z_ang[beyond]])
+        strength = float(np.clip(np.linalg.lstsq(design, middle, rcond=None)[0][0], *_STRENGTHS))
+        line = np.linalg.lstsq(design[:, 1:], middle - strength * design[:, 0], rcond=None)[0]
+        left = float(((middle - strength * design[:, 0] - design[:, 1:] @ line) ** 2).sum())
+        if left < best:
+            best, base = left, strength * lowered + line[0] + line[1] * depth.z_ang
+    return np.asarray(values - base)
+
+
+def _lowered(values: Array, kernel: Array, enough: NDArray[np.bool_]) -> Array:
+    """``(z,)`` by how much the tails of all structure of the field lower each layer on average; not positive."""
     layers = values.shape[1]
-    tail = np.fft.rfft(np.minimum(depth.kernel, 0.0), 3 * layers)
+    tail = np.fft.rfft(np.minimum(kernel, 0.0), 3 * layers)
     lowered = np.zeros(layers)
     for _ in range(3):
-        profile = np.nan_to_num(np.nanmean(np.clip(values - lowered, *_RANGE), axis=0))
+        profile = np.zeros(layers)
+        profile[enough] = np.nanmean(np.clip(values[:, enough] - lowered[enough], *_RANGE), axis=0)
         low, high = np.quantile(profile[enough], [0.1, 0.9])
-        source = np.where(profile > (low + high) / 2, profile - low, 0.0)
+        source = np.where(profile > (low + high) / 2, profile - low, 0.0) * enough
         lowered = np.fft.irfft(np.fft.rfft(source, 3 * layers) * tail, 3 * layers)[layers - 1 : 2 * layers - 1]
-    freed = values - lowered
-    return np.asarray(freed - np.quantile(np.nanmedian(freed[:, enough], axis=0), 0.15))
+    return lowered
 
 
 def fit_density_slab(depth: DepthMap, near: ArrayLike | None = None) -> DensitySlab | None:
@@ -100,11 +131,12 @@ def fit_density_slab(depth: DepthMap, near: ArrayLike | None = None) -> DensityS
     near
         (a, b, c, half depth) known roughly; left out, all inclinations and depths are searched.
     """
-    values = significance(depth)
+    known = None if near is None else np.array(near, dtype=np.float64)
+    values = significance(depth, known)
     if np.isfinite(values).any(axis=1).sum() < _FEWEST_TILES:
         return None
     search = _Search(values, depth)
-    start = search.start() if near is None else np.array(near, dtype=np.float64)
+    start = search.start() if known is None else known
     if start is None:
         return None
     best = start
@@ -139,28 +171,30 @@ class _Search:
 
     def start(self) -> Array | None:
         """The slab that explains most of the squares, over a grid of slopes."""
+        rows, columns = (np.unique(self.places[:, axis]) for axis in (1, 0))
         pad = 2 * len(self.z)
-        terms = np.fft.rfft(self.values * self.seen, pad, axis=1)
-        counts = np.fft.rfft(self.seen.astype(np.float64), pad, axis=1)
-        frequency = np.fft.rfftfreq(pad, self.step)
+        frequency = 2j * np.pi * np.fft.rfftfreq(pad, self.step)
+        both = np.stack([self.values * self.seen, self.seen]).reshape(2, len(rows), len(columns), -1)
+        terms = np.fft.rfft(both, pad)  # (sums and counts, y, x, f)
         slopes = [np.tan(np.deg2rad(np.arange(-most, most + 0.1, _STEP_DEG))) for most in _STEEPEST_DEG]
         best, found = 0.0, None
         for a in slopes[0]:
+            level = (terms * np.exp(frequency * (a * columns)[:, None])).sum(axis=2)  # (2, y, f)
             for b in slopes[1]:
-                turn = np.exp(2j * np.pi * frequency * (self.places @ [a, b])[:, None])
-                total = np.fft.irfft((terms * turn).sum(axis=0), pad)
-                count = np.fft.irfft((counts * turn).sum(axis=0), pad).clip(0)
-                # z beyond the map wraps to the end of the padded range
-                total, count = (np.roll(line, pad // 4) for line in (total, count))
-                sums, area = (np.concatenate([[0.0], np.cumsum(line)]) for line in (total, count))
-                inside = sums[None] - sums[:, None]  # [from, to]
-                gains = np.where(inside > 0, inside, 0.0) ** 2 / (area[None] - area[:, None] + len(self.values)).clip(1)
-                gains = np.triu(gains, 1)
-                at = np.unravel_index(int(gains.argmax()), gains.shape)
-                if gains[at] > best:
-                    ends = (np.array(at) - 0.5 - pad // 4) * self.step + self.z[0]
-                    best, found = gains[at], np.array([a, b, ends.mean(), np.ptp(ends) / 2])
+                lines = np.fft.irfft((level * np.exp(frequency * (b * rows)[:, None])).sum(axis=1), pad)
+                gain, ends = self._best_interval(*np.roll(lines, pad // 4, axis=1))
+                if gain > best:
+                    low, high = ((end - 0.5 - pad // 4) * self.step + self.z[0] for end in ends)
+                    best, found = gain, np.array([a, b, (low + high) / 2, (high - low) / 2])
         return found
+
+    def _best_interval(self, total: Array, count: Array) -> tuple[float, tuple[int, int]]:
+        """The run of layers whose mean explains most squares, of sums and counts over the tiles, and how many."""
+        sums, area = (np.concatenate([[0.0], np.cumsum(line)]) for line in (total, count.clip(0)))
+        inside = (sums[None] - sums[:, None]).clip(0)  # [from, to]
+        gains = np.triu(inside**2 / (area[None] - area[:, None] + len(self.values)).clip(1), 1)
+        low, high = np.unravel_index(int(gains.argmax()), gains.shape)
+        return float(gains[low, high]), (int(low), int(high))
 
     def learn(self, slab: Array) -> None:
         """Take both distributions from a slab, and from them what each tile and layer gains by lying inside."""
@@ -209,13 +243,13 @@ class _Search:
     def onset(self, slab: Array) -> float:
         """Over what depth structure sets in at the faces, Å: the best ramp of the mean profiles across both."""
         inwards = np.arange(-_DEEPEST_ONSET_ANG, min(slab[3], _DEEPEST_ONSET_ANG), self.step) + self.step / 2
-        profiles = [self._across(slab, side, inwards) for side in (-1.0, 1.0)]
-        moved = np.arange(-2, 2.1, 0.5) * self.step  # each face may lie a little elsewhere than the planes say
         widths = np.arange(0.0, _DEEPEST_ONSET_ANG + 1, self.step / 2)
-        left = []
-        for width in widths:
-            ramps = [np.clip((inwards - shift) / max(width, 1.0) + 0.5, 0, 1) for shift in moved]
-            left.append(sum(min(_left_over(profile, ramp) for ramp in ramps) for profile in profiles))
+        moved = np.arange(-2, 2.1, 0.5) * self.step  # each face may lie a little elsewhere than the planes say
+        ramps = np.clip((inwards - moved[:, None]) / widths.clip(1.0)[:, None, None] + 0.5, 0, 1)  # (w, m, k)
+        left = np.zeros(len(widths))
+        for side in (-1.0, 1.0):
+            profile = self._across(slab, side, inwards)
+            left += _left_over(profile[np.isfinite(profile)], ramps[..., np.isfinite(profile)]).min(axis=1)
         return float(widths[int(np.argmin(left))])
 
     def _across(self, slab: Array, side: float, inwards: Array) -> Array:
@@ -246,7 +280,7 @@ class _Search:
             found.append(one + np.array([0.0, 0.0, 0.0, self.onset(one) / 2]))
         self.tiles = np.ones(len(label))
         off = np.array(found) - np.mean(found, axis=0)
-        return np.asarray(off.T @ off * (len(found) - 1) / len(found))
+        return np.asarray(off.T @ off * _UNDERSTATED * (len(found) - 1) / len(found))
 
     def _within(self, slab: Array) -> Array:
         """``(t, z)`` share of each tile and layer that lies in the slab."""
@@ -261,8 +295,7 @@ class _Search:
         return np.asarray(self.gain[tile, low] + (at - low) * (self.gain[tile, low + 1] - self.gain[tile, low]))
 
 
-def _left_over(profile: Array, ramp: Array) -> float:
-    """Squares that a level and a ramp leave of a profile."""
-    known = np.isfinite(profile)
-    y, x = profile[known] - profile[known].mean(), ramp[known] - ramp[known].mean()
-    return float(y @ y - max(float(x @ y), 0.0) ** 2 / max(float(x @ x), 1e-12))
+def _left_over(profile: Array, ramps: Array) -> Array:
+    """``(...)`` squares that a level and a rising ramp leave of a profile ``(k,)``, for ramps ``(..., k)``."""
+    y, x = profile - profile.mean(), ramps - ramps.mean(axis=-1, keepdims=True)
+    return np.asarray(y @ y - (x @ y).clip(0.0) ** 2 / (x**2).sum(axis=-1).clip(1e-12))

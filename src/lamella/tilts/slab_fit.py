@@ -25,6 +25,7 @@ _FLATNESS_ANG = 25.0  # scatter of beads about a face: sizes, and ice that is no
 _THINNEST_ANG = 150.0  # faces closer than this are one
 _BETTER = 6.0  # log likelihood by which a second face must gain
 _MOST_BLURRED = 0.12  # scatter about the faces over their distance; of points throughout the ice it is 0.29
+_ROUGHEST_ANG = 150.0  # scatter about a face, above which it is none
 _MOST_STRAYS = 0.3  # share of points on no face, above which there are no faces
 _USUAL_DEG = 12.0  # standard deviation of a specimen's inclination in its microscope
 
@@ -222,7 +223,8 @@ class _Fit:
 
     def _stated(self, fit: tuple[float, Array, Array, float], two: bool) -> _Found | None:
         likelihood, parameters, share, scatter = fit
-        throughout = not two and share.sum() < (1 - _MOST_STRAYS) * len(self.z)
+        few = share.sum() < (1 - _MOST_STRAYS) * len(self.z)
+        throughout = not two and (few or scatter > _ROUGHEST_ANG)
         if throughout:
             share = np.column_stack([np.ones(len(self.z)), np.zeros(len(self.z))])
             for _ in range(3):

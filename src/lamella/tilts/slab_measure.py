@@ -132,6 +132,7 @@ def _density(images: WorkingImages, geometry: TiltGeometry, progress: Progress) 
     """The slab by its density: coarsely in the whole depth, then finely in its own frame."""
     field = max(images.field_ang)
     tiles = int(np.clip(round(field / _TILE_ANG), *_TILES))
+    images = images.binned(_FINE[0])  # both looks bin these
     voxel = max(field / _COARSE[0], _COARSE[1])
     depth = depth_map(images, geometry, voxel_ang=voxel, half_depth_ang=_DEPTH * field, tiles=tiles)
     first = fit_density_slab(depth)
