@@ -23,6 +23,7 @@ from lamella.geometry import TiltGeometry
 from lamella.parallel import one_thread_per_operation, part_of
 from lamella.progress import Progress, no_progress
 from lamella.tilts.candidate import Candidate
+from lamella.tilts.level import fit_plane, level
 from lamella.tilts.matching_joint import JointMatch, match_jointly
 from lamella.tilts.matching_terms import Priors
 from lamella.tilts.matching_volume import flattened, reproject_others, without_background
@@ -35,7 +36,8 @@ __all__ = ["match_projections"]
 
 Array = NDArray[np.float64]
 
-_ROUNDS = 4
+_ROUNDS = 5
+_SEARCHED = 2  # of them look for the objects anew
 _OBJECTS = 400
 _FEWEST_OBJECTS = 12  # a geometry of all views with slow changes and a field asks for some
 _LARGEST_PX, _SMALLEST_PX = 384, 128  # of the images that are reprojected
@@ -79,7 +81,7 @@ def match_projections(
     Returns
     -------
     Candidate
-        ``matching``, in the frame of the start, not levelled; its solution's tracks are the objects.
+        ``matching``, in the frame of the patches' mid-plane; its solution's tracks are the objects.
 
     Raises
     ------
@@ -125,7 +127,7 @@ def _matched(
     rounds = _Rounds(images, weights, joint, dose, bool(local))
     for number in range(_ROUNDS):
         start, end = (0.35 + 0.6 * step / _ROUNDS for step in (number, number + 1))
-        rounds.run(part_of(progress, start, end))
+        rounds.run(number < _SEARCHED, part_of(progress, start, end))
     progress(1.0, "matched")
     return rounds.candidate()
 
@@ -150,19 +152,21 @@ class _Rounds:
         self.solution: Solution | None = None
         self.matched: Matched | None = None
 
-    def run(self, progress: Progress) -> None:
-        """One round."""
+    def run(self, search: bool, progress: Progress) -> None:
+        """One round, with the objects of the last or others."""
+        if self.solution is not None:  # where a reconstruction looks for the specimen
+            self.geometry, self.points = self._levelled()
         seen = reproject_others(
             self.views,
             self.mask,
             self.geometry,
             self.joint.thickness_ang,
             self.finest,
-            objects=0 if len(self.points) else _OBJECTS,
+            objects=_OBJECTS if search else 0,
             sign=self.sign,
             progress=part_of(progress, 0.0, 0.8),
         )
-        if not len(self.points):
+        if search:
             self.points, self.sign = seen.points_ang, seen.sign
         self.matched = match_objects(self.views, seen.predictions, self.mask, self.geometry, self.points)
         usable = int((self.matched.tracks.seen.sum(axis=0) >= 3).sum())
@@ -172,11 +176,20 @@ class _Rounds:
                 f"deviations above chance, {usable} objects)",
                 mend="nothing stands out that could be matched: use align.method = patches or coarse",
             )
-        self.solution = solve(self.matched.tracks, self.geometry, self._model(), dose=self.dose, tolerance=1e-5)
+        # what is believed of a view's axis and magnification is believed of the nominal ones, not of the last round's
+        axis = float(self.geometry.z_rot_deg.mean())
+        start = self.geometry.with_terms(z_rot_deg=axis, magnification=1.0)
+        self.solution = solve(self.matched.tracks, start, self._model(), dose=self.dose, tolerance=1e-5)
         self.geometry = self.solution.geometry
-        found = triangulate(self.matched.tracks, self.geometry)
-        self.points = np.where(np.isfinite(found), found, self.points)
         progress(1.0, "solving")
+
+    def _levelled(self) -> tuple[TiltGeometry, Array]:
+        """The geometry in the frame of the objects' mid-plane, and the objects."""
+        assert self.matched is not None
+        found = triangulate(self.matched.tracks, self.geometry)
+        points = np.where(np.isfinite(found), found, self.points)
+        moved = level(self.geometry, points, fit_plane(points))
+        return moved.geometry, moved.points_ang
 
     def _model(self) -> SolveModel:
         over: Literal["dose", "tilt"] = "tilt" if self.dose is None else "dose"

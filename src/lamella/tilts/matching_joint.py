@@ -18,6 +18,7 @@ from lamella.errors import GeometryError
 from lamella.geometry import TiltGeometry
 from lamella.parallel import each, part_of
 from lamella.progress import Progress, no_progress
+from lamella.tilts.level import fit_plane, level
 from lamella.tilts.matching_cut import Cutter, Frequencies, PatchTerms, plane_of_patch, slopes_of_views
 from lamella.tilts.matching_likelihood import PatchLikelihood, Weights
 from lamella.tilts.matching_slab import SlabModel, measure_slab_model
@@ -49,7 +50,7 @@ class JointMatch:
     Attributes
     ----------
     geometry
-        with a field, where one was asked for.
+        levelled, with a field where one was asked for.
     thickness_ang
         of the slab through which views share detail.
     finest_per_ang
@@ -107,7 +108,7 @@ def match_jointly(
     last = joint.measure(small, weights, _FINEST, thickness_ang)[0]
     rings = torch.nonzero(last.coherence.amax(dim=0) > 0)
     return JointMatch(
-        joint.full(), last.thickness_ang, float(rings.max()) * last.step_per_ang, float(last.significance)
+        joint.levelled(), last.thickness_ang, float(rings.max()) * last.step_per_ang, float(last.significance)
     )
 
 
@@ -124,6 +125,11 @@ class _Joint:
         if self.priors.field_ang == 0:
             return self.terms.geometry
         return self.terms.geometry.with_terms(field=field_of(self.terms.field, self.shapes))
+
+    def levelled(self) -> TiltGeometry:
+        """The geometry in the frame of the patches' mid-plane: there a reconstruction looks for the specimen."""
+        assert self.terms is not None  # a round has been made
+        return level(self.full(), self.terms.points_ang, fit_plane(self.terms.points_ang)).geometry
 
     def _begin(self, images: WorkingImages) -> MatchTerms:
         if self.terms is None:

@@ -87,7 +87,8 @@ def image_rings(frequencies: Frequencies, plane: Array, step_per_ang: float, rin
     """``(n, k)`` ring of |frequency| in the images: a view tilted more shows a plane's detail finer."""
     inverse = torch.from_numpy(np.linalg.inv(plane)).float()  # k_image = plane⁻ᵀ k
     seen = torch.einsum("nij,ki->nkj", inverse, frequencies.k_per_ang)
-    return (seen.norm(dim=-1) / step_per_ang).round().long().clamp(max=rings - 1)
+    length: Tensor = torch.linalg.vector_norm(seen, dim=-1)
+    return (length / step_per_ang).round().long().clamp(max=rings - 1)
 
 
 def _shared(apart: Tensor, frequencies: Frequencies, thickness_ang: float, blur_per_ang: float) -> Tensor:
