@@ -72,7 +72,8 @@ class FilmPlanes:
     """
 
     def __init__(self, images: WorkingImages, geometry: TiltGeometry, points_ang: Array, size_px: int) -> None:
-        self.geometry, self.size_px, self.spacing_ang = geometry, size_px, max(images.pixel_ang)
+        self.geometry, self.points_ang = geometry, points_ang
+        self.size_px, self.spacing_ang = size_px, max(images.pixel_ang)
         self.window = soft_mask((size_px, size_px), _FLAT * size_px, _FADE * size_px)
         self.total = float(self.window.sum())
         self.plane = plane_matrices(geometry)

@@ -29,7 +29,8 @@ __all__ = ["align_patches"]
 Array = NDArray[np.float64]
 
 _CERTAIN = 15.0  # height of a neighbours' peak over its noise that the finest patches need
-_SMALLEST = 0.3  # of the first patches' edge
+_SMALLEST = 0.3  # of the stated edge: the last patches
+_LARGEST = 0.5  # of the images' shorter side: patches of a series that shows little
 _FEWEST_PX = 48  # edge of a patch
 _LOOKED_AT = 12  # patches from which the finest one's size is found
 _ROUGHLY = 2.0  # times as long are the pieces while the axis is still searched for, which short ones hardly show
@@ -74,7 +75,7 @@ def align_patches(
     for number in range(settings.rounds - 1):
         part = part_of(progress, number / settings.rounds, (number + 1) / settings.rounds)
         course = _rough_round(images.binned(max(final // 2, min(final, 256))), course, settings, part)
-    planes, spectrum = _finest_planes(images, course, settings)
+    planes, spectrum = _sized_planes(images, course, settings, _SMALLEST)
     plan = PatchPlan(reach_px=_reach_px(course, planes), thickness_ang=spectrum.thickness_ang)
     tracks = follow_patches(planes, plan, spectrum, part_of(progress, 1 - 1 / settings.rounds, 0.9))
     pieces = _pieces(tracks, course.geometry, settings.patch_span)
@@ -99,19 +100,14 @@ class _Course:
 
 def _rough_round(images: WorkingImages, course: _Course, settings: AlignSettings, progress: Progress) -> _Course:
     """Follow large patches and solve shifts and axis."""
-    size = _size_px(images, settings.patch_size)
-    points = course.points_ang
-    if points is None:
-        points = _grid(images, course.geometry, size, settings)
-    planes = FilmPlanes(images, course.geometry, points, size)
-    spectrum = patch_spectrum(planes, settings.thickness)
+    planes, spectrum = _sized_planes(images, course, settings, smallest=1.0)
     plan = PatchPlan(reach_px=_reach_px(course, planes), thickness_ang=spectrum.thickness_ang)
     tracks = follow_patches(planes, plan, spectrum, progress)
     pieces = _pieces(tracks, course.geometry, _ROUGHLY * settings.patch_span)
     solution = solve(pieces, course.geometry, _early_model(settings), loss=settings.loss, tolerance=1e-4)
     lengths = np.linalg.norm(solution.tracks.residuals_ang, axis=-1)
     found = triangulate(tracks, solution.geometry)
-    points = np.where(np.isfinite(found), found, points)
+    points = np.where(np.isfinite(found), found, planes.points_ang)
     geometry, points = _levelled(solution.geometry, points)
     return _Course(geometry, points, float(np.nanmedian(lengths)))
 
@@ -125,20 +121,25 @@ def _levelled(geometry: TiltGeometry, points_ang: Array) -> tuple[TiltGeometry, 
     return moved.geometry, moved.points_ang
 
 
-def _finest_planes(images: WorkingImages, course: _Course, settings: AlignSettings) -> tuple[FilmPlanes, Spectrum]:
-    """The views laid out about patches as small as can still be found.
+def _sized_planes(
+    images: WorkingImages, course: _Course, settings: AlignSettings, smallest: float
+) -> tuple[FilmPlanes, Spectrum]:
+    """The views laid out about patches as small as can still be found, and what these hold.
 
     The smaller a patch, the fewer things at different depths it shows, and the less its track bends; but a
-    correlation's peak stands out of its noise by the patch's edge.
+    correlation's peak stands out of its noise by the patch's edge. Patches are made larger or smaller, down to
+    `smallest` times the edge that the settings state, until neighbours match with enough certainty.
     """
     size = _size_px(images, settings.patch_size)
     points = course.points_ang if course.points_ang is not None else _grid(images, course.geometry, size, settings)
     chosen = np.unique(np.linspace(0, len(points) - 1, _LOOKED_AT).round().astype(int))
     planes = FilmPlanes(images, course.geometry, points[chosen], size)
     spectrum = patch_spectrum(planes, settings.thickness)
-    smaller = fast_size(int(np.ceil(size * _CERTAIN / max(spectrum.certainty(planes), 1e-6))))
-    smaller = min(max(smaller, fast_size(int(_SMALLEST * size)), _FEWEST_PX), size)
-    planes = FilmPlanes(images, course.geometry, _grid(images, course.geometry, smaller, settings), smaller)
+    wanted = size * _CERTAIN / max(spectrum.certainty(planes), 1e-6)
+    lowest, highest = max(smallest * size, min(_FEWEST_PX, size)), max(_LARGEST / settings.patch_size, 1.0) * size
+    size = fast_size(int(np.clip(wanted, lowest, highest)))
+    points = _grid(images, course.geometry, size, settings)
+    planes = FilmPlanes(images, course.geometry, points, size)
     return planes, patch_spectrum(planes, spectrum.thickness_ang)
 
 
