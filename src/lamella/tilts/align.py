@@ -38,7 +38,7 @@ __all__ = ["AlignResult", "align"]
 Array = NDArray[np.float64]
 
 _STEEPEST_DEG = 89.0
-_USUAL_THICKNESS_ANG = 1500.0
+_SCORED_THICKNESS_ANG = 2400.0  # alike for all series; more than most have: beads on both faces spread wider than a slab
 _MASK_SIZE_PX = 512
 
 
@@ -117,7 +117,7 @@ def align(
 def _concluded(attempts: _Attempts, progress: Progress) -> AlignResult:
     """Score what was tried, choose, level, and write it down."""
     settings, series = attempts.settings, attempts.series
-    judge = Judge(attempts.images, attempts.shape, attempts.thickness_ang(), attempts.masks)
+    judge = Judge(attempts.images, attempts.shape, settings.thickness or _SCORED_THICKNESS_ANG, attempts.masks)
     choice = choose(attempts.candidates, judge, part_of(progress, 0.0, 0.7))
     level = in_level_frame(
         choice.candidate, attempts.images, attempts.shape, wanted=settings.level, progress=part_of(progress, 0.7, 1.0)
@@ -180,13 +180,6 @@ class _Attempts:
                 f"no geometry could be solved from the tracks: {failure.problem}",
                 mend="drop fewer of them, or follow them anew (--no-reuse-tracks)",
             ) from failure
-
-    def thickness_ang(self) -> float:
-        """Of the slab through which views are predicted: one number for all candidates."""
-        shared = [
-            one.quality["AlignSharedDepthAngst"] for one in self.candidates if "AlignSharedDepthAngst" in one.quality
-        ]
-        return self.settings.thickness or (shared[0] if shared else _USUAL_THICKNESS_ANG)
 
     def _has(self, method: Method) -> bool:
         return any(one.method == method for one in self.candidates)
