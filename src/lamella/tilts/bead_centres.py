@@ -30,6 +30,7 @@ Array = NDArray[np.float64]
 _ENOUGH_BEADS = 60  # from which a profile is learned
 _OVERLAP = 1.1  # diameters between two centres below which neither has a place of its own
 _OFF = 0.35  # of the median depth: a bead that differs by more is not one, or not alone
+_FAINT = 0.4  # of the usual contrast of all views
 _MISFIT = 3.0  # times the median misfit
 
 
@@ -177,12 +178,14 @@ class BeadWindows:
 
     def _gathered(self) -> Centres:
         places, variance = np.full((*self.shape, 2), np.nan), np.zeros(self.shape)
+        contrasts = [float(np.median(_contrast(view)[_known(view)])) for view in self.views if len(view.beads)]
+        usual = float(np.median(contrasts)) if contrasts else np.nan
         depth, misfit, good = np.zeros(self.shape), np.zeros(self.shape), np.zeros(self.shape, dtype=bool)
         for view in self.views:
             at = view.number, view.beads
             places[at] = view.fit.centres_px
             variance[at] = np.trace(view.fit.bound_px2, axis1=1, axis2=2) / 2
-            depth[at], misfit[at], good[at] = view.fit.depth, view.fit.misfit, _believed(view)
+            depth[at], misfit[at], good[at] = view.fit.depth, view.fit.misfit, _believed(view, usual)
         return Centres(places, variance, depth, misfit, good)
 
 
@@ -214,18 +217,32 @@ def _alone(places: Array, diameter: float) -> NDArray[np.bool_]:
     return np.asarray(apart.min(axis=1) > _OVERLAP * diameter)
 
 
-def _believed(view: _View) -> NDArray[np.bool_]:
-    """Beads that stand alone and are like the others of their view."""
+def _believed(view: _View, usual: float = np.nan) -> NDArray[np.bool_]:
+    """Beads that stand alone, are like the others of their view, and not unlike the `usual` contrast of all views."""
     if not len(view.beads):
         return np.zeros(0, dtype=bool)
-    known = view.alone if view.alone.any() else np.ones(len(view.beads), dtype=bool)
-    depth, level = view.fit.depth, view.fit.ground[:, 0]
+    contrast, misfit = _contrast(view), float(np.median(view.fit.misfit[_known(view)]))
+    here = float(np.median(contrast[_known(view)]))
+    like = (np.abs(contrast - here) <= _OFF * abs(here)) & (view.fit.misfit <= _MISFIT * misfit)
+    if np.isfinite(usual):
+        like &= (contrast / usual > _FAINT) & (contrast / usual < 1 / _FAINT)
+    return np.asarray(view.alone & like)
+
+
+def _known(view: _View) -> NDArray[np.bool_]:
+    """The beads that stand alone, or all where none does."""
+    return view.alone if view.alone.any() else np.ones(len(view.beads), dtype=bool)
+
+
+def _contrast(view: _View) -> Array:
+    """``(p,)`` depth of the beads; over the ground's intensity where that is transmitted intensity.
+
+    Beads take a share of what comes through: over carbon they are less deep.
+    """
+    depth, level, known = view.fit.depth, view.fit.ground[:, 0], _known(view)
     if np.median(level[known]) > np.median(-depth[known]) > 0:
-        # beads take a share of what comes through: over carbon they are less deep
-        depth = depth / np.maximum(level, 0.2 * np.median(level[known]))
-    usual, misfit = float(np.median(depth[known])), float(np.median(view.fit.misfit[known]))
-    like = np.abs(depth - usual) <= _OFF * abs(usual)
-    return np.asarray(view.alone & like & (view.fit.misfit <= _MISFIT * misfit))
+        depth = depth / np.maximum(level, 0.2 * np.median(level[known])) * np.median(level[known])
+    return depth
 
 
 def _without_others(view: _View, reach: float) -> Windows:

@@ -29,6 +29,9 @@ _FIRST_RANGE_DEG = 10.0  # views this near to the first one are linked before de
 _SETTLE_EVERY = 4  # views taken in between two solves
 _AXIS_RANGE_DEG = 25.0  # the axis is left alone until tilts span this
 _HYPOTHESES = 600
+_NEAR_DEG = 15.0  # how near in tilt views say most of where the next one lies
+_WIDER = 2.5  # reaches within which a view that was not found is looked for again
+_LEAST_MET_WIDE = 0.7
 _LEAST_MET = 0.4  # of the beads that a view should show, for it to be believed
 _LEAST_SUPPORT = 0.35  # of the views that should show a bead
 
@@ -62,8 +65,9 @@ def link_spots(scene: Scene, geometry: TiltGeometry) -> Linked:
         if number % _SETTLE_EVERY == _SETTLE_EVERY - 1:
             linked = _settled(scene, seeded(scene, linked))
     linked = _settled(scene, seeded(scene, linked))
-    for view in order:  # a second chance, with all that is known by now
-        linked = linked if linked.taken_in[view] else _with_view(scene, linked, start, view)
+    wide = replace(scene, reach_ang=_WIDER * scene.reach_ang)
+    for view in order:  # a second chance, with all that is known by now, and farther off
+        linked = linked if linked.taken_in[view] else _with_view(wide, linked, start, view, _LEAST_MET_WIDE)
     linked = _settled(scene, seeded(scene, linked))
     _check(linked)
     return linked
@@ -122,7 +126,14 @@ def _shifted(geometry: TiltGeometry, view: int, move_ang: Array) -> TiltGeometry
     return geometry.with_terms(x_shift_ang=shifts[:, 0], y_shift_ang=shifts[:, 1])
 
 
-def _voted(scene: Scene, geometry: TiltGeometry, view: int, points: Array, covariance: Array) -> Array | None:
+def _voted(
+    scene: Scene,
+    geometry: TiltGeometry,
+    view: int,
+    points: Array,
+    covariance: Array,
+    least_met: float = _LEAST_MET,
+) -> Array | None:
     """The move ``(2,)`` of a view under which most points meet a spot, Å; None where too few do."""
     spots = scene.spots_ang[view]
     matrix = geometry.matrices()[view]
@@ -149,7 +160,7 @@ def _voted(scene: Scene, geometry: TiltGeometry, view: int, points: Array, covar
         say = np.einsum("pji,pjk->pik", whiten, whiten) * met[:, None, None]
         best = best + np.linalg.solve(say.sum(axis=0), np.einsum("pij,pj->i", say, nearest))
     expected = int(scene.inside(predicted + best, 0.5 * scene.diameter_ang).sum())
-    return best if (met > 0.1).sum() >= max(2.0, _LEAST_MET * expected) else None
+    return best if (met > 0.1).sum() >= max(2.0, least_met * expected) else None
 
 
 def _lengths(apart: Array, whiten: Array) -> Array:
@@ -165,15 +176,15 @@ def _meetings(predicted: Array, whiten: Array, spots: Array) -> Array:
 # -- taking in further views
 
 
-def _with_view(scene: Scene, linked: Linked, start: TiltGeometry, view: int) -> Linked:
-    """Take in one more view, if two beads at least can be met in it."""
+def _with_view(scene: Scene, linked: Linked, start: TiltGeometry, view: int, least_met: float = _LEAST_MET) -> Linked:
+    """Take in one more view, if this share of the beads can be met in it."""
     geometry = _shifted(linked.geometry, view, _expected(scene, linked, start, view))
     points, covariance = _known(scene, linked)
     known = np.flatnonzero(linked.taken_in)
     nearest = int(known[np.argmin(np.abs(geometry.y_tilt_deg[known] - geometry.y_tilt_deg[view]))])
     near = linked.chosen[nearest] >= 0  # a bead that the neighbour shows should be here as well
     likely = near if near.sum() >= 3 else np.ones(len(points), dtype=bool)
-    move = _voted(scene, geometry, view, points[likely], covariance[likely])
+    move = _voted(scene, geometry, view, points[likely], covariance[likely], least_met)
     if move is None:
         return linked
     geometry = _shifted(geometry, view, move)
@@ -187,15 +198,18 @@ def _with_view(scene: Scene, linked: Linked, start: TiltGeometry, view: int) -> 
 def _expected(scene: Scene, linked: Linked, start: TiltGeometry, view: int) -> Array:
     """By how much a view's present shift ``(2,)`` should change: the start's, and the specimen's own move since.
 
-    The links fix where the specimen's middle is in a way of their own: it may have moved by (x, y, z) in all views.
+    The links fix where the specimen's middle is in a way of their own: it may have moved by (x, y, z). Views near in
+    tilt say most, since a start may be wrong by a height of its own on either side.
     """
     geometry, known = linked.geometry, linked.taken_in
     matrices = geometry.matrices()
     changed = geometry.shifts_ang() - start.shifts_ang()
-    normal = np.einsum("nij,nik->jk", matrices[known], matrices[known])
+    near = np.exp(-0.5 * ((geometry.y_tilt_deg - geometry.y_tilt_deg[view]) / _NEAR_DEG) ** 2) * known
+    near = near / near.max() + 1e-3 * known
+    normal = np.einsum("n,nij,nik->jk", near, matrices, matrices)
     # heights that a start which scatters by a third of the reach would feign are not believed
     normal[2, 2] += (scene.reach_ang / scene.height_ang) ** 2
-    middle = np.linalg.solve(normal, np.einsum("nij,ni->j", matrices[known], changed[known]))
+    middle = np.linalg.solve(normal, np.einsum("n,nij,ni->j", near, matrices, changed))
     return np.asarray(matrices[view] @ middle - changed[view])
 
 
