@@ -79,7 +79,7 @@ def test_beads_on_one_face_leave_the_other_to_the_density(crowd, rng: np.random.
     beads[:, 2] = 300.0 + rng.normal(scale=5, size=12)
     found = measure_slab(working(crowd.images), crowd.truth, beads, "beads")
     assert found.inclination_deg < 0.8
-    assert found.height_ang == pytest.approx(0, abs=30)
+    assert found.height_ang == pytest.approx(0, abs=50)
     assert found.thickness_ang == pytest.approx((600 + THICKNESS) / 2, rel=0.1)
 
 

@@ -249,7 +249,9 @@ class _Search:
         left = np.zeros(len(widths))
         for side in (-1.0, 1.0):
             profile = self._across(slab, side, inwards)
-            left += _left_over(profile[np.isfinite(profile)], ramps[..., np.isfinite(profile)]).min(axis=1)
+            known = np.isfinite(profile)
+            if known.sum() >= _FEWEST_LAYERS:
+                left += _left_over(profile[known], ramps[..., known]).min(axis=1)
         return float(widths[int(np.argmin(left))])
 
     def _across(self, slab: Array, side: float, inwards: Array) -> Array:

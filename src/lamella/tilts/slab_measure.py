@@ -34,6 +34,8 @@ _TILE_ANG = 250.0  # of the density: about the size of a large complex
 _TILES = (8, 20)
 _COARSE, _FINE = (128, 32.0), (256, 16.0)  # voxels along the field, and their least size in Å
 _DEPTH = 0.6  # of the field: how far above and below z = 0 is looked at first
+_FEWEST_VIEWS = 9  # with fewer, what one layer shows appears in others too
+_MARGIN_PX = 20  # beyond the slab, and at least
 _MARGIN_ANG = 400.0  # beyond the slab, when it is looked at again
 _LEAST_CONTRAST = 0.7  # of the density inside the slab at first sight, standard errors of a tile
 _FEWEST_PATCHES = 6
@@ -130,6 +132,8 @@ def measure_slab(
 
 def _density(images: WorkingImages, geometry: TiltGeometry, progress: Progress) -> _Plane | None:
     """The slab by its density: coarsely in the whole depth, then finely in its own frame."""
+    if len(images) < _FEWEST_VIEWS:
+        return None
     field = max(images.field_ang)
     tiles = int(np.clip(round(field / _TILE_ANG), *_TILES))
     images = images.binned(_FINE[0])  # both looks bin these
@@ -142,7 +146,7 @@ def _density(images: WorkingImages, geometry: TiltGeometry, progress: Progress) 
     turn, shift = _levelling(first.slopes, first.height_ang)
     level = regauge(geometry, turn, shift).geometry
     voxel = max(field / _FINE[0], _FINE[1])
-    half_depth = first.depth_ang / 2 + _MARGIN_ANG
+    half_depth = first.depth_ang / 2 + max(_MARGIN_ANG, _MARGIN_PX * voxel)
     depth = depth_map(images, level, voxel_ang=voxel, half_depth_ang=half_depth, tiles=tiles)
     second = fit_density_slab(depth, near=(0.0, 0.0, 0.0, (first.depth_ang - first.onset_ang) / 2))
     progress(1.0, "levelling")
