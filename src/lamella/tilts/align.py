@@ -38,7 +38,8 @@ __all__ = ["AlignResult", "align"]
 Array = NDArray[np.float64]
 
 _STEEPEST_DEG = 89.0
-_SCORED_THICKNESS_ANG = 2400.0  # alike for all series; more than most have: beads on both faces spread wider than a slab
+# alike for all series, and more than most have: beads on both faces spread wider than a slab of that thickness
+_SCORED_THICKNESS_ANG = 2400.0
 _MASK_SIZE_PX = 512
 
 
