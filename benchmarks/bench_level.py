@@ -29,6 +29,7 @@ from lamella.formats.relion import read_tilt_series
 from lamella.formats.star import read_star
 from lamella.geometry import TiltGeometry, rotation_x, rotation_y
 from lamella.geometry.regauge import regauge
+from lamella.simulate.presets import preset_settings
 from lamella.tilts.slab_measure import measure_slab
 from lamella.tilts.working import WorkingImages, prepare
 
@@ -73,10 +74,9 @@ def _simulate(folder: Path, case: str) -> None:
 def _measure(folder: Path, case: str) -> None:
     """Lines of one case: each kind of points in some frames."""
     series = read_tilt_series(folder / "truth" / "tilt_series.star", folder)[0]
-    assert series.geometry is not None  # the truth has one
+    assert series.geometry is not None
+    assert series.images is not None
     preset, changes = CASES[case]
-    from lamella.simulate.presets import preset_settings
-
     thickness = preset_settings(preset, **COMMON, **changes).thickness
     images = prepare(open_images(series.images, folder), series.pixel_size_ang, 1024)
     images = images.masked(specimen_masks(images.stack, pixel_ang=max(images.pixel_ang)))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from lamella.records import ArrayImages
 from lamella.tilts.depth_profile import depth_map
 from lamella.tilts.level import level
 from lamella.tilts.slab_density import fit_density_slab
-from lamella.tilts.slab_measure import measure_slab
+from lamella.tilts.slab_measure import SlabMeasure, measure_slab
 from lamella.tilts.working import WorkingImages, prepare
 
 PIXEL = 10.0
@@ -37,14 +38,26 @@ def angle_deg(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def crowd(simulate: Callable):
+def crowd(simulate: Callable[..., Any]) -> Any:
     """A crowd in a slab of 600 Å, seen through noise."""
     return simulate(views=31, particles=500, thickness_px=60.0, noise=1.5, seed=5)
 
 
-def test_the_density_tells_normal_height_and_thickness(crowd) -> None:
-    geometry, normal, height = misplaced(crowd.truth)
-    found = measure_slab(working(crowd.images), geometry)
+@pytest.fixture(scope="module")
+def inclined(crowd: Any) -> SlabMeasure:
+    """The crowd measured in a frame in which it is inclined."""
+    return measure_slab(working(crowd.images), misplaced(crowd.truth)[0])
+
+
+@pytest.fixture(scope="module")
+def level_again(crowd: Any, inclined: SlabMeasure) -> SlabMeasure:
+    """The crowd measured once it is levelled."""
+    return measure_slab(working(crowd.images), level(misplaced(crowd.truth)[0], plane=inclined).geometry)
+
+
+def test_the_density_tells_normal_height_and_thickness(crowd: Any, inclined: SlabMeasure) -> None:
+    _, normal, height = misplaced(crowd.truth)
+    found = inclined
     assert found.source == "density"
     assert angle_deg(found.normal, normal) < 1.5
     assert angle_deg(found.normal, normal) < 3 * found.error_deg
@@ -54,15 +67,12 @@ def test_the_density_tells_normal_height_and_thickness(crowd) -> None:
     assert np.isfinite(found.thickness_error_ang)
 
 
-def test_levelling_by_the_measure_brings_the_slab_to_z_0(crowd) -> None:
-    geometry, _, _ = misplaced(crowd.truth)
-    moved = level(geometry, plane=measure_slab(working(crowd.images), geometry)).geometry
-    again = measure_slab(working(crowd.images), moved)
-    assert again.inclination_deg < 0.7
-    assert abs(again.height_ang) < 15
+def test_levelling_by_the_measure_brings_the_slab_to_z_0(level_again: SlabMeasure) -> None:
+    assert level_again.inclination_deg < 0.7
+    assert abs(level_again.height_ang) < 15
 
 
-def test_beads_on_both_faces_need_no_density(crowd, rng: np.random.Generator) -> None:
+def test_beads_on_both_faces_need_no_density(crowd: Any, rng: np.random.Generator) -> None:
     geometry, normal, height = misplaced(crowd.truth)
     beads = rng.uniform(-1200, 1200, (24, 3))
     beads[:, 2] = np.resize([-300.0, 300.0], 24) + rng.normal(scale=5, size=24)
@@ -74,7 +84,7 @@ def test_beads_on_both_faces_need_no_density(crowd, rng: np.random.Generator) ->
     assert found.thickness_ang == pytest.approx(600, abs=12)
 
 
-def test_beads_on_one_face_leave_the_other_to_the_density(crowd, rng: np.random.Generator) -> None:
+def test_beads_on_one_face_leave_the_other_to_the_density(crowd: Any, rng: np.random.Generator) -> None:
     beads = rng.uniform(-1200, 1200, (12, 3))
     beads[:, 2] = 300.0 + rng.normal(scale=5, size=12)
     found = measure_slab(working(crowd.images), crowd.truth, beads, "beads")
@@ -83,16 +93,18 @@ def test_beads_on_one_face_leave_the_other_to_the_density(crowd, rng: np.random.
     assert found.thickness_ang == pytest.approx((600 + THICKNESS) / 2, rel=0.1)
 
 
-def test_patches_are_heard(crowd, rng: np.random.Generator) -> None:
+def test_patches_are_heard(crowd: Any, inclined: SlabMeasure, rng: np.random.Generator) -> None:
+    geometry, normal, _ = misplaced(crowd.truth)
     points = rng.uniform(-1200, 1200, (40, 3)) * [1, 1, 0.02]
-    found = measure_slab(working(crowd.images), crowd.truth, points, "patches")
-    alone = measure_slab(working(crowd.images), crowd.truth)
-    assert found.error_deg < alone.error_deg
-    assert found.inclination_deg < 1
-    assert found.thickness_ang == pytest.approx(alone.thickness_ang, rel=0.01)
+    turn = rotation_y(7.0) @ rotation_x(-2.5)
+    found = measure_slab(working(crowd.images), geometry, points @ turn.T + [0, 0, 250], "patches")
+    assert found.source == "patches"
+    assert found.error_deg < inclined.error_deg
+    assert angle_deg(found.normal, normal) < 0.7
+    assert found.thickness_ang == pytest.approx(inclined.thickness_ang, rel=0.01)
 
 
-def test_noise_tells_nothing(crowd, rng: np.random.Generator) -> None:
+def test_noise_tells_nothing(crowd: Any, rng: np.random.Generator) -> None:
     noise = working(rng.normal(size=crowd.images.shape).astype(np.float32))
     found = measure_slab(noise, crowd.truth)
     assert not found.known
@@ -107,7 +119,7 @@ def test_noise_tells_nothing(crowd, rng: np.random.Generator) -> None:
     assert np.isinf(patches.thickness_error_ang)
 
 
-def test_noise_has_no_covariance(crowd, rng: np.random.Generator) -> None:
+def test_noise_has_no_covariance(crowd: Any, rng: np.random.Generator) -> None:
     """Whatever the power of the noise, at every height, although it fills each view."""
     noise = working(rng.normal(size=crowd.images.shape).astype(np.float32))
     found = depth_map(noise, crowd.truth, voxel_ang=20.0, half_depth_ang=800.0)
@@ -115,7 +127,7 @@ def test_noise_has_no_covariance(crowd, rng: np.random.Generator) -> None:
     assert np.abs(layers).max() < 0.003
 
 
-def test_a_thin_layer_appears_at_its_height(crowd) -> None:
+def test_a_thin_layer_appears_at_its_height(crowd: Any) -> None:
     """A layer of structure at one height, with the kernel's width and the kernel's tails."""
     rng = np.random.default_rng(3)
     points = np.column_stack([rng.uniform(-2500, 2500, (800, 2)), np.full(800, 240.0)])
@@ -132,7 +144,7 @@ def test_a_thin_layer_appears_at_its_height(crowd) -> None:
     assert (np.abs(found.kernels.sum(axis=1)) < 0.7).all()  # what all pairs share at every height is left out
 
 
-def test_masked_parts_are_not_compared(crowd) -> None:
+def test_masked_parts_are_not_compared(crowd: Any) -> None:
     images = crowd.images.copy()
     masks = torch.ones(len(images), 64, 64)
     images[:, :, :60] = 30 * np.abs(images).max() * (np.arange(60) % 7 == 0)  # an opaque film with sharp marks
@@ -143,6 +155,6 @@ def test_masked_parts_are_not_compared(crowd) -> None:
     assert found.thickness_ang == pytest.approx(THICKNESS, rel=0.15)
 
 
-def test_a_map_without_tiles_fits_nothing(crowd) -> None:
+def test_a_map_without_tiles_fits_nothing(crowd: Any) -> None:
     few = depth_map(working(crowd.images[:3]), crowd.truth.select([0, 1, 2]), voxel_ang=40.0, half_depth_ang=400.0)
     assert fit_density_slab(replace(few, covariance=np.full_like(few.covariance, np.nan))) is None
