@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lamella.fourier import frequency_grid
-from lamella.tilts.peaks import NearPeaks
+from lamella.tilts.peaks import NearPeaks, refined_peak
 
 SIZE, HALF = 64, 16
 FINEST = 0.2
@@ -44,3 +44,15 @@ def test_nothing_has_no_place() -> None:
     found, height = NearPeaks(SIZE, HALF, FINEST, 3.0).find(torch.zeros(2, 2 * HALF, HALF + 1, dtype=torch.complex64))
     assert np.isfinite(found).all()
     np.testing.assert_allclose(height, 0.0)
+
+
+def test_a_peak_between_samples_at_nyquist(rng: np.random.Generator) -> None:
+    """White noise against itself, moved: the sharpest peak that samples can hold."""
+    terms = torch.fft.rfft2(torch.from_numpy(rng.normal(size=(48, 48))))
+    terms[24], terms[:, 24] = 0, 0
+    k_y, k_x = torch.fft.fftfreq(48)[:, None], torch.fft.rfftfreq(48)
+    for y, x in ((3.3, -7.4), (-5.0, 2.0), (0.5, 0.25)):
+        product = terms.abs() ** 2 * torch.exp(-2j * torch.pi * (k_y * y + k_x * x))
+        place, height = refined_peak(product, 48, (round(y), round(x)))
+        np.testing.assert_allclose(place, [y, x], atol=0.05)
+        assert height == pytest.approx(float(torch.fft.irfft2(terms.abs() ** 2, s=(48, 48))[0, 0]), rel=0.02)

@@ -20,7 +20,8 @@ from lamella.geometry import TiltGeometry
 from lamella.parallel import each, part_of
 from lamella.progress import Progress, no_progress
 from lamella.tilts.links import neighbour_links, solve_links
-from lamella.tilts.working import SpecimenShape, WorkingImages, plane_matrices
+from lamella.tilts.peaks import refined_peak
+from lamella.tilts.working import Grid, SpecimenShape, WorkingImages, plane_matrices
 
 __all__ = ["CoarseResult", "PairCorrelation", "PairCorrelator", "coarse_shifts", "is_compact", "telling_pairs"]
 
@@ -28,6 +29,7 @@ Array = NDArray[np.float64]
 
 STEPS = (1, 2, 3)
 _LOW, _HIGH = 0.012, 0.10  # cycles per working pixel: below it lies uneven illumination, above it noise
+_STEP_PX = 2  # working pixels of which one is correlated
 _REACH = 0.12  # of the field: how far the second round looks
 _LEAST_OVERLAP = 0.25  # of the field; a peak that rests on less is not looked for
 
@@ -161,16 +163,17 @@ class PairCorrelator:
         if images.valid is not None:
             stack *= images.valid
         self.images = WorkingImages(stack, images.pixel_ang, images.origin_px)
-        height, width = stack.shape[-2:]
+        # every second pixel holds all of the band
+        pixels = images.pixels()
+        self.pixels = Grid(pixels.x_ang[::_STEP_PX], pixels.y_ang[::_STEP_PX])
+        height, width = len(self.pixels.y_ang), len(self.pixels.x_ang)
         self.shape = (2 * height, 2 * width)
         self.window = edge_taper((height, width), 0.08 * min(height, width))
-        self.coarser = tuple(2 * round(size * 3 * _HIGH) for size in self.shape)  # the band ends before its Nyquist
         window_terms = torch.fft.rfft2(self.window, s=self.shape)
-        overlap = torch.fft.irfft2(_cropped(window_terms.abs() ** 2, self.coarser), s=self.coarser)
+        overlap = torch.fft.irfft2(window_terms.abs() ** 2, s=self.shape)
         self.overlap = overlap / overlap[0, 0]
         self.allowed = self.overlap >= _LEAST_OVERLAP
         self.weight = self.allowed / self.overlap.clamp_min(_LEAST_OVERLAP).sqrt()
-        self.pixels = images.pixels()
         self.own: dict[int, tuple[Tensor, float]] = {}
 
     def pairs(
@@ -193,15 +196,18 @@ class PairCorrelator:
         values, inside = self.images.sample([second], self.pixels, link[None], start[None], cubic=False)
         terms, energy = self._terms(_flattened(values[0], inside[0]))
         if first not in self.own:
-            self.own[first] = self._terms(_flattened(self.images.stack[first], torch.ones_like(inside[0])))
+            self.own[first] = self._terms(
+                _flattened(self.images.stack[first, ::_STEP_PX, ::_STEP_PX], torch.ones_like(self.window))
+            )
         own_terms, own_energy = self.own[first]
-        product = _cropped(own_terms * terms.conj(), self.coarser)
-        correlation = torch.fft.irfft2(product, s=self.coarser)
-        area = self.coarser[0] * self.coarser[1]
-        correlation = correlation * (self.weight * (area / max((energy * own_energy) ** 0.5, 1e-20)))
-        steps = [self.images.pixel_ang[1 - axis] * self.shape[axis] / self.coarser[axis] for axis in (0, 1)]  # y, x
+        product = own_terms * terms.conj()
+        product *= self.shape[0] * self.shape[1] / max((energy * own_energy) ** 0.5, 1e-20)
+        correlation = torch.fft.irfft2(product, s=self.shape) * self.weight
+        steps = [_STEP_PX * edge for edge in self.images.pixel_ang[::-1]]  # y, x
         reach = None if reach_ang is None else max(reach_ang / min(steps), 3.0)
-        shift, height = _peak(correlation.numpy(), reach)
+        at = _highest(correlation.numpy(), reach)
+        shift, height = refined_peak(product, self.shape[1], at)
+        height *= float(self.weight[at])
         spread = float(correlation[self.allowed].std())
         moved = np.array([shift[1] * steps[1], shift[0] * steps[0]])
         return PairCorrelation(moved, height, height / max(spread, 1e-12))
@@ -213,28 +219,16 @@ class PairCorrelator:
         return torch.fft.rfft2(windowed, s=self.shape), energy
 
 
-def _peak(correlation: NDArray[np.float32], reach: float | None) -> tuple[Array, float]:
-    """Shift (y, x) and height of the highest peak within reach, by a parabola along each axis.
-
-    The correlation is sampled finely enough for its band that the parabola is good to some hundredths of a pixel; that
-    is all a first shift needs, and the exact peak costs as much as the correlation.
-    """
-    size = correlation.shape
-    half = [extent // 2 - 1 if reach is None else min(int(np.ceil(reach)), extent // 2 - 1) for extent in size]
+def _highest(correlation: NDArray[np.float32], reach: float | None) -> tuple[int, int]:
+    """Shift (y, x) of the highest sample within reach."""
+    if reach is None:
+        at = np.unravel_index(int(correlation.argmax()), correlation.shape)
+        row, column = (int(i) - n * (2 * int(i) >= n) for i, n in zip(at, correlation.shape, strict=True))
+        return row, column
+    half = [min(int(np.ceil(reach)), extent // 2 - 1) for extent in correlation.shape]
     rows, columns = (np.arange(-extent, extent + 1) for extent in half)
     at = np.unravel_index(int(np.argmax(correlation[np.ix_(rows, columns)])), (len(rows), len(columns)))
-    row, column = int(rows[at[0]]), int(columns[at[1]])
-    top = float(correlation[row, column])
-    shift, height = np.array([row, column], dtype=np.float64), top
-    for axis, step in enumerate(((1, 0), (0, 1))):
-        low = float(correlation[(row - step[0]) % size[0], (column - step[1]) % size[1]])
-        high = float(correlation[(row + step[0]) % size[0], (column + step[1]) % size[1]])
-        bend = low - 2 * top + high
-        if bend < 0 and top >= low and top >= high:
-            offset = 0.5 * (low - high) / bend
-            shift[axis] += offset
-            height -= 0.25 * (low - high) * offset
-    return shift, height
+    return int(rows[at[0]]), int(columns[at[1]])
 
 
 def _flattened(values: Tensor, inside: Tensor) -> Tensor:
@@ -250,19 +244,10 @@ def _whitened(image: Tensor) -> Tensor:
     smooth = torch.nn.functional.avg_pool1d(curve[None, None].double(), 5, 1, 2, count_include_pad=False)[0, 0]
     k = frequency_grid(shape)
     index = (k / float(frequency[1] - frequency[0])).round().long().clamp(max=len(smooth) - 1)
-    band = torch.exp(-0.25 * (k / _HIGH) ** 2) * (1 - torch.exp(-0.5 * (k / _LOW) ** 2))
+    band = torch.exp(-0.25 * (k / _HIGH) ** 2) * (k < 0.5 / _STEP_PX) * (1 - torch.exp(-0.5 * (k / _LOW) ** 2))
     level = smooth.clamp_min(float(smooth.max()) * 1e-8)[index].rsqrt().float()
     out: Tensor = torch.fft.irfft2(terms * level * band, s=shape) * (shape[0] * shape[1]) ** 0.5
     return out
-
-
-def _cropped(terms: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The low frequencies of an rfft, in the layout of a smaller even `shape`; what lies at its Nyquist is left out."""
-    half = shape[0] // 2
-    rows = torch.cat([terms[:half], terms.new_zeros((1, terms.shape[1])), terms[-half + 1 :]])
-    columns = rows[:, : shape[1] // 2 + 1].clone()
-    columns[:, -1] = 0
-    return columns
 
 
 def _less_tilted_first(pairs: NDArray[np.int64], geometry: TiltGeometry) -> NDArray[np.int64]:

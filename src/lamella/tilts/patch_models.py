@@ -25,8 +25,9 @@ __all__ = ["solve_patches"]
 
 Array = NDArray[np.float64]
 
-_FREEDOMS: tuple[tuple[str, ...], ...] = ((), ("z_rot",), ("z_rot", "magnification"))
-"""Terms that are smooth over the tilt, in the order in which they are tried."""
+_SMOOTH = ("z_rot", "magnification")
+"""Terms that are smooth over the tilt unless the user pins them: held by the priors of a usual microscope, they take
+what patches clearly say, and nothing where these say little."""
 _LEAST_GAIN = 0.01  # share by which a richer model has to lower the error of what was left out
 _FAR = 4.0  # medians: what is predicted worse counts as being off by so much
 _FEWEST_LEFT_OUT = 3  # patches
@@ -87,15 +88,12 @@ def solve_patches(
 def _models(settings: AlignSettings, dose: Array | None) -> Iterator[tuple[str, SolveModel]]:
     """Models from the plainest to the richest, by name; what the user pinned is the same in all."""
     pinned = settings.pinned_modes()
+    freedom = tuple(name for name in _SMOOTH if name not in pinned)
     if settings.local in ("auto", "off"):
-        for freedom in _FREEDOMS:
-            if not set(freedom) & set(pinned):
-                yield _model(freedom, pinned, None)
+        yield _model(freedom, pinned, None)
     if settings.local != "off":
         kind = "image" if settings.local == "auto" else settings.local
-        for freedom in (_FREEDOMS[0], _FREEDOMS[-1]):
-            if not set(freedom) & set(pinned):
-                yield _model(freedom, pinned, LocalTerm(kind=kind, over="tilt" if dose is None else "dose", degree=2))
+        yield _model(freedom, pinned, LocalTerm(kind=kind, over="tilt" if dose is None else "dose", degree=2))
 
 
 def _model(freedom: tuple[str, ...], pinned: dict[str, Mode], local: LocalTerm | None) -> tuple[str, SolveModel]:

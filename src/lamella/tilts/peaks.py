@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["NearPeaks"]
+__all__ = ["NearPeaks", "refined_peak"]
 
 Array = NDArray[np.float64]
 
@@ -67,14 +67,42 @@ class NearPeaks:
             np.arange(count)[:, None, None], (row[:, None] + stencil)[:, :, None], (column[:, None] + stencil)[:, None]
         ]
         powers = self.to_powers @ around @ self.to_powers.T  # coefficients of y^i x^j
-        offset, height = _climbed(powers)
+        offset, height = _climbed(powers, np.zeros((count, 2)), 1.0)
         whole = np.stack([column, row], axis=-1) - self.inner
         return (whole + offset) * self.step, height
 
 
-def _climbed(powers: Array) -> tuple[Array, Array]:
-    """Place ``(l, 2)`` (x, y) and height of the maximum of polynomials near 0; 0 where there is none within ±1."""
-    place = np.zeros((len(powers), 2))
+def refined_peak(spectrum: Tensor, width: int, at: tuple[int, int]) -> tuple[Array, float]:
+    """Place (y, x) and height of the peak of a correlation near a sample, from the spectrum, which may reach Nyquist.
+
+    Parameters
+    ----------
+    spectrum
+        ``(h, w // 2 + 1)`` of which the correlation is the irfft2.
+    width
+        w, even.
+    at
+        (y, x) shift of the highest sample; the peak lies within one sample of it.
+    """
+    height = len(spectrum)
+    offsets = torch.arange(-_STENCIL, _STENCIL + 1, dtype=torch.float64) / 2
+    k_y, k_x = torch.fft.fftfreq(height, dtype=torch.float64), torch.fft.rfftfreq(width, dtype=torch.float64)
+    twice = torch.where((k_x == 0) | (k_x == 0.5), 1.0, 2.0).double()
+    of_x = twice[:, None] * torch.exp(2j * torch.pi * k_x[:, None] * (at[1] + offsets))
+    of_y = torch.exp(2j * torch.pi * k_y * (at[0] + offsets)[:, None])
+    around = (of_y.to(spectrum.dtype) @ (spectrum @ of_x.to(spectrum.dtype))).real / (height * width)
+    nodes = np.arange(-_STENCIL, _STENCIL + 1)
+    to_powers = np.linalg.inv(np.vander(nodes, increasing=True).astype(np.float64))
+    samples = around.double().numpy()
+    row, column = np.unravel_index(int(samples.argmax()), samples.shape)
+    start = np.array([[column, row]]) - float(_STENCIL)
+    offset, top = _climbed((to_powers @ samples @ to_powers.T)[None], start, _STENCIL)
+    return np.asarray(at) + offset[0, ::-1] / 2, float(top[0])
+
+
+def _climbed(powers: Array, start: Array, farthest: float) -> tuple[Array, Array]:
+    """Place ``(l, 2)`` (x, y) and height of the maximum of polynomials near a start, at most so far along each axis."""
+    place = start
     for _ in range(_NEWTON_STEPS):
         value = _derivatives(powers, place)
         gradient = np.stack([value[0, 1], value[1, 0]], axis=-1)
@@ -88,7 +116,7 @@ def _climbed(powers: Array) -> tuple[Array, Array]:
             ],
             axis=-1,
         )
-        place = np.clip(place + step / determinant[:, None], -1, 1)
+        place = np.clip(place + step / determinant[:, None], -farthest, farthest)
     return place, _derivatives(powers, place)[0, 0]
 
 
@@ -102,5 +130,5 @@ def _derivatives(powers: Array, place: Array) -> Array:
         plain = at**order
         first = order * at ** np.maximum(order - 1, 0)
         second = order * (order - 1) * at ** np.maximum(order - 2, 0)
-        of_axis.append(np.stack([plain, first, second]))  # (3, l, degree)
-    return np.asarray(np.einsum("ali,lij,blj->abl", of_axis[0], powers, of_axis[1], optimize=True))
+        of_axis.append(np.stack([plain, first, second], axis=1))  # (l, 3, degree)
+    return np.moveaxis(of_axis[0] @ powers @ of_axis[1].swapaxes(1, 2), 0, -1)
