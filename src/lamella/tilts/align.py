@@ -29,7 +29,7 @@ from lamella.tilts.choose import Judge, choose
 from lamella.tilts.levelling import in_level_frame
 from lamella.tilts.matching import match_projections
 from lamella.tilts.patch_solve import align_patches
-from lamella.tilts.track_solve import solve_tracks
+from lamella.tilts.track_solve import solve_tracks, with_stated_angles
 from lamella.tilts.whole_views import align_whole_views
 from lamella.tilts.working import SpecimenShape, WorkingImages, prepare
 
@@ -41,6 +41,8 @@ _STEEPEST_DEG = 89.0
 # alike for all series, and more than most have: beads on both faces spread wider than a slab of that thickness
 _SCORED_THICKNESS_ANG = 2400.0
 _MASK_SIZE_PX = 512
+_SURE_BEADS = 5  # beads that predict each other to half a pixel need no other method beside them
+_SURE_ERROR_PX = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,16 +166,19 @@ class _Attempts:
         self._add(found.candidate)
         if wanted in ("beads", "auto"):
             self._try("beads", lambda: self._beads(part_of(progress, 0.15, 0.35)))
+        if wanted == "auto" and self._sure_by_beads():
+            return
         if wanted in ("patches", "matching") or (wanted == "auto" and self.shape == "film"):
             # projection matching starts from patches: it has to begin within a few pixels
             self._try("patches", lambda: self._patches(part_of(progress, 0.35, 0.6)))
-        if wanted == "matching" or (wanted == "auto" and self.shape == "film" and not self._has("beads")):
+        if wanted == "matching" or (wanted == "auto" and self.shape == "film"):
             self._try("matching", lambda: self._matching(part_of(progress, 0.6, 1.0)))
 
     def solve_known(self, tracks: Tracks) -> None:
         """A geometry from tracks that are there already, begun with the one that was solved before, if there is one."""
         method: Method = tracks.kind or "beads"
-        before = self.nominal if self.series.geometry is None else self.series.geometry
+        known = self.series.geometry
+        before = self.nominal if known is None else with_stated_angles(known, self.nominal)
         try:
             self._add(solve_tracks(tracks, before, self.settings, method=method, dose=self.series.pre_exposure))
         except GeometryError as failure:
@@ -182,8 +187,13 @@ class _Attempts:
                 mend="drop fewer of them, or follow them anew (--no-reuse-tracks)",
             ) from failure
 
-    def _has(self, method: Method) -> bool:
-        return any(one.method == method for one in self.candidates)
+    def _sure_by_beads(self) -> bool:
+        """Whether beads determine the geometry better than anything else could."""
+        latest = self.candidates[0]
+        if latest.method != "beads" or latest.solution is None:
+            return False
+        beads, error = latest.quality["AlignTracks"], latest.solution.leave_one_out_ang
+        return beads >= _SURE_BEADS and error <= _SURE_ERROR_PX * self.series.pixel_size_ang
 
     def _add(self, candidate: Candidate) -> None:
         """The most exact kind first: it wins where scores are alike."""

@@ -18,9 +18,9 @@ class AlignSettings(StepSettings):
 
     method: Literal["auto", "beads", "patches", "matching", "coarse", "none"] = setting(
         "auto",
-        "auto: beads where there are any, patches, projection matching, and of these what predicts held-out views "
-        "best; beads, patches or matching: that alone, or an error; coarse: whole views only; none: the angles as "
-        "recorded, no shift",
+        "auto: beads where there are enough, else patches and projection matching too, and of these what predicts "
+        "held-out views best; beads, patches or matching: that alone, or an error; coarse: whole views only; none: the "
+        "angles as recorded, no shift",
     )
     bead_diameter: float = setting(0.0, "of the gold beads; 0: found from the data", unit="Å", ge=0, le=2000)
     mask: bool = setting(
@@ -69,7 +69,8 @@ class AlignSettings(StepSettings):
     patch_spacing: float = setting(0.45, "distance of patches at most, over their size", gt=0.1, le=2)
     patch_span: float = setting(
         30.0,
-        "range of tilts through which a patch counts as one point; longer tracks are broken into pieces (of ten views at least)",
+        "range of tilts through which a patch counts as one point; longer tracks are broken into pieces (of ten views at "
+        "least)",
         unit="deg",
         ge=10,
         le=180,

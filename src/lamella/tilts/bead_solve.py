@@ -14,7 +14,7 @@ from lamella.records import ImageSource
 from lamella.tilts.align_settings import AlignSettings
 from lamella.tilts.candidate import Candidate
 from lamella.tilts.fiducials import follow_beads
-from lamella.tilts.track_solve import solve_tracks
+from lamella.tilts.track_solve import solve_tracks, with_stated_angles
 
 __all__ = ["align_beads"]
 
@@ -63,14 +63,7 @@ def align_beads(
         imaging=imaging,
         progress=part_of(progress, 0.0, 0.9),
     )
-    # angles and magnifications as they were stated: freedom that the following used already would count for nothing
-    plain = found.geometry.with_terms(
-        z_rot_deg=start.z_rot_deg + (found.geometry.z_rot_deg - start.z_rot_deg).mean(),
-        y_tilt_deg=start.y_tilt_deg,
-        x_tilt_deg=start.x_tilt_deg,
-        magnification=1.0,
-    )
-    solved = solve_tracks(found.tracks, plain, settings, method="beads", dose=dose)
+    solved = solve_tracks(found.tracks, with_stated_angles(found.geometry, start), settings, method="beads", dose=dose)
     progress(1.0, "solving")
     bound = found.bound_ang[np.isfinite(found.bound_ang)]
     quality = {

@@ -15,7 +15,7 @@ from lamella.tilts.parameterisations import Best, solve_best
 from lamella.tilts.patch_models import solve_patches
 from lamella.tilts.solve import Solution
 
-__all__ = ["solve_tracks"]
+__all__ = ["solve_tracks", "with_stated_angles"]
 
 _NAMED = 12  # tracks or views that a note lists
 
@@ -52,6 +52,18 @@ def solve_tracks(
         return _candidate(solve_patches(tracks, start, settings, dose=dose), method, tracks)
     best = solve_best(tracks, start, dose=dose, modes=settings.pinned_modes(), local=settings.local, loss=settings.loss)
     return _candidate(best, method, tracks)
+
+
+def with_stated_angles(found: TiltGeometry, stated: TiltGeometry) -> TiltGeometry:
+    """A start with the shifts and the mean axis of a solved geometry, all else as it was stated.
+
+    Freedom that an earlier solve used would count for nothing in the choice of the model, and angles that it found be
+    taken for those that the microscope stated.
+    """
+    turned = float((found.z_rot_deg - stated.z_rot_deg).mean())
+    return stated.with_terms(
+        x_shift_ang=found.x_shift_ang, y_shift_ang=found.y_shift_ang, z_rot_deg=stated.z_rot_deg + turned, field=None
+    )
 
 
 def _candidate(best: Best, method: Method, given: Tracks) -> Candidate:
