@@ -69,7 +69,7 @@ class AlignSettings(StepSettings):
     patch_spacing: float = setting(0.45, "distance of patches at most, over their size", gt=0.1, le=2)
     patch_span: float = setting(
         30.0,
-        "range of tilts through which a patch counts as one point; longer tracks are broken into pieces (of ten views at "
+        "range of tilts through which a patch counts as one point; longer tracks are broken into pieces (ten views at "
         "least)",
         unit="deg",
         ge=10,

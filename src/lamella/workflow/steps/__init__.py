@@ -86,12 +86,14 @@ LINE: tuple[Step, ...] = (
         summary="leave out dark and bad views, erase X-rays and hot pixels",
         settings_path="lamella.tilts.clean_settings:CleanSettings",
         run_path="lamella.workflow.steps.clean:run",
+        version=2,
     ),
     Step(
         name="align",
         summary="find shifts, tilt axis, angles and level of every view",
         settings_path="lamella.tilts.align_settings:AlignSettings",
         run_path="lamella.workflow.steps.align:run",
+        version=2,
     ),
     Step(
         name="reconstruct",
