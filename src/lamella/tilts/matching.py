@@ -36,12 +36,12 @@ __all__ = ["match_projections"]
 
 Array = NDArray[np.float64]
 
-_ROUNDS = 5
+_ROUNDS = 4
 _SEARCHED = 2  # of them look for the objects anew
 _OBJECTS = 400
 _FEWEST_OBJECTS = 12  # a geometry of all views with slow changes and a field asks for some
 _LARGEST_PX, _SMALLEST_PX = 384, 128  # of the images that are reprojected
-_NYQUIST = 0.45  # of their sampling: where the finest detail that views share shall lie
+_NYQUIST = 0.5  # cycles per pixel: where the finest detail that views share shall lie in them
 _BACKGROUND_PX = 8.0  # standard deviation of the local mean that is taken off them
 _CHANCE = 8.0  # standard deviations above chance by which views and predictions must agree
 _LOCAL_ANG = 3.0  # rms of local deformation at which its estimate begins
@@ -108,12 +108,18 @@ def _matched(
     local: bool | Literal["auto"],
     progress: Progress,
 ) -> Candidate:
-    weights = specimen_masks(images.stack) if mask is None else mask.float()
-    if weights.shape != images.stack.shape:
+    if mask is not None and mask.shape != images.stack.shape:
         raise GeometryError(
-            f"a mask of shape {tuple(weights.shape)} for images of {tuple(images.stack.shape)}",
+            f"a mask of shape {tuple(mask.shape)} for images of {tuple(images.stack.shape)}",
             mend="give one weight per pixel",
         )
+    images = images.binned(_LARGEST_PX)
+    if mask is None:
+        weights = specimen_masks(images.stack)
+    else:
+        weights = torch.nn.functional.interpolate(mask[:, None].float(), tuple(images.stack.shape[-2:]), mode="area")[
+            :, 0
+        ]
     priors = Priors() if local else Priors(field_ang=0.0)
     joint = match_jointly(
         images,
@@ -124,7 +130,7 @@ def _matched(
         priors=priors,
         progress=part_of(progress, 0.05, 0.35),
     )
-    rounds = _Rounds(images, weights, joint, dose, bool(local))
+    rounds = _Rounds(images, weights, joint, dose, local)
     for number in range(_ROUNDS):
         start, end = (0.35 + 0.6 * step / _ROUNDS for step in (number, number + 1))
         rounds.run(number < _SEARCHED, part_of(progress, start, end))
@@ -136,7 +142,12 @@ class _Rounds:
     """Reprojection, matching and solving in turns."""
 
     def __init__(
-        self, images: WorkingImages, weights: Tensor, joint: JointMatch, dose: Array | None, local: bool
+        self,
+        images: WorkingImages,
+        weights: Tensor,
+        joint: JointMatch,
+        dose: Array | None,
+        local: bool | Literal["auto"],
     ) -> None:
         wanted = max(images.field_ang) * joint.finest_per_ang / _NYQUIST
         small = images.binned(int(np.clip(wanted, _SMALLEST_PX, _LARGEST_PX)))
@@ -176,10 +187,7 @@ class _Rounds:
                 f"deviations above chance, {usable} objects)",
                 mend="nothing stands out that could be matched: use align.method = patches or coarse",
             )
-        # what is believed of a view's axis and magnification is believed of the nominal ones, not of the last round's
-        axis = float(self.geometry.z_rot_deg.mean())
-        start = self.geometry.with_terms(z_rot_deg=axis, magnification=1.0)
-        self.solution = solve(self.matched.tracks, start, self._model(), dose=self.dose, tolerance=1e-5)
+        self.solution = self._solved(self.matched, bool(self.local))
         self.geometry = self.solution.geometry
         progress(1.0, "solving")
 
@@ -191,19 +199,27 @@ class _Rounds:
         moved = level(self.geometry, points, fit_plane(points))
         return moved.geometry, moved.points_ang
 
-    def _model(self) -> SolveModel:
+    def _solved(self, matched: Matched, local: bool) -> Solution:
+        """The geometry from where the objects were found."""
         over: Literal["dose", "tilt"] = "tilt" if self.dose is None else "dose"
-        return SolveModel(
+        model = SolveModel(
             z_rot=Term(mode="smooth", prior=PRIORS["z_rot"], estimated=True),
             magnification=Term(mode="smooth", prior=PRIORS["magnification"], estimated=True),
-            local=LocalTerm(kind="image", over=over, prior_ang=_LOCAL_ANG) if self.local else None,
+            local=LocalTerm(kind="image", over=over, prior_ang=_LOCAL_ANG) if local else None,
         )
+        # what is believed of a view's axis and magnification is believed of the nominal ones, not of the last round's
+        axis = float(self.geometry.z_rot_deg.mean())
+        start = self.geometry.with_terms(z_rot_deg=axis, magnification=1.0, field=None)
+        return solve(matched.tracks, start, model, dose=self.dose, tolerance=1e-5)
 
     def candidate(self) -> Candidate:
         """The result."""
         assert self.solution is not None  # rounds have been run
         assert self.matched is not None
         solution = self.solution
+        if self.local == "auto":
+            plain = self._solved(self.matched, False)
+            solution = min(solution, plain, key=lambda one: one.leave_one_out_ang)
         lost = np.flatnonzero(~solution.tracks.seen.any(axis=1)) + 1
         notes = []
         if len(lost):

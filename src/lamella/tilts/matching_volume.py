@@ -32,8 +32,8 @@ Volume = NDArray[np.float32]
 
 _GROUPS = 8  # a view is left out together with every eighth, which are too far from it to matter
 _THRESHOLD = 3.0  # standard deviations of the reconstruction, below which nothing is believed
-_WIDER = 1.3  # the box, across the axis, over the field: steep views look past the field's edge
-_DEEPER = 1.2  # the box over the thickness
+_WIDER = 1.15  # the box, across the axis, over the field: steep views look past the field's edge
+_DEEPER = 1.1  # the box over the thickness
 _OBJECT_PX = 3.5  # standard deviation of the smoothing under which objects are sought
 _APART_PX = 7  # least distance of two objects
 _CLEAR = 2.0  # robust standard deviations of the smoothed volume that an object stands out by
@@ -147,7 +147,8 @@ def reproject_others(
 
     def predicted(held: NDArray[np.int64], which: int) -> Tensor:
         some = Projector(geometry.select(held), (height, width), pixel, box)
-        others = whole - some.back_project(ramped[held])
+        others = some.back_project(ramped[held])
+        np.subtract(whole, others, out=others)
         others *= which
         others -= least
         np.maximum(others, 0, out=others)
