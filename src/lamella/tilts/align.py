@@ -233,7 +233,7 @@ class _Attempts:
             thickness_ang=self.settings.thickness,
             mask=torch.ones_like(self.images.stack) if self.images.valid is None else self.images.valid,
             dose=self.series.pre_exposure,
-            local=self.settings.local != "off",
+            local="auto" if self.settings.local == "auto" else self.settings.local != "off",
             progress=progress,
         )
 
