@@ -132,6 +132,21 @@ def test_no_beads_is_said() -> None:
         follow_beads(series.images, series.pixel_ang, series.geometry)
 
 
+def test_crystals_of_ice_alone_are_said_to_be_no_beads() -> None:
+    series = bead_series(decoys=10, points_ang=np.zeros((0, 3)))
+    with pytest.raises(GeometryError, match="bead"):
+        follow_beads(series.images, series.pixel_ang, disturbed(series))
+
+
+def test_a_needle_without_beads_is_refused(shared_data: Path) -> None:
+    # a real dark-field series of a layered needle: its edges are sharp and alike in all views, yet no beads
+    raw = np.fromfile(shared_data / "haadf" / "HAADF.mrc", dtype="<i2")[-77 * 256 * 256 :]
+    stack = raw.reshape(77, 256, 256).astype(np.float32) + 32768
+    tilt = np.loadtxt(shared_data / "haadf" / "HAADF.rawtlt")
+    with pytest.raises(GeometryError, match="bead"):
+        follow_beads(ArrayImages(stack), 33.6, TiltGeometry.from_angles(tilt, -87.2), imaging="dark")
+
+
 def test_beads_on_one_line_are_said() -> None:
     line = np.stack([np.linspace(-800, 800, 7), np.linspace(-300, 300, 7), np.zeros(7)], axis=-1)
     series = bead_series(**SMALL | {"points_ang": line})

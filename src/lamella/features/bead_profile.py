@@ -21,12 +21,13 @@ from torch import Tensor
 from lamella.features.bead_noise import NOISE_BINS, Leftover, NoiseShape, NoiseSpectrum, bin_of_frequency
 from lamella.features.beads import ball_profile
 
-__all__ = ["BeadFit", "ProfileSums", "RadialProfile", "Windows", "ball_look", "fit_windows"]
+__all__ = ["PROFILE_STEP_PX", "BeadFit", "ProfileSums", "RadialProfile", "Windows", "ball_look", "fit_windows"]
 
 Array = NDArray[np.float64]
 
 _KNOT_PX = 0.8
-_TABLE_PX = 0.01  # so fine that the nearest entry will do
+PROFILE_STEP_PX = 0.01
+"""Between the values of a profile: so fine that the nearest will do."""
 _COARSE_BINS = 6  # up to a quarter of a cycle per pixel
 _MOST_PX = 1.0  # a step of the fit
 
@@ -50,13 +51,13 @@ class RadialProfile:
     def through(cls, knots: Array, step_px: float) -> RadialProfile:
         """A smooth profile through values at distances 0, step, 2 step …, flat at both ends."""
         spline = CubicSpline(np.arange(len(knots)) * step_px, knots, bc_type="clamped")
-        fine = np.arange(0, (len(knots) - 1) * step_px, _TABLE_PX)
+        fine = np.arange(0, (len(knots) - 1) * step_px, PROFILE_STEP_PX)
         values, slopes = spline(fine), spline(fine, 1)
         return cls(torch.from_numpy(values).float(), torch.from_numpy(slopes).float())
 
     def at(self, distance_px: Tensor) -> tuple[Tensor, Tensor]:
         """Values and slopes at distances."""
-        place = (distance_px / _TABLE_PX).clamp_max(len(self.values) - 1).int()
+        place = (distance_px / PROFILE_STEP_PX).clamp_max(len(self.values) - 1).int()
         return self.values[place], self.slopes[place]
 
 

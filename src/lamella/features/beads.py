@@ -159,7 +159,7 @@ def _compared(image: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
 
     product, total = under(shape_only, terms), under(window, terms)
     varied = under(window, squares) - total**2 / count
-    likeness = product / (energy * varied.clamp_min(1e-6 * float(varied.mean()) + 1e-20)).sqrt()
+    likeness = product / (energy * varied.clamp_min(1e-3 * float(varied.mean()) + 1e-20)).sqrt()
     amplitude = product / energy
     return likeness, amplitude, total / count - amplitude * ball_mean + middle
 

@@ -17,7 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from lamella.features.bead_noise import Leftover, NoiseShape, NoiseSpectrum
-from lamella.features.bead_profile import BeadFit, ProfileSums, RadialProfile, Windows, ball_look, fit_windows
+from lamella.features.bead_profile import (
+    PROFILE_STEP_PX,
+    BeadFit,
+    ProfileSums,
+    RadialProfile,
+    Windows,
+    ball_look,
+    fit_windows,
+)
 from lamella.fourier import fast_size
 from lamella.parallel import each
 from lamella.progress import Progress, no_progress
@@ -27,6 +35,7 @@ __all__ = ["BeadWindows", "Centres"]
 
 Array = NDArray[np.float64]
 
+_COARSEST = 3  # bins of the noise's power, coarser than 7 px
 _ENOUGH_BEADS = 60  # from which a profile is learned
 _OVERLAP = 1.1  # diameters between two centres below which neither has a place of its own
 _OFF = 0.35  # of the median depth: a bead that differs by more is not one, or not alone
@@ -133,6 +142,25 @@ class BeadWindows:
             self.views = each(self._fitted, self.views)
             progress((number + 1) / (rounds + 1), "fitting beads")
         return self._gathered()
+
+    def standing_out(self) -> tuple[float, float]:
+        """How far beads stand out, in standard deviations of coarse detail over a bead, and the spread of contrasts.
+
+        The first is large for beads, whatever the dose, and small for edges and texture; the second, the range of the
+        middle four fifths over the median, is small for beads, which are all of one size.
+        """
+        signals, contrasts = [], []
+        for view in self.views:
+            if len(view.beads):
+                distance = np.arange(len(view.profile.values)) * PROFILE_STEP_PX
+                energy = 2 * np.pi * float((view.profile.values.numpy() ** 2 * distance).sum()) * PROFILE_STEP_PX
+                coarse = float(view.noise.power[:_COARSEST].mean())
+                signals.append(np.median(np.abs(view.fit.depth)) * np.sqrt(energy / coarse))
+                contrasts.append(_contrast(view) / np.median(_contrast(view)[_known(view)]))
+        if not signals:
+            return 0.0, np.inf
+        low, high = np.percentile(np.concatenate(contrasts), [10, 90])
+        return float(np.median(signals)), float(high - low)
 
     def profiles(self) -> list[RadialProfile]:
         """The profile of each view."""

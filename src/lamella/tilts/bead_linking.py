@@ -29,6 +29,7 @@ _FIRST_RANGE_DEG = 10.0  # views this near to the first one are linked before de
 _SETTLE_EVERY = 4  # views taken in between two solves
 _AXIS_RANGE_DEG = 25.0  # the axis is left alone until tilts span this
 _HYPOTHESES = 600
+_PROPOSERS, _JUDGES = 24, 48  # beads
 _NEAR_DEG = 15.0  # how near in tilt views say most of where the next one lies
 _WIDER = 2.5  # reaches within which a view that was not found is looked for again
 _LEAST_MET_WIDE = 0.7
@@ -141,12 +142,14 @@ def _voted(
     blur = 0.2 * scene.diameter_ang
     spread = matrix @ covariance @ matrix.T + blur**2 * np.eye(2)  # (p, 2, 2)
     whiten = np.linalg.inv(np.linalg.cholesky(spread))
-    moves = (spots[:, None] - predicted[None]).reshape(-1, 2)
+    # a few beads propose moves and some judge them: enough, and quick where there are hundreds
+    few, some = _spread_over(len(points), _PROPOSERS), _spread_over(len(points), _JUDGES)
+    moves = (spots[:, None] - predicted[few]).reshape(-1, 2)
     moves = moves[np.linalg.norm(moves, axis=-1) < scene.reach_ang]
     if not len(moves):
         return None
-    chosen = moves[np.linspace(0, len(moves) - 1, min(_HYPOTHESES, len(moves))).astype(int)]
-    scores = np.array([_meetings(predicted + move, whiten, spots).sum() for move in chosen])
+    chosen = moves[_spread_over(len(moves), _HYPOTHESES)]
+    scores = np.array([_meetings(predicted[some] + move, whiten[some], spots).sum() for move in chosen])
     # of moves that do as well, the shorter
     scores = scores - 0.5 * (np.linalg.norm(chosen, axis=-1) / scene.reach_ang) ** 2
     best = chosen[int(np.argmax(scores))]
@@ -163,9 +166,16 @@ def _voted(
     return best if (met > 0.1).sum() >= max(2.0, least_met * expected) else None
 
 
+def _spread_over(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many indices, spread over all."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
 def _lengths(apart: Array, whiten: Array) -> Array:
-    """``(p, k)`` squared lengths in standard deviations."""
-    return np.asarray((np.einsum("pij,pkj->pki", whiten, apart) ** 2).sum(axis=-1))
+    """``(p, k)`` squared lengths of ``(p, k, 2)`` in standard deviations; `whiten` is lower triangular."""
+    x, y = apart[..., 0], apart[..., 1]
+    first, second, third = (whiten[:, row, column, None] for row, column in ((0, 0), (1, 0), (1, 1)))
+    return np.asarray((first * x) ** 2 + (second * x + third * y) ** 2)
 
 
 def _meetings(predicted: Array, whiten: Array, spots: Array) -> Array:

@@ -39,6 +39,8 @@ _LIKENESS = 0.6  # of the beads' usual correlation with a ball
 _ROUNDS = 2  # of centring and solving
 _FAR_OFF = 5.0  # standard deviations of an observation that is dropped
 _LEAST_VIEWS = 4
+_LEAST_SIGNAL = 7.0  # of a bead over its surroundings' standard deviation, over its area
+_MOST_SPREAD = 0.5  # of contrasts: beads of one size are nearly alike
 _LEAST_SPREAD = 1.0  # of a diameter, rms distance from one line
 _LEAST_SHARE = 0.3  # of the views that should show a bead, in which it must have been centred
 
@@ -210,6 +212,8 @@ def _centred(
         places = np.where(shown[..., None], places, np.nan) / pixel_size_ang + middle
         windows = BeadWindows(images, places, diameter_px, windows, part)
         centres = windows.centred(geometry.y_tilt_deg)
+        if number == 0:
+            _check_beads(windows)
         tracks = _observed(centres, middle, pixel_size_ang)
         tracks = _kept(tracks, shown)
     assert centres is not None
@@ -250,6 +254,17 @@ def _solved(tracks: Tracks, geometry: TiltGeometry, exact: bool) -> Solution:
         magnification=Term(mode="free", prior=0.002),
     )
     return solve(tracks, geometry, model, tolerance=1e-5)
+
+
+def _check_beads(windows: BeadWindows) -> None:
+    """Things that were followed, but stand out little or are of every depth, are no beads."""
+    signal, spread = windows.standing_out()
+    if signal < _LEAST_SIGNAL or spread > _MOST_SPREAD:
+        raise GeometryError(
+            f"no beads were found: what was followed stands out by {signal:.1f} standard deviations of what surrounds "
+            f"it, with contrasts that spread by {100 * spread:.0f} %",
+            mend="state the beads' diameter, or align by patches (align.method = patches)",
+        )
 
 
 def _check_spread(points: Array, diameter_ang: float) -> None:
