@@ -26,10 +26,12 @@ from lamella.tilts.align_settings import AlignSettings
 from lamella.tilts.bead_solve import align_beads
 from lamella.tilts.candidate import Candidate, Method
 from lamella.tilts.choose import Judge, choose
+from lamella.tilts.compact import match_compact
 from lamella.tilts.levelling import in_level_frame
 from lamella.tilts.matching import match_projections
 from lamella.tilts.patch_solve import align_patches
 from lamella.tilts.track_solve import solve_tracks, with_stated_angles
+from lamella.tilts.view_order import check_order
 from lamella.tilts.whole_views import align_whole_views
 from lamella.tilts.working import SpecimenShape, WorkingImages, prepare
 
@@ -121,7 +123,7 @@ def _concluded(attempts: _Attempts, progress: Progress) -> AlignResult:
     """Score what was tried, choose, level, and write it down."""
     settings, series = attempts.settings, attempts.series
     judge = Judge(attempts.images, attempts.shape, settings.thickness or _SCORED_THICKNESS_ANG, attempts.masks)
-    choice = choose(attempts.candidates, judge, part_of(progress, 0.0, 0.7))
+    choice = choose(attempts.candidates, judge, attempts.doubts, part_of(progress, 0.0, 0.7))
     level = in_level_frame(
         choice.candidate, attempts.images, attempts.shape, wanted=settings.level, progress=part_of(progress, 0.7, 1.0)
     )
@@ -148,6 +150,7 @@ class _Attempts:
     shape: SpecimenShape = "film"
     candidates: list[Candidate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.candidates = [Candidate(method="none", geometry=self.nominal)]
@@ -163,15 +166,17 @@ class _Attempts:
             self.images.binned(self.settings.coarse_size), self.nominal, self.settings, part_of(progress, 0.0, 0.15)
         )
         self.shape = found.shape
+        if self.shape == "film" and (doubt := check_order(self.images, self.nominal).note):
+            self.doubts.append(doubt)
         self._add(found.candidate)
         if wanted in ("beads", "auto"):
             self._try("beads", lambda: self._beads(part_of(progress, 0.15, 0.35)))
         if wanted == "auto" and self._sure_by_beads():
             return
-        if wanted in ("patches", "matching") or (wanted == "auto" and self.shape == "film"):
+        if wanted == "patches" or (wanted in ("matching", "auto") and self.shape == "film"):
             # projection matching starts from patches: it has to begin within a few pixels
             self._try("patches", lambda: self._patches(part_of(progress, 0.35, 0.6)))
-        if wanted == "matching" or (wanted == "auto" and self.shape == "film"):
+        if wanted in ("matching", "auto"):
             self._try("matching", lambda: self._matching(part_of(progress, 0.6, 1.0)))
 
     def solve_known(self, tracks: Tracks) -> None:
@@ -227,6 +232,8 @@ class _Attempts:
         )
 
     def _matching(self, progress: Progress) -> Candidate:
+        if self.shape == "compact":
+            return match_compact(self.images, self._start(), progress)
         return match_projections(
             self.images,
             self._start(),

@@ -10,12 +10,14 @@ from torch import Tensor
 from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
 from lamella.tilts.candidate import Candidate, Method
+from lamella.tilts.compact import score_compact
 from lamella.tilts.score import Score, Verdict, held_out_score, verdict
 from lamella.tilts.working import SpecimenShape, WorkingImages
 
 __all__ = ["Choice", "Judge", "choose"]
 
 _ALIKE = 0.01  # of the score: between kinds that score so much alike the more exact one by nature is taken
+_ALIKE_COMPACT = 0.0  # a compact object's is a correlation near 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,12 +55,21 @@ class Judge:
     thickness_ang: float
     mask: Tensor | None = None
 
+    @property
+    def alike(self) -> float:
+        """Part of the score by which geometries may differ and yet be alike."""
+        return _ALIKE_COMPACT if self.shape == "compact" else _ALIKE
+
     def __call__(self, geometry: TiltGeometry) -> Score:
         """The held-out-view score of a geometry."""
+        if self.shape == "compact":
+            return score_compact(self.images, geometry)
         return held_out_score(self.images, geometry, self.thickness_ang, self.shape, self.mask)
 
 
-def choose(candidates: Sequence[Candidate], judge: Judge, progress: Progress = no_progress) -> Choice:
+def choose(
+    candidates: Sequence[Candidate], judge: Judge, doubts: Sequence[str] = (), progress: Progress = no_progress
+) -> Choice:
     """Score candidates and take one.
 
     Parameters
@@ -67,6 +78,8 @@ def choose(candidates: Sequence[Candidate], judge: Judge, progress: Progress = n
         the more exact kinds first, the nominal geometry last.
     judge
         what scores them.
+    doubts
+        what speaks against the series whatever its score.
     progress
         told the fraction done.
 
@@ -83,9 +96,11 @@ def choose(candidates: Sequence[Candidate], judge: Judge, progress: Progress = n
     before = values[candidates[-1].method]
     better = [one for one in candidates[:-1] if values[one.method] > before]
     top = max((values[one.method] for one in better), default=before)
-    alike = [one for one in better if values[one.method] >= top - _ALIKE * abs(top)]
+    alike = [one for one in better if values[one.method] >= top - judge.alike * abs(top)]
     taken = alike[0] if alike else candidates[-1]
     said, why = verdict(scores[taken.method])
+    if doubts and said == "good":
+        said, why = "doubtful", "; ".join(doubts)
     notes = [
         f"the geometry from {one.method} was refused: views are predicted no better than before alignment "
         f"(score {values[one.method]:.3f}, {before:.3f} before)"

@@ -16,6 +16,7 @@ from lamella.tilts.working import SpecimenShape, WorkingImages
 
 __all__ = ["AXIS_SIZE_PX", "WholeViews", "align_whole_views"]
 
+_FAR_OFF_DEG = 10.0
 AXIS_SIZE_PX = 192
 """Longer side of the images on which the axis is sought."""
 
@@ -72,6 +73,11 @@ def align_whole_views(
             line = images.binned(AXIS_SIZE_PX)
             turned = search_common_line(line, found.geometry, search, progress=part_of(progress, 0.8, 1.0)).geometry
             found = replace(found, geometry=turned)
+    change = float((found.geometry.z_rot_deg - nominal.z_rot_deg).mean())
+    if abs(change) > _FAR_OFF_DEG:
+        notes.append(
+            f"the tilt axis was found {change:+.1f}° from the stated one: check the axis that was given (--tilt-axis)"
+        )
     wrong = int((found.link_weights < 0.25).sum())
     quality = {"AlignCoarseLinks": float(len(found.pairs)), "AlignCoarseLinksWrong": float(wrong)}
     candidate = Candidate(method="coarse", geometry=found.geometry, quality=quality, notes=tuple(notes))
