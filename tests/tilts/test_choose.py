@@ -27,6 +27,8 @@ def score(value: float, significance: float = 100.0) -> Score:
 class FixedJudge:
     """States the score of each geometry by its axis."""
 
+    alike = 0.01
+
     def __init__(self, values: dict[float, float]) -> None:
         self.values = values
 
