@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from lamella.tilts.bead_scene import Linked, Scene, met
 
@@ -94,8 +95,8 @@ class _Sight:
             shown += inside
             spots = self.scene.spots_ang[view][self.free[view]]
             if len(spots) and inside.any():
-                squared = ((predicted[:, None] - spots[None]) ** 2).sum(axis=-1).min(axis=1)
-                votes += inside * np.exp(-0.5 * squared / self.blur**2)
+                near, _ = cKDTree(spots).query(predicted, distance_upper_bound=4 * self.blur)
+                votes += inside * np.exp(-0.5 * (near / self.blur) ** 2)  # infinite where none is near
         return votes, shown
 
     def _met_by(self, view: int, point: Array, covariance: Array) -> int:

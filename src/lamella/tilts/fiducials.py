@@ -7,7 +7,7 @@ where the solved geometry puts one (`lamella.tilts.bead_centres`), solved again 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = ["BeadTracks", "follow_beads"]
 
 Array = NDArray[np.float64]
 
+_MOST_SPOTS = 500
 _LEAST_DIAMETER_PX = 4.0
 _SIZED_VIEWS = 3  # from which the diameter is found
 _DEPTHS = 0.5, 1.8  # of the typical contrast: what may be a bead
@@ -120,11 +121,21 @@ def follow_beads(
     with one_thread_per_operation():
         diameter, found = _diameter(images, pixel_size_ang, geometry, diameter_ang, imaging)
         spots = _spots(images, diameter / pixel_size_ang, imaging, part_of(progress, 0.05, 0.4))
+        _check_number(spots)
         scene = _scene(images, pixel_size_ang, spots, diameter, reach, height_ang)
         linked = link_spots(scene, geometry)
         progress(0.5, "linking beads")
         tracks = linked.tracks(scene)
         return _centred(images, pixel_size_ang, scene, tracks, linked.geometry, found, part_of(progress, 0.5, 1.0))
+
+
+def _check_number(spots: Sequence[Spots]) -> None:
+    count = float(np.median([len(one.places_px) for one in spots]))
+    if count > _MOST_SPOTS:
+        raise GeometryError(
+            f"{count:.0f} spots of a bead's shape in a view: so many are the specimen's own texture",
+            mend="state the beads' diameter if there are any (align.bead_diameter), or align by patches",
+        )
 
 
 def _diameter(
