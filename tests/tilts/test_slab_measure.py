@@ -95,7 +95,7 @@ def test_beads_on_one_face_leave_the_other_to_the_density(crowd: Any, rng: np.ra
 
 def test_patches_are_heard(crowd: Any, inclined: SlabMeasure, rng: np.random.Generator) -> None:
     geometry, normal, _ = misplaced(crowd.truth)
-    points = rng.uniform(-1200, 1200, (40, 3)) * [1, 1, 0.02]
+    points = rng.uniform(-1200, 1200, (40, 3)) * [1, 1, 0.005]
     turn = rotation_y(7.0) @ rotation_x(-2.5)
     found = measure_slab(working(crowd.images), geometry, points @ turn.T + [0, 0, 250], "patches")
     assert found.source == "patches"
