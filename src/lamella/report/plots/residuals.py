@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from lamella.errors import GeometryError
@@ -13,6 +16,7 @@ from lamella.records.tracks import Tracks
 from lamella.report.plots.style import (
     COLOURS,
     INK,
+    PLATE,
     PLATE_INK,
     angle_text,
     block_mean,
@@ -146,7 +150,11 @@ def plot_tracks_on_views(series: TiltSeries, images: ImageSource, tracks: Tracks
         if not many:
             for label, (x, y) in zip(tracks.labels, places, strict=True):
                 if np.isfinite(x):
-                    axis.annotate(str(label), (x, y), (5, 5), textcoords="offset points", fontsize=7, color=PLATE_INK)
+                    place: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": True}
+                    outline = [withStroke(linewidth=1.6, foreground=PLATE)]
+                    axis.annotate(
+                        str(label), (x, y), (4, 4), fontsize=7, color=PLATE_INK, path_effects=outline, **place
+                    )
         axis.set_xlim(-0.5, tile.shape[1] - 0.5)
         axis.set_ylim(-0.5, tile.shape[0] - 0.5)
         axis.set_title(angle_text(series.nominal_tilt_deg[view]), color=PLATE_INK, fontsize=9, pad=3)
