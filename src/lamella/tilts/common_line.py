@@ -20,7 +20,7 @@ from lamella.parallel import each
 from lamella.progress import Progress, no_progress
 from lamella.tilts.working import Grid, WorkingImages
 
-__all__ = ["CommonLine", "profile_correlation", "search_common_line"]
+__all__ = ["CommonLine", "search_common_line"]
 
 Array = NDArray[np.float64]
 
@@ -99,15 +99,6 @@ def search_common_line(
     )
     progress(1.0, "searching for the tilt axis")
     return CommonLine(corrected, change, tried, values)
-
-
-def profile_correlation(images: WorkingImages, geometry: TiltGeometry) -> float:
-    """Mean correlation of the profiles along the axis of views next to each other in tilt, as the geometry has them.
-
-    Unlike the views themselves, which match as well however all of them are turned, the profiles know the axis.
-    """
-    terms = _Profiler(images).terms(geometry)[np.argsort(geometry.y_tilt_deg, kind="stable")]
-    return float((terms[1:] * terms[:-1].conj()).real.sum(dim=1).mean())
 
 
 class _Profiler:

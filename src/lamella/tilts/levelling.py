@@ -73,7 +73,9 @@ def in_level_frame(
     points = solution.tracks.points_ang if solution is not None else np.zeros((0, 3))
     if not wanted or shape == "compact" or candidate.method == "none":
         return _moved(candidate, centre(geometry, points), None, ())
-    source: PointSource | None = {"beads": "beads", "patches": "patches"}.get(candidate.method)  # type: ignore[assignment]
+    source: PointSource | None = None
+    if candidate.method == "beads" or candidate.method == "patches":
+        source = candidate.method
     slab = measure_slab(
         images, geometry, points if solution is not None and source else None, source, progress=progress
     )
