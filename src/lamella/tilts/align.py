@@ -7,7 +7,7 @@ Every method gives a candidate, and all are scored alike by how well each view i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -168,7 +168,8 @@ class _Attempts:
         self.shape = found.shape
         if self.shape == "film" and (doubt := check_order(self.images, self.nominal).note):
             self.doubts.append(doubt)
-        self._add(found.candidate)
+        self.notes.extend(found.candidate.notes)  # they are on the series, whichever geometry is taken
+        self._add(replace(found.candidate, notes=()))
         if wanted in ("beads", "auto"):
             self._try("beads", lambda: self._beads(part_of(progress, 0.15, 0.35)))
         if wanted == "auto" and self._sure_by_beads():
