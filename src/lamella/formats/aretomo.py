@@ -24,6 +24,7 @@ from lamella.formats.aretomo_file import Aln, AlnPatches, read_aln, write_aln
 from lamella.formats.aretomo_local import fit_field, patches_of_field
 from lamella.formats.images import open_stack, split_name
 from lamella.formats.imod_geometry import half_pixel
+from lamella.formats.located import locate
 from lamella.formats.view_matching import match_rows, note_of_unused
 from lamella.geometry import TiltGeometry
 from lamella.records import Note, TiltSeries
@@ -55,7 +56,7 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
     FormatError
         if the file is missing, damaged, or about another stack.
     """
-    file, notes = _locate(Path(path), series)
+    file, notes = locate(Path(path), series.name, ".aln")
     aln = read_aln(file)
     where = file.name
     notes += [Note(kind="dropped", where=where, text=text) for text in aln.unread]
@@ -202,24 +203,6 @@ def _left_out(record: TiltSeries, geometry: TiltGeometry) -> list[Note]:
         text = f"the tilt about x differs between views by up to {spread:.3f}°; only its mean was written"
         notes.append(Note(kind="dropped", where=record.name, text=text))
     return notes
-
-
-def _locate(path: Path, series: TiltSeries) -> tuple[Path, list[Note]]:
-    if path.is_file():
-        return path, []
-    if not path.is_dir():
-        raise FormatError(f"{path}: not there", mend="name the .aln file, or the folder that has it")
-    file = path / f"{series.name}.aln"
-    if file.is_file():
-        return file, []
-    others = sorted(path.glob("*.aln"))
-    if len(others) != 1:
-        raise FormatError(
-            f"{path}: no {series.name}.aln (it has {', '.join(other.name for other in others) or 'no .aln'})",
-            mend="name the .aln file itself",
-        )
-    text = f"{others[0].name} was taken for {series.name}"
-    return others[0], [Note(kind="assumed", where=str(path), text=text)]
 
 
 def _scale(aln: Aln, series: TiltSeries, where: str) -> tuple[float, list[Note]]:

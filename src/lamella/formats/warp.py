@@ -32,6 +32,7 @@ from lamella.errors import FormatError
 from lamella.formats.atomic import atomic_text
 from lamella.formats.image_maps import bend, image_grid
 from lamella.formats.images import split_name
+from lamella.formats.located import locate
 from lamella.formats.view_matching import match_rows, note_of_unused, rows_of_stack
 from lamella.formats.warp_file import WarpSeries, read_warp, write_warp
 from lamella.formats.warp_grid import WarpGrid
@@ -69,7 +70,7 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
     FormatError
         if the file is missing, damaged or about another series, or warps the volume by more than a pixel.
     """
-    file, notes = _locate(Path(path), series)
+    file, notes = locate(Path(path), series.name, ".xml", (".", "warp_tiltseries"))
     warp = read_warp(file)
     where = file.name
     rows, how = _rows(warp, series, str(file))
@@ -130,24 +131,6 @@ def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tup
         written += [target, tomostar]
         notes += said
     return tuple(written), tuple(notes)
-
-
-def _locate(path: Path, series: TiltSeries) -> tuple[Path, list[Note]]:
-    if path.is_file():
-        return path, []
-    if not path.is_dir():
-        raise FormatError(f"{path}: not there", mend="name the .xml file, or the folder that has it")
-    for file in (path / f"{series.name}.xml", path / "warp_tiltseries" / f"{series.name}.xml"):
-        if file.is_file():
-            return file, []
-    others = sorted(path.glob("*.xml"))
-    if len(others) != 1:
-        raise FormatError(
-            f"{path}: no {series.name}.xml (it has {', '.join(other.name for other in others[:5]) or 'no .xml'})",
-            mend="name the .xml file itself",
-        )
-    text = f"{others[0].name} was taken for {series.name}"
-    return others[0], [Note(kind="assumed", where=str(path), text=text)]
 
 
 def _rows(warp: WarpSeries, series: TiltSeries, where: str) -> tuple[NDArray[np.int64], str]:
