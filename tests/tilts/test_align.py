@@ -212,3 +212,12 @@ def test_real_haadf_series(shared_data: Path) -> None:
     shifts_px = geometry.shifts_ang() / 33.6
     assert shifts_px[:, 0].std() == pytest.approx(3.6, abs=0.4)
     assert shifts_px[:, 1].std() == pytest.approx(12.9, abs=1.0)
+
+
+def test_few_views_are_never_called_good(tiny: Any) -> None:
+    some = [5, 7, 9]
+    result = align(
+        tiny.series.select(some), ArrayImages(tiny.images[some]), AlignSettings(method="coarse", axis_range=0)
+    )
+    assert result.series.other["lamellaAlignVerdict"] != "good"
+    assert any("3 views" in note or "the alignment failed" in note for note in result.notes)

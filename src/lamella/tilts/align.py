@@ -43,6 +43,7 @@ _STEEPEST_DEG = 89.0
 # alike for all series, and more than most have: beads on both faces spread wider than a slab of that thickness
 _SCORED_THICKNESS_ANG = 2400.0
 _MASK_SIZE_PX = 512
+_FEW_VIEWS = 6
 _SURE_BEADS = 5  # beads that predict each other to half a pixel need no other method beside them
 _SURE_ERROR_PX = 0.5
 
@@ -156,6 +157,8 @@ class _Attempts:
         self.candidates = [Candidate(method="none", geometry=self.nominal)]
         if self.settings.specimen == "compact":
             self.shape = "compact"
+        if len(self.series) < _FEW_VIEWS:
+            self.doubts.append(f"{len(self.series)} views are too few for one to be predicted by the others")
 
     def follow(self, progress: Progress) -> None:
         """Whole views first; then what the settings ask for, each from the best geometry there is."""

@@ -44,7 +44,7 @@ def aligned_record(series: TiltSeries, nominal: TiltGeometry, level: LevelResult
         **level.quality,
     }
     other: dict[str, str] = {METHOD: level.candidate.method, VERDICT: choice.verdict}
-    if level.slab is not None:
+    if level.slab is not None and level.slab.known:
         other["lamellaAlignLevelledBy"] = level.slab.source
     return series.with_changes(
         geometry=geometry,
