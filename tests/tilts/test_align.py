@@ -12,6 +12,7 @@ from lamella.errors import GeometryError, ImageError, PostconditionError
 from lamella.formats.mrc import open_mrc
 from lamella.geometry import TiltGeometry
 from lamella.records import ArrayImages, TiltSeries
+from lamella.records.tracks import Tracks
 from lamella.tilts.align import align
 from lamella.tilts.align_settings import AlignSettings
 from lamella.tilts.compare import geometry_error
@@ -60,6 +61,27 @@ def test_finds_the_geometry_to_a_fraction_of_a_pixel(noisy: Any) -> None:
     np.testing.assert_allclose(geometry.shifts_ang()[least], 0, atol=1e-6)
     assert np.all(np.diff(told) >= 0)
     assert told[-1] == 1.0
+
+
+def test_known_tracks_are_solved_and_nothing_else_is_done(noisy: Any, rng: np.random.Generator) -> None:
+    """An edit: the same geometry and score from fewer tracks, begun where the last solve ended."""
+    images = ArrayImages(noisy.images)
+    places = noisy.truth.project(noisy.points[rng.choice(len(noisy.points), 25, replace=False)])
+    places = places + rng.normal(scale=0.2 * noisy.series.pixel_size_ang, size=places.shape)
+    tracks = Tracks.observed(places, kind="beads")
+    first = align(noisy.series, images, AlignSettings(), tracks=tracks)
+    assert error_px(noisy, first.series.geometry) < 0.3
+    begun = noisy.series.with_changes(
+        geometry=first.series.geometry.with_terms(field=None), quality={"AlignScoreNone": 0.03125}
+    )
+    again = align(begun, images, AlignSettings(), tracks=tracks.select_points(tracks.labels != 7))
+    assert error_px(noisy, again.series.geometry) < 0.3
+    assert again.series.quality["AlignScore"] == pytest.approx(first.series.quality["AlignScore"], abs=0.02)
+    assert first.series.quality["AlignScoreNone"] < 0.5 * first.series.quality["AlignScore"]
+    assert again.series.quality["AlignScoreNone"] == 0.03125
+    assert [one.method for one in again.candidates] == ["beads", "none"]
+    assert again.tracks is not None
+    assert again.tracks.count == 24
 
 
 def test_contrast_of_either_sign_is_the_same(tiny: Any) -> None:

@@ -82,3 +82,18 @@ def test_every_candidate_is_judged_with_the_same_images(monkeypatch: pytest.Monk
     images, mask = object(), object()
     choose(CANDIDATES, choosing.Judge(images, "film", 900.0, mask))  # type: ignore[arg-type]
     assert seen == [(images, 900.0, "film", mask)] * 4
+
+
+@pytest.mark.parametrize(("before", "taken", "asked"), [(0.1, "beads", {1.0}), (0.7, "none", {1.0, 4.0})])
+def test_a_known_score_is_not_taken_again(before: float, taken: str, asked: set[float]) -> None:
+    """The nominal geometry is scored only where it is the result."""
+    scored: set[float] = set()
+
+    class Asked(FixedJudge):
+        def __call__(self, geometry: TiltGeometry) -> Score:
+            scored.add(float(geometry.z_rot_deg[0]))
+            return super().__call__(geometry)
+
+    judge = Asked({1.0: 0.6, 4.0: before})
+    choice = choose([candidate("beads", 1.0), candidate("none", 4.0)], judge, before=before)  # type: ignore[arg-type]
+    assert (choice.candidate.method, choice.before, scored) == (taken, before, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import lamella.tilts as tilts
 from lamella.errors import InputError
 from lamella.formats.images import image_name, open_images
 from lamella.formats.mrc import write_mrc
@@ -16,6 +17,7 @@ from lamella.tilts import AlignSettings
 from lamella.workflow.context import Context
 from lamella.workflow.known_tracks import SOLVE_SETTINGS, image_samples
 from lamella.workflow.steps import align
+from lamella.workflow.tables import write_part
 
 VIEWS, BEADS = 9, 12
 
@@ -78,6 +80,29 @@ def test_views_that_leave_and_come_back(series, context, followed):
     assert np.isnan(read_tracks(path).residuals_ang[[3, 6]]).all()
     align.run(series, AlignSettings(), again(context))
     assert followed[2].views == VIEWS
+
+
+def test_the_score_before_alignment_is_taken_over(series, context, followed, monkeypatch):
+    """An edit scores its own geometry alone, as long as nothing that the score depends on has changed."""
+    stand_in, told = tilts.align, []
+
+    def scored(record, *rest, **named):
+        told.append(record.quality.get("AlignScoreNone"))
+        result = stand_in(record, *rest, **named)
+        result.series = result.series.with_changes(quality={"AlignScoreNone": 0.125})
+        return result
+
+    monkeypatch.setattr(tilts, "align", scored)
+    for record, settings in (
+        (series, AlignSettings()),
+        (series, AlignSettings(drop_tracks=(3,))),
+        (series.select(range(1, VIEWS)), AlignSettings(tilt_angles="free")),
+        (series, AlignSettings()),
+        (series.with_changes(nominal_axis_deg=np.full(VIEWS, 80.0)), AlignSettings()),
+    ):
+        write_part(context.folder / ".done" / "A", align.run(record, settings, again(context)), context.root)
+    # with all views again there is no geometry of every view to begin with; another axis is another geometry
+    assert told == [None, 0.125, 0.125, None, None]
 
 
 def test_only_what_the_solve_does_may_change(series, context, followed):

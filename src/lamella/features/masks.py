@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from lamella.parallel import each
+
 __all__ = ["Regions", "find_regions", "regions_of_series", "specimen_masks", "weights_of"]
 
 Array = NDArray[np.float64]
@@ -103,7 +105,7 @@ def regions_of_series(stack: Tensor, pixel_ang: float | None = None) -> tuple[Re
 
     See `specimen_masks` for the arguments; the views are in the order of their tilt.
     """
-    found = [find_regions(image, pixel_ang=pixel_ang) for image in stack]
+    found = each(lambda image: find_regions(image, pixel_ang=pixel_ang), stack.unbind())
     for step in (1, -1):
         views = range(len(found))[::step]
         for before, view in pairwise(views):

@@ -22,7 +22,7 @@ from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.records.tracks import Tracks
 from lamella.tilts.align_record import aligned_record
-from lamella.tilts.align_settings import AlignSettings
+from lamella.tilts.align_settings import NOMINAL_SCORE, AlignSettings
 from lamella.tilts.bead_solve import align_beads
 from lamella.tilts.candidate import Candidate, Method
 from lamella.tilts.choose import Judge, choose
@@ -42,7 +42,7 @@ Array = NDArray[np.float64]
 _STEEPEST_DEG = 89.0
 # alike for all series, and more than most have: beads on both faces spread wider than a slab of that thickness
 _SCORED_THICKNESS_ANG = 2400.0
-_MASK_SIZE_PX = 512
+_SCORED_SIZE_PX = 512  # no more is looked at by masks and score
 _FEW_VIEWS = 6
 _SURE_BEADS = 5  # beads that predict each other to half a pixel need no other method beside them
 _SURE_ERROR_PX = 0.5
@@ -82,7 +82,8 @@ def align(
     Parameters
     ----------
     series
-        the record; its nominal angles and axis are where the work starts (with `tracks`, the geometry that it has).
+        the record; its nominal angles and axis are where the work starts. With `tracks`, the geometry that it has, and
+        a number ``AlignScoreNone`` among its quality numbers is taken for the score of the nominal geometry.
     images
         its images, in the record's order.
     settings
@@ -110,7 +111,8 @@ def align(
     """
     with one_thread_per_operation():
         nominal = _nominal_geometry(series, images)
-        working = prepare(images, series.pixel_size_ang, settings.working_size, part_of(progress, 0.0, 0.08))
+        longest = settings.working_size if tracks is None else min(settings.working_size, _SCORED_SIZE_PX)
+        working = prepare(images, series.pixel_size_ang, longest, part_of(progress, 0.0, 0.08))
         masks = _masks(working, series, settings)
         attempts = _Attempts(series, images, working.masked(masks), masks, nominal, settings)
         if tracks is not None:
@@ -124,7 +126,9 @@ def _concluded(attempts: _Attempts, progress: Progress) -> AlignResult:
     """Score what was tried, choose, level, and write it down."""
     settings, series = attempts.settings, attempts.series
     judge = Judge(attempts.images, attempts.shape, settings.thickness or _SCORED_THICKNESS_ANG, attempts.masks)
-    choice = choose(attempts.candidates, judge, attempts.doubts, part_of(progress, 0.0, 0.7))
+    choice = choose(
+        attempts.candidates, judge, attempts.doubts, part_of(progress, 0.0, 0.7), before=attempts.score_before
+    )
     level = in_level_frame(
         choice.candidate, attempts.images, attempts.shape, wanted=settings.level, progress=part_of(progress, 0.7, 1.0)
     )
@@ -149,6 +153,7 @@ class _Attempts:
     nominal: TiltGeometry
     settings: AlignSettings
     shape: SpecimenShape = "film"
+    score_before: float | None = None
     candidates: list[Candidate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -186,7 +191,7 @@ class _Attempts:
     def solve_known(self, tracks: Tracks) -> None:
         """A geometry from tracks that are there already, begun with the one that was solved before, if there is one."""
         method: Method = tracks.kind or "beads"
-        known = self.series.geometry
+        known, self.score_before = self.series.geometry, self.series.quality.get(NOMINAL_SCORE)
         before = self.nominal if known is None else with_stated_angles(known, self.nominal)
         try:
             self._add(solve_tracks(tracks, before, self.settings, method=method, dose=self.series.pre_exposure))
@@ -257,7 +262,7 @@ def _masks(images: WorkingImages, series: TiltSeries, settings: AlignSettings) -
     """``(n, a, b)`` how much each pixel shows the specimen, or None where all do."""
     if not settings.mask or series.imaging == "dark":
         return None
-    small = images.binned(_MASK_SIZE_PX)
+    small = images.binned(_SCORED_SIZE_PX)
     weights = specimen_masks(small.stack, pixel_ang=max(small.pixel_ang))
     return weights if float(weights.min()) < 1.0 else None
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from lamella.geometry import TiltGeometry
 from lamella.records import TiltSeries
+from lamella.tilts.align_settings import NOMINAL_SCORE
 from lamella.tilts.choose import Choice
 from lamella.tilts.levelling import LevelResult
 from lamella.tilts.solve import Solution
@@ -37,6 +38,7 @@ def aligned_record(series: TiltSeries, nominal: TiltGeometry, level: LevelResult
     quality = {
         "AlignScore": choice.score.value,
         **{f"AlignScore{method.capitalize()}": score.value for method, score in choice.scores.items()},
+        NOMINAL_SCORE: choice.before,
         "AlignScoreSignificance": choice.score.significance,
         "AlignAxisDeg": float(geometry.z_rot_deg.mean()),
         "AlignAxisChangeDeg": float((geometry.z_rot_deg - nominal.z_rot_deg).mean()),

@@ -8,7 +8,10 @@ from pydantic import Field
 
 from lamella.settings import StepSettings, setting
 
-__all__ = ["AlignSettings"]
+__all__ = ["NOMINAL_SCORE", "AlignSettings"]
+
+NOMINAL_SCORE = "AlignScoreNone"
+"""Quality number of an aligned series: the score of the geometry that the microscope stated."""
 
 Label = Annotated[int, Field(ge=1)]
 

@@ -31,7 +31,9 @@ class Choice:
     score
         its score.
     scores
-        by method, of every candidate.
+        by method, of every candidate that was scored now.
+    before
+        score of the nominal geometry.
     verdict, why
         whether the series is aligned, and by what that is judged.
     notes
@@ -41,6 +43,7 @@ class Choice:
     candidate: Candidate
     score: Score
     scores: dict[Method, Score]
+    before: float
     verdict: Verdict
     why: str
     notes: tuple[str, ...]
@@ -68,7 +71,12 @@ class Judge:
 
 
 def choose(
-    candidates: Sequence[Candidate], judge: Judge, doubts: Sequence[str] = (), progress: Progress = no_progress
+    candidates: Sequence[Candidate],
+    judge: Judge,
+    doubts: Sequence[str] = (),
+    progress: Progress = no_progress,
+    *,
+    before: float | None = None,
 ) -> Choice:
     """Score candidates and take one.
 
@@ -82,6 +90,8 @@ def choose(
         what speaks against the series whatever its score.
     progress
         told the fraction done.
+    before
+        score of the nominal geometry where it is known: that is then scored only if it is the result.
 
     Notes
     -----
@@ -89,15 +99,19 @@ def choose(
     Where none scores higher than the nominal geometry, that is the result.
     """
     scores: dict[Method, Score] = {}
-    for number, candidate in enumerate(candidates):
+    judged = candidates if before is None else candidates[:-1]
+    for number, candidate in enumerate(judged):
         scores[candidate.method] = judge(candidate.geometry)
-        progress((number + 1) / len(candidates), f"scoring {candidate.method}")
+        progress((number + 1) / len(judged), f"scoring {candidate.method}")
+    nominal = candidates[-1]
     values = {method: score.value for method, score in scores.items()}
-    before = values[candidates[-1].method]
+    before = values.setdefault(nominal.method, before if before is not None else 0.0)
     better = [one for one in candidates[:-1] if values[one.method] > before]
     top = max((values[one.method] for one in better), default=before)
     alike = [one for one in better if values[one.method] >= top - judge.alike * abs(top)]
-    taken = alike[0] if alike else candidates[-1]
+    taken = alike[0] if alike else nominal
+    if taken.method not in scores:
+        scores[taken.method] = judge(taken.geometry)
     said, why = verdict(scores[taken.method])
     if doubts and said == "good":
         said, why = "doubtful", "; ".join(doubts)
@@ -107,7 +121,7 @@ def choose(
         for one in candidates[:-1]
         if one not in better
     ]
-    if taken is not candidates[0] and taken is not candidates[-1]:
+    if taken is not candidates[0] and taken is not nominal:
         notes.append(
             f"the geometry from {taken.method} was taken: it predicts held-out views better ("
             + ", ".join(f"{method} {value:.3f}" for method, value in values.items())
@@ -115,4 +129,12 @@ def choose(
         )
     if said != "good":
         notes.append(f"the alignment {'failed' if said == 'failed' else 'is doubtful'}: {why}")
-    return Choice(candidate=taken, score=scores[taken.method], scores=scores, verdict=said, why=why, notes=tuple(notes))
+    return Choice(
+        candidate=taken,
+        score=scores[taken.method],
+        scores=scores,
+        before=before,
+        verdict=said,
+        why=why,
+        notes=tuple(notes),
+    )

@@ -14,6 +14,7 @@ from torch import Tensor
 from lamella.errors import ImageError
 from lamella.fourier import crop_image
 from lamella.geometry import TiltGeometry, rotation_z
+from lamella.parallel import each
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource
 
@@ -211,14 +212,17 @@ def prepare(
     n, height, width = images.shape
     shape = _working_shape((height, width), longest_px)
     stack = torch.empty((n, *shape), dtype=torch.float32)
-    for view in range(n):
+
+    def one(view: int) -> None:
         image = torch.from_numpy(np.ascontiguousarray(images.view(view), dtype=np.float32))
-        if not torch.isfinite(image).all():
+        low, high = (float(extreme) for extreme in torch.aminmax(image))  # NaN where one pixel is
+        if not (np.isfinite(low) and np.isfinite(high)):
             raise ImageError(f"view {view + 1} holds pixels that are not finite numbers", mend="mend or exclude it")
-        if float(image.max()) == float(image.min()):
+        if low == high:
             raise ImageError(f"view {view + 1} is constant: it shows nothing", mend="exclude it (clean.exclude)")
         stack[view] = _standard(crop_image(_draw_in(image), shape))
-        progress((view + 1) / n, "reading views")
+
+    each(one, range(n), progress, "reading views")
     factors = height / shape[0], width / shape[1]
     return WorkingImages(
         stack,
@@ -256,8 +260,7 @@ def _resized(weights: Tensor, shape: tuple[int, int]) -> Tensor:
 def _draw_in(image: Tensor) -> Tensor:
     """Bring the extreme pixels to the values that few others exceed."""
     step = max(1, image.numel() // 200_000)
-    sample = image.flatten()[::step]
-    low, high = torch.quantile(sample, torch.tensor([_EXTREME, 1 - _EXTREME]))
+    low, high = np.quantile(image.flatten()[::step].numpy(), [_EXTREME, 1 - _EXTREME]).tolist()
     return image.clamp(low, high) if high > low else image
 
 

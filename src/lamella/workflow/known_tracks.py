@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from lamella.errors import FormatError, InputError
 from lamella.formats.tracks import read_followed_tracks
-from lamella.geometry import TiltGeometry
 from lamella.records import ImageSource, TiltSeries
 from lamella.records.followed_tracks import FollowedTracks
 from lamella.records.tracks import Tracks
-from lamella.tilts.align_settings import AlignSettings
+from lamella.tilts.align_settings import NOMINAL_SCORE, AlignSettings
 from lamella.workflow.digests import digest
 from lamella.workflow.tables import read_part
 
@@ -34,8 +33,8 @@ __all__ = [
     "SOLVE_SETTINGS",
     "TRACKS",
     "Recalled",
+    "begun",
     "followed_by",
-    "geometry_before",
     "image_samples",
     "merged",
     "recall",
@@ -134,17 +133,41 @@ def recall(
     return None, why
 
 
-def geometry_before(recalled: Recalled, record: TiltSeries, root: Path) -> TiltGeometry | None:
-    """The geometry last solved from the tracks (or imported with them), in the record's views, without a field.
+def begun(recalled: Recalled, record: TiltSeries, marks: str, root: Path) -> TiltSeries:
+    """The record with which a solve from known tracks begins.
 
-    A solve that begins there needs few steps. None where there is none for every view.
+    Its geometry is the one last solved from them (or imported with them), without a field: a solve that begins there
+    needs few steps. Where nothing but what is solved has changed, its score before alignment is that of then; the views
+    that have left since hardly change it. Nothing is taken over where a view was not solved then.
+
+    Parameters
+    ----------
+    recalled
+        the tracks.
+    record
+        as it is now.
+    marks
+        what `followed_by` makes of it.
+    root
+        the project's folder.
     """
     before = read_part(recalled.path.parent / ".done" / record.name, root)
     if not isinstance(before, TiltSeries) or before.geometry is None:
-        return None
+        return record
     rows = {int(place): row for row, place in enumerate(_places(before))}
     wanted = [rows.get(int(place), -1) for place in _places(record)]
-    return None if -1 in wanted else before.geometry.select(wanted).with_terms(field=None)
+    if -1 in wanted:
+        return record
+    start = record.with_changes(geometry=before.geometry.select(wanted).with_terms(field=None))
+    score = before.quality.get(NOMINAL_SCORE)
+    same = recalled.followed.followed_by == marks and all(
+        np.array_equal(now, then[wanted])
+        for now, then in (
+            (record.nominal_tilt_deg, before.nominal_tilt_deg),
+            (record.nominal_axis_deg, before.nominal_axis_deg),
+        )
+    )
+    return start.with_changes(quality={**record.quality, NOMINAL_SCORE: score}) if same and score else start
 
 
 def without_labels(tracks: Tracks, labels: Iterable[int]) -> Tracks:
@@ -168,7 +191,9 @@ def without_labels(tracks: Tracks, labels: Iterable[int]) -> Tracks:
     return tracks.select_points(kept)
 
 
-def merged(recalled: Recalled, place: NDArray[np.int64], used: Tracks, solved: Tracks | None) -> FollowedTracks:
+def merged(
+    recalled: Recalled, place: NDArray[np.int64], used: Tracks, solved: Tracks | None, marks: str
+) -> FollowedTracks:
     """Everything that is kept, with the solution of those tracks that were used now.
 
     Parameters
@@ -180,6 +205,8 @@ def merged(recalled: Recalled, place: NDArray[np.int64], used: Tracks, solved: T
     used, solved
         what the solve was given, and what it made of it: the same points in the same order; None where the geometry
         came from elsewhere.
+    marks
+        what `followed_by` makes of the record and the settings now.
     """
     everything, kept = recalled.followed, recalled.followed.tracks
     points, residuals = np.full(kept.points_ang.shape, np.nan), np.full(kept.residuals_ang.shape, np.nan)
@@ -191,7 +218,7 @@ def merged(recalled: Recalled, place: NDArray[np.int64], used: Tracks, solved: T
         tracks=kept.with_solution(points, residuals),
         place=everything.place,
         samples=everything.samples,
-        followed_by=everything.followed_by,
+        followed_by=marks,
         origin=everything.origin,
     )
 

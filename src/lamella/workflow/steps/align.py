@@ -19,8 +19,8 @@ from lamella.workflow.context import Context
 from lamella.workflow.known_tracks import (
     TRACKS,
     Recalled,
+    begun,
     followed_by,
-    geometry_before,
     image_samples,
     merged,
     recall,
@@ -46,9 +46,8 @@ def run(record: TiltSeries, settings: AlignSettings, context: Context) -> TiltSe
     images = open_images(record.images, context.root)
     marks = _Marks(image_samples(images), followed_by(record, settings, find_step("align").version))
     known, used = _known(record, settings, context, marks)
-    start = geometry_before(known, record, context.root) if known is not None else None
-    begun = record if start is None else record.with_changes(geometry=start)
-    result = tilts.align(begun, images, settings, progress=context.progress, tracks=used)
+    start = record if known is None else begun(known, record, marks.followed_by, context.root)
+    result = tilts.align(start, images, settings, progress=context.progress, tracks=used)
     _check(record, result.series)
     for note in result.notes:
         context.say(str(note))
@@ -99,7 +98,7 @@ def _followed(
     """What to keep: what was kept before with its new solution, or what was followed now."""
     place = np.asarray(record.place, dtype=np.int64)
     if known is not None and used is not None:
-        return merged(known, place, used, solved)
+        return merged(known, place, used, solved, marks.followed_by)
     if solved is None:
         return None
     return FollowedTracks(tracks=solved, place=place, samples=marks.samples, followed_by=marks.followed_by)
