@@ -20,6 +20,7 @@ from lamella.formats.atomic import atomic_text
 from lamella.formats.imod_com import CommandFile, number_list, read_command_file
 from lamella.formats.imod_geometry import ImodAlignment, alignment_from_geometry, geometry_from_alignment
 from lamella.formats.imod_local import LocalAlignments, bent_geometry, depth_left_out, read_local
+from lamella.formats.imod_local_write import local_from_geometry, write_local
 from lamella.formats.imod_tracks import export_tracks, find_model, import_tracks
 from lamella.formats.imod_write import newst_com, tilt_com
 from lamella.formats.imod_xf import read_xf, write_xf
@@ -114,9 +115,9 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
 def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tuple[tuple[Path, ...], tuple[Note, ...]]:
     """Write each series' alignment for IMOD, into ``FOLDER/NAME/``.
 
-    ``NAME.xf``, ``NAME.tlt``, ``NAME.xtilt``, ``NAME.rawtlt``, ``tilt.com`` and, where the record names images,
-    ``newst.com``, which takes the record's views from their stacks in the record's order: run ``newst.com``, then
-    ``tilt.com``, in that folder.
+    ``NAME.xf``, ``NAME.tlt``, ``NAME.xtilt``, ``NAME.rawtlt``, ``tilt.com``, for a local field that is not linear
+    ``NAMElocal.xf``, and where the record names images ``newst.com``, which takes the record's views from their stacks
+    in the record's order: run ``newst.com``, then ``tilt.com``, in that folder.
 
     Parameters
     ----------
@@ -147,9 +148,6 @@ def _export_one(record: TiltSeries, folder: Path, root: Path) -> tuple[list[Path
         raise FormatError(f"{name}: the record has no alignment", mend="run align first, or import one")
     notes: list[Note] = []
     alignment, left_px = alignment_from_geometry(geometry, record.pixel_size_ang, record.image_shape_px)
-    if left_px > _TOLD_PX:
-        text = f"the local field beyond its linear part, up to {left_px:.2f} px, is left out"
-        notes.append(Note(kind="dropped", where=name, text=text))
     common_x_tilt = float(np.mean(geometry.x_tilt_deg))
     paths = [folder / f"{name}{suffix}" for suffix in (".xf", ".tlt", ".xtilt", ".rawtlt")]
     write_xf(paths[0], np.concatenate([alignment.linear, alignment.shift_px[..., None]], axis=-1))
@@ -161,8 +159,13 @@ def _export_one(record: TiltSeries, folder: Path, root: Path) -> tuple[list[Path
     size = (
         (height, width) if turned else (width, height)
     )  # (x, y) of the aligned images, which the axis crosses upright
+    local_name = ""
+    if left_px > _TOLD_PX:
+        local_name = f"{name}local.xf"
+        paths.append(folder / local_name)
+        notes.append(_export_local(record, geometry, alignment, size, paths[-1]))
     paths.append(folder / "tilt.com")
-    atomic_text(paths[-1], tilt_com(record, size, -common_x_tilt))
+    atomic_text(paths[-1], tilt_com(record, size, -common_x_tilt, local_name))
     if record.images is None:
         text = "the record names movies, not images: no newst.com was written"
         notes.append(Note(kind="dropped", where=name, text=text))
@@ -170,6 +173,25 @@ def _export_one(record: TiltSeries, folder: Path, root: Path) -> tuple[list[Path
         paths.append(folder / "newst.com")
         atomic_text(paths[-1], newst_com(record, size, folder, root))
     return paths, notes
+
+
+def _export_local(
+    record: TiltSeries, geometry: TiltGeometry, alignment: ImodAlignment, size: tuple[int, int], path: Path
+) -> Note:
+    """Write the local field beyond its linear part as local alignments, and say how exactly it is followed."""
+    pixel_ang = record.pixel_size_ang
+    depth_px = (record.thickness_ang or 0.0) / 2 / pixel_ang
+    local, error_px, deep_px = local_from_geometry(
+        geometry, alignment, pixel_ang, record.image_shape_px, size, depth_px
+    )
+    write_local(path, local, pixel_ang)
+    rows, columns = local.tilt_deg.shape[:2]
+    kind: Literal["warning", "info"] = "warning" if deep_px > _LEFTOVER_PX else "info"
+    text = (
+        f"the local field became {columns} × {rows} local alignments, to {error_px:.3f} px in the middle plane and "
+        f"{deep_px:.3f} px {depth_px:.0f} px off it"
+    )
+    return Note(kind=kind, where=path.name, text=text)
 
 
 def _only_tracks(path: Path, series: TiltSeries) -> bool:

@@ -68,16 +68,17 @@ class LocalAlignments:
     def project(self, view: int, points_px: Array, tilt_deg: float, x_tilt_deg: float, corner_px: Array) -> Array:
         """Where points ``(k, 3)`` from the aligned image's centre appear, ``(k, 2)`` from it; its corner is given."""
         places = (points_px[:, :2] + corner_px - self.first_px) / self.spacing_px
-        rows, columns = self.tilt_deg.shape[:2]
-        x, y = np.clip(places[:, 0], 0, columns - 1), np.clip(places[:, 1], 0, rows - 1)
+        last = np.array(self.tilt_deg.shape[1::-1]) - 1  # column, row
+        places = np.clip(places, 0, last)
+        first = places.astype(np.int64)
+        turns = rotation_y(tilt_deg + self.tilt_deg[..., view]) @ rotation_x(x_tilt_deg + self.x_tilt_deg[..., view])
         out = np.zeros((len(points_px), 2))
-        for row, column in np.ndindex(rows, columns):
-            weight = np.clip(1 - np.abs(x - column), 0, 1) * np.clip(1 - np.abs(y - row), 0, 1)
-            turn = rotation_y(tilt_deg + self.tilt_deg[row, column, view]) @ rotation_x(
-                x_tilt_deg + self.x_tilt_deg[row, column, view]
-            )
-            seen = points_px @ turn[:2].T @ self.linear[row, column, view].T + self.shift_px[row, column, view]
-            out += weight[:, None] * seen
+        for step in np.ndindex(2, 2):
+            column, row = np.minimum(first + step, last).T
+            weight = np.prod(np.where(step, places - first, 1 - places + first), axis=1)
+            seen = np.einsum("kij,kj->ki", turns[row, column, :2], points_px)
+            moved = np.einsum("kij,kj->ki", self.linear[row, column, view], seen) + self.shift_px[row, column, view]
+            out += weight[:, None] * moved
         return out
 
 

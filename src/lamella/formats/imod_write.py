@@ -14,8 +14,8 @@ __all__ = ["align_com", "newst_com", "prenewst_com", "tilt_com"]
 _THICKNESS_ANG = 3000.0
 
 
-def tilt_com(record: TiltSeries, size_px: tuple[int, int], x_axis_tilt_deg: float) -> str:
-    """Text of ``tilt.com`` for aligned images of `size_px` (x, y)."""
+def tilt_com(record: TiltSeries, size_px: tuple[int, int], x_axis_tilt_deg: float, local_name: str = "") -> str:
+    """Text of ``tilt.com`` for aligned images of `size_px` (x, y), with a file of local alignments or none."""
     thickness_ang = record.thickness_ang or _THICKNESS_ANG
     thickness_px = 2 * max(1, round(thickness_ang / record.pixel_size_ang / 2))
     name = record.name
@@ -30,6 +30,7 @@ def tilt_com(record: TiltSeries, size_px: tuple[int, int], x_axis_tilt_deg: floa
         f"TILTFILE {name}.tlt",
         f"XTILTFILE {name}.xtilt",
         f"XAXISTILT {x_axis_tilt_deg + 0.0:.5f}",
+        *([f"LOCALFILE {local_name}"] if local_name else []),
         "OFFSET 0.0",
         "SHIFT 0.0 0.0",
         f"THICKNESS {thickness_px}",
