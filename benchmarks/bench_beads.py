@@ -1,9 +1,10 @@
 """Beads against the truth: centres beside Fisher's bound, the geometry's error, time and memory, on simulated series.
 
 Each series is of 41 views of 1024² px, as the simulator's microscope leaves it; beads are followed from the nominal
-angles and whole-view (coarse) shifts, nothing else. The error is of the projected specimen points after the best rigid
-motion; "at the bound" is that of the same solve with centres that are off by noise of Fisher's bound and nothing else.
-Memory is the most that was held above what the images and imports hold, over the size of the stack as float32.
+angles and whole-view (coarse) shifts, nothing else. Centres are told by the beads' whole profile or by their edges. The
+error is of the projected specimen points after the best rigid motion; "at the bound" is that of the same solve with
+centres that are off by noise of Fisher's bound and nothing else. Memory is the most that was held above what the images
+and imports hold, over the size of the stack as float32.
 
 LAMELLA_BENCH_BEADS=beads20,beads60   chooses cases;  LAMELLA_BENCH_FOLDER=…   keeps the simulated stacks there
 """
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,15 +35,17 @@ def main() -> None:
     """Print the table."""
     chosen = os.environ.get("LAMELLA_BENCH_BEADS", "")
     print(machine_name())
-    print(f"{'case':9}{'tracks':>7}{'nm':>6}{'centre':>8}{'bound':>7}{'error':>7}{'at bound':>9}{'s':>7}{'x stack':>9}")
+    print(f"{'case':9}{'by':8}{'tracks':>7}{'nm':>6}{'centre':>8}{'bound':>7}", end="")
+    print(f"{'error':>7}{'at bound':>9}{'s':>7}{'x stack':>9}")
     with tempfile.TemporaryDirectory() as scratch:
         for case in chosen.split(",") if chosen else CASES:
             folder = Path(os.environ.get("LAMELLA_BENCH_FOLDER", scratch)) / case
-            command = [sys.executable, "-m", "benchmarks.bench_beads", case, str(folder)]
-            print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+            for centred_by in ("profile", "edges"):
+                command = [sys.executable, "-m", "benchmarks.bench_beads", case, str(folder), centred_by]
+                print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
 
 
-def measure(case: str, folder: Path) -> str:
+def measure(case: str, folder: Path, centred_by: Literal["profile", "edges"]) -> str:
     """One row of the table."""
     from lamella import runtime
 
@@ -71,7 +74,7 @@ def measure(case: str, folder: Path) -> str:
     before = peak_mib()
     began = time.perf_counter()
     start = coarse_shifts(prepare(images, pixel, 256), nominal).geometry
-    found = follow_beads(images, pixel, start)
+    found = follow_beads(images, pixel, start, centred_by=centred_by)
     spent = time.perf_counter() - began
     stack_mib = images.array.nbytes / 2**20
     memory = (peak_mib() - before) / stack_mib
@@ -86,8 +89,8 @@ def measure(case: str, folder: Path) -> str:
     at_bound = _solved_error(seen_at - off + noise, bound, found.geometry, true, field)
     centre, limit = np.sqrt(np.nanmean(off**2)), np.sqrt(np.nanmean(bound**2))
     return (
-        f"{case:9}{found.tracks.count:7d}{found.diameter_ang / 10:6.1f}{centre / pixel:8.3f}{limit / pixel:7.3f}"
-        f"{error / pixel:7.3f}{at_bound / pixel:9.3f}{spent:7.1f}{memory:9.2f}"
+        f"{case:9}{centred_by:8}{found.tracks.count:7d}{found.diameter_ang / 10:6.1f}{centre / pixel:8.3f}"
+        f"{limit / pixel:7.3f}{error / pixel:7.3f}{at_bound / pixel:9.3f}{spent:7.1f}{memory:9.2f}"
     )
 
 
@@ -103,7 +106,7 @@ def _solved_error(seen_at: Any, bound: Any, start: Any, true: Any, points: Any) 
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        print(measure(sys.argv[1], Path(sys.argv[2])))
+    if len(sys.argv) == 4:
+        print(measure(sys.argv[1], Path(sys.argv[2]), "edges" if sys.argv[3] == "edges" else "profile"))
     else:
         main()

@@ -97,6 +97,17 @@ def test_beads_on_carbon_count_and_its_edge_does_not() -> None:
     assert false_tracks(found, series) == 0
 
 
+def test_centres_by_edges(plain: tuple[BeadSeries, BeadTracks]) -> None:
+    """As many beads, and hardly less exact than by their whole profile."""
+    series, by_profile = plain
+    found = follow_beads(series.images, series.pixel_ang, disturbed(series), centred_by="edges")
+    assert found.tracks.count == by_profile.tracks.count
+    check_exact(found, series, slack=2.2)
+    assert not np.array_equal(found.tracks.observations_ang, by_profile.tracks.observations_ang, equal_nan=True)
+    error = geometry_error(found.geometry, series.geometry, series.points_ang)
+    assert error.rms_ang / series.pixel_ang < 0.25
+
+
 def test_crystals_of_ice_are_no_beads() -> None:
     series = bead_series(decoys=8)
     found = follow_beads(series.images, series.pixel_ang, disturbed(series), diameter_ang=100.0)

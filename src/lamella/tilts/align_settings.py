@@ -26,6 +26,11 @@ class AlignSettings(StepSettings):
         "angles as recorded, no shift",
     )
     bead_diameter: float = setting(0.0, "of the gold beads; 0: found from the data", unit="Å", ge=0, le=2000)
+    bead_centres: Literal["profile", "edges"] = setting(
+        "profile",
+        "profile: a bead lies where the look that all beads give fits it best, which is exact to the noise's limit; "
+        "edges: where its edges lie (Sobel's filter), for beads on which a carbon edge or things of their own size lie",
+    )
     mask: bool = setting(
         True, "leave out of the work what is not the specimen: opaque film, grid bars, vacuum, borders without signal"
     )

@@ -3,7 +3,8 @@
 The profile is that of all beads of the series; a view's own differs where its beads, and those of the views beside it
 in tilt until there are enough, are seen to.
 Beads near each other are taken off each other's windows; beads that overlap have no centre of their own and are left
-out.
+out. Where it is asked for, centres are those of the beads' edges (`lamella.features.bead_edges`); what else is said of
+a bead, its bound too, is still the fit's.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import functools
 import operator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lamella.features.bead_edges import edge_centres
 from lamella.features.bead_noise import Leftover, NoiseShape, NoiseSpectrum
 from lamella.features.bead_profile import (
     PROFILE_STEP_PX,
@@ -31,9 +34,11 @@ from lamella.parallel import each
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource
 
-__all__ = ["BeadWindows", "Centres"]
+__all__ = ["BeadWindows", "CentredBy", "Centres"]
 
 Array = NDArray[np.float64]
+CentredBy = Literal["profile", "edges"]
+"""By what a bead's centre is told: all of its profile, or its edges."""
 
 _COARSEST = 3  # bins of the noise's power, coarser than 7 px
 _ENOUGH_BEADS = 60  # from which a profile is learned
@@ -124,13 +129,21 @@ class BeadWindows:
 
         self.views: list[_View] = each(one, range(self.shape[0]), progress, "cutting out beads")
 
-    def centred(self, tilt_deg: Array, rounds: int = 1, progress: Progress = no_progress) -> Centres:
+    def centred(
+        self,
+        tilt_deg: Array,
+        by: CentredBy = "profile",
+        rounds: int = 1,
+        progress: Progress = no_progress,
+    ) -> Centres:
         """Fit everything: first with the profiles there are, then with profiles learned.
 
         Parameters
         ----------
         tilt_deg
             ``(n,)``: views near in tilt share what they learn.
+        by
+            what the centres are those of.
         rounds
             times that profile and noise are learned anew.
         progress
@@ -141,6 +154,8 @@ class BeadWindows:
                 self._learn(tilt_deg)
             self.views = each(self._fitted, self.views)
             progress((number + 1) / (rounds + 1), "fitting beads")
+        if by == "edges":
+            self.views = each(self._by_edges, self.views)
         return self._gathered()
 
     def standing_out(self) -> tuple[float, float]:
@@ -178,6 +193,14 @@ class BeadWindows:
         alone = _alone(fit.centres_px, self.diameter) & ~lost
         fitted = replace(view, fit=fit, alone=alone, left=left)
         return replace(fitted, noise=NoiseSpectrum.measured(left, _believed(fitted)))
+
+    def _by_edges(self, view: _View) -> _View:
+        """A view with its beads where their edges are; those whose edges are not found are not believed."""
+        if not len(view.beads):
+            return view
+        cleaned = _without_others(view, self.reach[1])
+        centres, found = edge_centres(cleaned, view.fit.centres_px, view.profile, self.diameter, self.reach[0])
+        return replace(view, fit=replace(view.fit, centres_px=centres), alone=view.alone & found)
 
     def _learn(self, tilt_deg: Array) -> None:
         """Learn the look of all beads, how each group of views differs from it, and the noise near beads."""

@@ -61,6 +61,7 @@ def align_beads(
         start,
         diameter_ang=settings.bead_diameter,
         imaging=imaging,
+        centred_by=settings.bead_centres,
         progress=part_of(progress, 0.0, 0.9),
     )
     solved = solve_tracks(found.tracks, with_stated_angles(found.geometry, start), settings, method="beads", dose=dose)

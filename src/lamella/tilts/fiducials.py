@@ -21,7 +21,7 @@ from lamella.parallel import each, one_thread_per_operation, part_of
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource
 from lamella.records.tracks import Tracks
-from lamella.tilts.bead_centres import BeadWindows, Centres
+from lamella.tilts.bead_centres import BeadWindows, CentredBy, Centres
 from lamella.tilts.bead_linking import link_spots
 from lamella.tilts.bead_scene import Scene
 from lamella.tilts.solve import Solution, solve, triangulate
@@ -82,6 +82,7 @@ def follow_beads(
     *,
     diameter_ang: float = 0.0,
     imaging: Imaging = "bright",
+    centred_by: CentredBy = "profile",
     reach: float = 0.1,
     height_ang: float = 3000.0,
     progress: Progress = no_progress,
@@ -100,6 +101,8 @@ def follow_beads(
         of the beads; 0: found from the least tilted views.
     imaging
         whether beads are dark (``bright`` field) or bright (``dark`` field).
+    centred_by
+        what the final centres are those of: the beads' whole profile, or their edges.
     reach
         how far a view may lie from where the first guess says, in longer sides of the image.
     height_ang
@@ -126,7 +129,8 @@ def follow_beads(
         linked = link_spots(scene, geometry)
         progress(0.5, "linking beads")
         tracks = linked.tracks(scene)
-        return _centred(images, pixel_size_ang, scene, tracks, linked.geometry, found, part_of(progress, 0.5, 1.0))
+        part = part_of(progress, 0.5, 1.0)
+        return _centred(images, pixel_size_ang, scene, tracks, linked.geometry, found, centred_by, part)
 
 
 def _check_number(spots: Sequence[Spots]) -> None:
@@ -206,6 +210,7 @@ def _centred(
     tracks: Tracks,
     geometry: TiltGeometry,
     found: BeadSize | None,
+    centred_by: CentredBy,
     progress: Progress,
 ) -> BeadTracks:
     """Centre, solve and centre again, with beads looked for wherever the geometry puts them."""
@@ -222,7 +227,7 @@ def _centred(
         shown = scene.inside(places, 0.5 * scene.diameter_ang) & np.isfinite(points[:, 0])
         places = np.where(shown[..., None], places, np.nan) / pixel_size_ang + middle
         windows = BeadWindows(images, places, diameter_px, windows, part)
-        centres = windows.centred(geometry.y_tilt_deg)
+        centres = windows.centred(geometry.y_tilt_deg, centred_by)
         if number == 0:
             _check_beads(windows)
         tracks = _observed(centres, middle, pixel_size_ang)
