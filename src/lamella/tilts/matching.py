@@ -28,7 +28,7 @@ from lamella.tilts.matching_joint import JointMatch, match_jointly
 from lamella.tilts.matching_terms import Priors
 from lamella.tilts.matching_volume import flattened, reproject_others, without_background
 from lamella.tilts.matching_windows import Matched, match_objects
-from lamella.tilts.solve import Solution, solve, triangulate
+from lamella.tilts.solve import Solution, solve
 from lamella.tilts.terms import PRIORS, LocalTerm, SolveModel, Term
 from lamella.tilts.working import WorkingImages
 
@@ -44,6 +44,7 @@ _LARGEST_PX, _SMALLEST_PX = 384, 128  # of the images that are reprojected
 _NYQUIST = 0.5  # cycles per pixel: where the finest detail that views share shall lie in them
 _BACKGROUND_PX = 8.0  # standard deviation of the local mean that is taken off them
 _CHANCE = 8.0  # standard deviations above chance by which views and predictions must agree
+_COURSES = 2  # over the dose, that each shape of a local deformation may combine
 _LOCAL_ANG = 3.0  # rms of local deformation at which its estimate begins
 
 
@@ -194,7 +195,8 @@ class _Rounds:
     def _levelled(self) -> tuple[TiltGeometry, Array]:
         """The geometry in the frame of the objects' mid-plane, and the objects."""
         assert self.matched is not None
-        found = triangulate(self.matched.tracks, self.geometry)
+        assert self.solution is not None
+        found = self.solution.tracks.points_ang
         points = np.where(np.isfinite(found), found, self.points)
         moved = level(self.geometry, points, fit_plane(points))
         return moved.geometry, moved.points_ang
@@ -204,8 +206,8 @@ class _Rounds:
         over: Literal["dose", "tilt"] = "tilt" if self.dose is None else "dose"
         model = SolveModel(
             z_rot=Term(mode="smooth", prior=PRIORS["z_rot"], estimated=True),
-            magnification=Term(mode="smooth", prior=PRIORS["magnification"], estimated=True),
-            local=LocalTerm(kind="image", over=over, prior_ang=_LOCAL_ANG) if local else None,
+            magnification=Term(mode="free", prior=PRIORS["magnification"], estimated=True),
+            local=LocalTerm(kind="image", over=over, shapes=_COURSES, prior_ang=_LOCAL_ANG) if local else None,
         )
         # what is believed of a view's axis and magnification is believed of the nominal ones, not of the last round's
         axis = float(self.geometry.z_rot_deg.mean())
