@@ -191,9 +191,12 @@ def real_beads(folder: Path, name: str) -> Tracks:
 
 
 def off_imod_deg(geometry: TiltGeometry, wanted: np.ndarray) -> float:
-    """Greatest difference of the tilt angles from IMOD's, up to a common offset."""
-    off = geometry.y_tilt_deg - wanted
-    return float(np.abs(off - np.median(off)).max())
+    """Greatest difference of the tilt angles from IMOD's, up to a common offset.
+
+    The offset is a rigid motion of the specimen, which no track can tell. Taken out is the one that makes the greatest
+    difference least: the middle of the differences' range, of which half is left.
+    """
+    return float(np.ptp(geometry.y_tilt_deg - wanted)) / 2
 
 
 @pytest.mark.parametrize(("name", "most_px", "imod_local_px"), [("BBa", 0.43, 0.360), ("BBb", 0.40, 0.343)])
@@ -210,13 +213,14 @@ def test_real_beads_are_predicted(shared_data: Path, name: str, most_px: float, 
     assert "local" in local.chosen
     for best in (plain, local):
         assert best.tried[best.chosen] == min(best.tried.values())
-        assert off_imod_deg(best.solution.geometry, imod) < 0.32
+        assert off_imod_deg(best.solution.geometry, imod) < 0.22
 
 
-@pytest.mark.parametrize("name", ["BBa", "BBb"])
-def test_real_beads_without_some(shared_data: Path, name: str) -> None:
+@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize(("name", "most_px"), [("BBa", 0.43), ("BBb", 0.405)])
+def test_real_beads_without_some(shared_data: Path, name: str, most_px: float, seed: int) -> None:
     """Five views or a third of the observations away, the geometry stays."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     folder = shared_data / "bead_tracks"
     tracks, imod = real_beads(folder, name), np.loadtxt(folder / f"{name}.tlt")
     views = np.sort(rng.choice(61, 56, replace=False))
@@ -224,7 +228,7 @@ def test_real_beads_without_some(shared_data: Path, name: str) -> None:
     places = tracks.observations_ang.copy()
     places[rng.uniform(size=places.shape[:2]) < 0.3] = np.nan
     thinner = solve_best(Tracks.observed(places), REAL, local="off")
-    assert off_imod_deg(fewer.solution.geometry, imod[views]) < 0.35
-    assert off_imod_deg(thinner.solution.geometry, imod) < 0.35
-    assert fewer.solution.leave_one_out_ang < 0.43
-    assert thinner.solution.leave_one_out_ang < 0.45
+    assert off_imod_deg(fewer.solution.geometry, imod[views]) < 0.22
+    assert off_imod_deg(thinner.solution.geometry, imod) < 0.25
+    assert fewer.solution.leave_one_out_ang < most_px
+    assert thinner.solution.leave_one_out_ang < most_px
