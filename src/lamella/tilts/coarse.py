@@ -32,6 +32,10 @@ _LOW, _HIGH = 0.012, 0.10  # cycles per working pixel: below it lies uneven illu
 _STEP_PX = 2  # working pixels of which one is correlated
 _REACH = 0.12  # of the field: how far the second round looks
 _LEAST_OVERLAP = 0.25  # of the field; a peak that rests on less is not looked for
+# of the field: standard deviation of how far a view is thought to lie from its neighbours, where nothing is known yet.
+# Two beads that lie across the field match each other in every view as well as each matches itself
+_USUAL_SHIFT = 0.35
+_EXTREME = 3.0  # robust standard deviations of a whitened view, where what stands out ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +164,8 @@ class PairCorrelator:
     def __init__(self, images: WorkingImages, shape: SpecimenShape = "film") -> None:
         self.specimen: SpecimenShape = shape
         stack = torch.stack([_whitened(image) for image in images.stack])
+        if shape == "film":
+            stack = torch.stack([_without_extremes(image) for image in stack])
         if images.valid is not None:
             stack *= images.valid
         self.images = WorkingImages(stack, images.pixel_ang, images.origin_px)
@@ -174,6 +180,8 @@ class PairCorrelator:
         self.overlap = overlap / overlap[0, 0]
         self.allowed = self.overlap >= _LEAST_OVERLAP
         self.weight = self.allowed / self.overlap.clamp_min(_LEAST_OVERLAP).sqrt()
+        y, x = (torch.fft.fftfreq(2 * extent) * 2 for extent in (height, width))  # shifts over the field
+        self.likely = torch.exp(-0.5 * (y[:, None] ** 2 + x**2) / _USUAL_SHIFT**2)
         self.own: dict[int, tuple[Tensor, float]] = {}
 
     def pairs(
@@ -189,7 +197,7 @@ class PairCorrelator:
         )
 
     def pair(self, geometry: TiltGeometry, first: int, second: int, reach_ang: float | None) -> PairCorrelation:
-        """The peak near the geometry's shifts (any overlap of the fields where `reach_ang` is None)."""
+        """The peak near the geometry's shifts (where `reach_ang` is None anywhere, far off if it is the higher for it)."""
         plane, shifts = plane_matrices(geometry, self.specimen), geometry.shifts_ang()
         link = plane[second] @ np.linalg.inv(plane[first])
         start = shifts[second] - link @ shifts[first]
@@ -205,7 +213,7 @@ class PairCorrelator:
         correlation = torch.fft.irfft2(product, s=self.shape) * self.weight
         steps = [_STEP_PX * edge for edge in self.images.pixel_ang[::-1]]  # y, x
         reach = None if reach_ang is None else max(reach_ang / min(steps), 3.0)
-        at = _highest(correlation.numpy(), reach)
+        at = _highest((correlation * self.likely if reach is None else correlation).numpy(), reach)
         shift, height = refined_peak(product, self.shape[1], at)
         height *= float(self.weight[at])
         spread = float(correlation[self.allowed].std())
@@ -248,6 +256,15 @@ def _whitened(image: Tensor) -> Tensor:
     level = smooth.clamp_min(float(smooth.max()) * 1e-8)[index].rsqrt().float()
     out: Tensor = torch.fft.irfft2(terms * level * band, s=shape) * (shape[0] * shape[1]) ** 0.5
     return out
+
+
+def _without_extremes(image: Tensor) -> Tensor:
+    """An image whose few strongest spots count as much as many strong ones do.
+
+    Beads on a surface pull views tilted far from each other to match there, and not in the middle of the specimen.
+    """
+    limit = _EXTREME * 1.4826 * float(image.abs().median())
+    return image.clamp(-limit, limit) if limit > 0 else image
 
 
 def _less_tilted_first(pairs: NDArray[np.int64], geometry: TiltGeometry) -> NDArray[np.int64]:
