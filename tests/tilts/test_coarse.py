@@ -92,3 +92,17 @@ def test_telling_pairs_are_steep_and_begin_with_the_less_tilted() -> None:
     pairs = telling_pairs(geometry, 8)
     assert (np.abs(geometry.y_tilt_deg[pairs]).max(axis=1) >= 51).all()
     assert (np.abs(geometry.y_tilt_deg[pairs[:, 0]]) <= np.abs(geometry.y_tilt_deg[pairs[:, 1]])).all()
+
+
+def test_two_beads_on_one_face_do_not_lead_a_crowd(simulate: Simulate) -> None:
+    """Beads far apart match each other too, and lie deeper than the crowd between the faces."""
+    simulated = simulate(size=128, views=31, shift_px=8, noise=3.0, particles=200)
+    stack, dark = simulated.images.copy(), 60 * simulated.images.std()
+    beads = np.array([[-260.0, -200.0, 600.0], [240.0, 220.0, 600.0]])
+    places = simulated.truth.project(beads) / 10.0 + 64
+    row, column = np.mgrid[:128, :128]
+    for image, centres in zip(stack, places, strict=True):
+        for x, y in centres:
+            image -= dark * np.exp(-((column - x) ** 2 + (row - y) ** 2) / (2 * 4.0**2))
+    found = coarse_shifts(prepare(ArrayImages(stack), 10.0, 128), nominal(simulated, 85.0)).geometry
+    assert geometry_error(found, simulated.truth, simulated.points).rms_ang < 50
