@@ -45,6 +45,18 @@ def test_is_what_leaving_out_and_solving_again_gives(rng: np.random.Generator, m
     np.testing.assert_allclose(np.array(stated), np.array(true), atol=0.05 * np.std(true))  # σ differs
 
 
+def test_points_alone_and_pieces_are_reckoned_alike(rng: np.random.Generator) -> None:
+    """A second piece that was never seen changes nothing but the way of the reckoning."""
+    tracks, start = some_tracks(rng), TiltGeometry.from_angles(TILT, 85.0)
+    unseen = np.concatenate([tracks.observations_ang, np.full((13, 1, 2), np.nan)], axis=1)
+    weights = np.concatenate([tracks.weights, np.zeros((13, 1))], axis=1)
+    pieces = Tracks.observed(unseen, weights, np.append(tracks.labels, tracks.labels[0]))
+    alone, shared = solve(tracks, start, FREE), solve(pieces, start, FREE)
+    np.testing.assert_allclose(shared.left_out_ang[:, :7], alone.left_out_ang, rtol=1e-7)
+    for name, errors in alone.standard_errors.items():
+        np.testing.assert_allclose(shared.standard_errors[name], errors, rtol=1e-7)
+
+
 def test_pieces_of_one_patch_are_left_out_together(rng: np.random.Generator) -> None:
     """Two pieces share the middle views: leaving out one of the two copies would be no test."""
     whole, start = some_tracks(rng, 8), TiltGeometry.from_angles(TILT, 85.0)

@@ -52,12 +52,13 @@ def leave_one_out(problem: Problem, equations: Equations, cover: Covariance, wei
         ``(n, p)`` inverse variances, robust weights included.
     """
     n, p = weights.shape
-    residuals, leverage = np.full((n, p, 2), np.nan), np.full((n, p), np.nan)
     t = equations.jacobian.shape[-1]
-    columns = problem.columns
     used = (problem.weights > 0) & problem.usable
-    at_root = np.asarray(columns @ cover.root).reshape(n, t, -1)  # (n, t, k)
+    at_root = np.asarray(problem.columns @ cover.root).reshape(n, t, -1)  # (n, t, k)
     reach_root = np.einsum("gpi,gk->pik", equations.reach, cover.root, optimize=True)
+    if len(np.unique(problem.tracks.labels)) == p:
+        return _each_alone(equations, at_root, reach_root, np.where(used, weights, 0.0))
+    residuals, leverage = np.full((n, p, 2), np.nan), np.full((n, p), np.nan)
     for view in range(n):
         seen = np.flatnonzero(used[view])
         if not len(seen):
@@ -73,6 +74,31 @@ def leave_one_out(problem: Problem, equations: Equations, cover: Covariance, wei
         )
         residuals[view, seen], leverage[view, seen] = found, share
     return LeftOut(residuals, leverage)
+
+
+def _each_alone(equations: Equations, at_root: Array, reach_root: Array, weights: Array) -> LeftOut:
+    """Where each label is one point, everything at once: only 2 × 2 blocks of the hat matrix are needed.
+
+    With R Rᵀ the covariance of the parameters, an observation's slopes along R are S = J·a − P·b, where a and b are R
+    seen by its view and by its point; of S·Sᵀ the products a·aᵀ, a·bᵀ and b·bᵀ are taken once.
+    """
+    n, p = weights.shape
+    of_views = at_root @ at_root.swapaxes(1, 2)  # (n, t, t)
+    k = at_root.shape[-1]
+    across = (at_root.reshape(-1, k) @ reach_root.reshape(-1, k).T).reshape(n, -1, p, 3).swapaxes(1, 2)  # (n, p, t, 3)
+    of_points = reach_root @ reach_root.swapaxes(1, 2)  # (p, 3, 3)
+    at_point = equations.matrices[:, None] @ equations.half.swapaxes(1, 2)  # (n, p, 2, 3)
+    slopes = equations.jacobian  # (n, p, 2, t)
+    mixed = slopes @ across @ at_point.swapaxes(2, 3)
+    hat = slopes @ of_views[:, None] @ slopes.swapaxes(2, 3) - mixed - mixed.swapaxes(2, 3)
+    hat += at_point @ (of_points + np.eye(3)) @ at_point.swapaxes(2, 3)
+    hat *= weights[..., None, None]
+    share, turned = np.linalg.eigh(np.eye(2) - hat)
+    along = turned.swapaxes(2, 3) @ equations.residuals[..., None]
+    predicted = (turned @ (along / np.maximum(share, _LEAST_LEFT)[..., None]))[..., 0]
+    predicted[(share[..., 0] < _LEAST_LEFT) | (weights <= 0)] = np.nan
+    leverage = np.where(weights > 0, np.einsum("npii->np", hat) / 2, np.nan)
+    return LeftOut(predicted, leverage)
 
 
 def _left_out(

@@ -81,6 +81,20 @@ class Equations:
     reach: Array
 
 
+@dataclass(frozen=True, eq=False)
+class _Turns:
+    """Rotations ``(n, 3, 3)`` about z, y and x at some values, and the projection matrices ``(n, 2, 3)``."""
+
+    values: Array
+    about_axes: tuple[Array, Array, Array]
+    matrices: Array
+
+    @classmethod
+    def at(cls, values: Array) -> _Turns:
+        z, y, x = (turn(values[:, 2 + i] / DEGREE) for i, turn in enumerate((rotation_z, rotation_y, rotation_x)))
+        return cls(values, (z, y, x), np.exp(values[:, 5, None, None]) * (z @ y @ x)[:, :2])
+
+
 def best_points(matrices: Array, places: Array, weights: Array) -> tuple[Array, Array]:
     """Points ``(p, 3)`` of least weighted squares, and their curvature ``(p, 3, 3)``."""
     n = len(matrices)
@@ -126,6 +140,8 @@ class Problem:
             self.shapes = LocalShapes.of(model.local, geometry, self.places[self.weights > 0], dose)
         self.start = self._start(geometry)
         self.columns, self.groups = self._parameters(model)
+        self.rows, self._by_view = self.columns.T.tocsr(), self.columns.toarray().reshape(*self.start.shape, -1)
+        self._turns: _Turns | None = None
         self.displacements: Array | None = None
         self.settle(self.start)
 
@@ -171,7 +187,9 @@ class Problem:
             for degree in np.unique(self.shapes.degree):
                 of_degree = np.flatnonzero(self.shapes.degree == degree)
                 count = len(of_degree) * over.shape[1]
-                structure = np.eye(count) * over.shape[1] / n
+                # columns are shape by shape, and in each course by course
+                held = model.local.fading ** (-2.0 * np.arange(over.shape[1]))
+                structure = np.diag(np.tile(held, len(of_degree))) * over.shape[1] / n
                 groups.append(
                     Group(f"local{degree}", slice(first, first + count), structure, prior, (prior / 100, 30 * prior))
                 )
@@ -191,9 +209,7 @@ class Problem:
     def continued(self, geometry: TiltGeometry) -> Array:
         """``(n, t)`` the values nearest to another geometry that the parameters can reach; no local deformation."""
         change = self._start(geometry) - self.start
-        return np.asarray(
-            self.start + np.asarray(self.columns @ (self.columns.T @ change.ravel())).reshape(change.shape)
-        )
+        return np.asarray(self.start + np.asarray(self.columns @ (self.rows @ change.ravel())).reshape(change.shape))
 
     def widths(self) -> dict[str, float]:
         """Width of each prior by term, degrees or Å; local ones by the degree of their polynomials."""
@@ -239,9 +255,13 @@ class Problem:
 
     def matrices(self, values: Array) -> Array:
         """``(n, 2, 3)`` projection matrices."""
-        rotation = rotation_z(values[:, 2] / DEGREE) @ rotation_y(values[:, 3] / DEGREE)
-        rotation = rotation @ rotation_x(values[:, 4] / DEGREE)
-        return np.asarray(np.exp(values[:, 5, None, None]) * rotation[:, :2])
+        return self._turned(values).matrices
+
+    def _turned(self, values: Array) -> _Turns:
+        """Rotations and matrices at values; those asked for last are kept, for they are asked for several times."""
+        if self._turns is None or self._turns.values is not values:
+            self._turns = _Turns.at(values)
+        return self._turns
 
     def fit(self, values: Array, weights: Array) -> tuple[Array, Array]:
         """Points ``(p, 3)`` that fit best, and residuals ``(n, p, 2)``."""
@@ -270,7 +290,7 @@ class Problem:
 
     def parameters(self, values: Array) -> Array:
         """``(g,)`` the changes from the start."""
-        return np.asarray(self.columns.T @ (values - self.start).ravel())
+        return np.asarray(self.rows @ (values - self.start).ravel())
 
     def equations(self, values: Array, weights: Array) -> Equations:
         """The problem linearised at values, points eliminated (Schur complement)."""
@@ -285,11 +305,10 @@ class Problem:
         half = np.linalg.inv(np.linalg.cholesky(of_points))
         cross = (weighted.reshape(n, t, p, 2) @ matrices[:, None]).reshape(n * t, p, 3)
         halved = (cross.swapaxes(0, 1) @ half.swapaxes(1, 2)).swapaxes(0, 1).reshape(n * t, 3 * p)
-        columns, priors = self.columns, self.precision()
-        reach = np.asarray(columns.T @ halved)
-        blocks = scipy.sparse.bsr_array((own, np.arange(n), np.arange(n + 1)), shape=(n * t, n * t))
-        curvature = (columns.T @ (blocks @ columns)).toarray() - reach @ reach.T + priors
-        reduced = np.asarray(columns.T @ gradient) - priors @ self.parameters(values)
+        priors = self.precision()
+        reach = np.asarray(self.rows @ halved)
+        curvature = np.asarray(self.rows @ (own @ self._by_view).reshape(n * t, -1)) - reach @ reach.T + priors
+        reduced = np.asarray(self.rows @ gradient) - priors @ self.parameters(values)
         return Equations(curvature, reduced, points, residuals, jacobian, matrices, half, reach.reshape(-1, p, 3))
 
     def jacobian(self, values: Array, points: Array) -> Array:
@@ -305,8 +324,7 @@ class Problem:
 
     def _turning(self, values: Array) -> Array:
         """``(n, 3, 2, 3)`` derivatives of the matrices by z_rot, y_tilt and x_tilt."""
-        angles = values[:, 2:5] / DEGREE
-        turn_z, turn_y, turn_x = rotation_z(angles[:, 0]), rotation_y(angles[:, 1]), rotation_x(angles[:, 2])
+        turn_z, turn_y, turn_x = self._turned(values).about_axes
         # dR(φ)/dφ = G R(φ) with the generator G of the rotation
         about_x, about_y, about_z = _GENERATORS
         derivatives = np.stack(
@@ -321,9 +339,8 @@ class Problem:
 
     def gauge(self, values: Array) -> Array:
         """``(g, k)`` changes of the parameters that change no picture: motions of the specimen's frame, its scale."""
-        angles = values[:, 2:5] / DEGREE
-        turn_x = rotation_x(angles[:, 2])
-        turn_yx = rotation_y(angles[:, 1]) @ turn_x
+        _, turn_y, turn_x = self._turned(values).about_axes
+        turn_yx = turn_y @ turn_x
         # Rᵀ dR = Σ dφ [a]ₓ with a the axes of z_rot, y_tilt and x_tilt seen from the specimen
         axes = np.stack([turn_yx[:, 2], turn_x[:, 1], np.broadcast_to([1.0, 0, 0], (self.n, 3))], axis=-1)
         moves = np.zeros((*values.shape, 7))
@@ -334,7 +351,7 @@ class Problem:
         moves[~(self.weights > 0).any(axis=1), :2] = 0.0  # these shifts are no parameters
         flat = moves.reshape(-1, 7)
         flat = flat / np.maximum(np.linalg.norm(flat, axis=0), 1e-30)
-        along = np.asarray(self.columns.T @ flat)
+        along = np.asarray(self.rows @ flat)
         missed = flat - self.columns @ along
         free = along @ _null_space(missed, 1e-6)
         priors = self.precision()
