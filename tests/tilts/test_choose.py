@@ -17,6 +17,7 @@ def score(value: float, significance: float = 100.0) -> Score:
         near=value,
         far=value,
         distant=value,
+        reprojected=value,
         per_view=np.full(3, value),
         frequency=np.linspace(0.01, 0.05, 5),
         correlation=curve,

@@ -37,7 +37,7 @@ def test_a_rigid_motion_of_the_specimen_changes_nothing(film: tuple[WorkingImage
     images, truth, _ = film
     moved = regauge(truth, x_tilt_deg=3.0, y_tilt_deg=-5.0, shift_ang=(200.0, -150.0, 300.0)).geometry
     here, there = held_out_score(images, truth, THICKNESS), held_out_score(images, moved, THICKNESS)
-    assert there.value == pytest.approx(here.value, rel=1e-4)
+    assert there.value == pytest.approx(here.value, rel=1e-3)
     np.testing.assert_allclose(there.per_view, here.per_view, rtol=1e-2, atol=1e-3)
 
 
@@ -53,7 +53,7 @@ def test_the_standard_frame_describes_the_same_pictures_and_forgets_the_old_one(
     assert geometry_error(one, first, points).rms_ang < 1e-3
 
 
-@pytest.mark.parametrize("kind", ["random", "smooth", "one view", "axis", "stretch", "field"])
+@pytest.mark.parametrize("kind", ["random", "smooth", "one view", "axis", "stretch", "field", "tilt scale", "tilts"])
 def test_every_error_costs(film: tuple[WorkingImages, TiltGeometry, np.ndarray], kind: str) -> None:
     images, truth, _ = film
     n = len(truth)
@@ -68,6 +68,8 @@ def test_every_error_costs(film: tuple[WorkingImages, TiltGeometry, np.ndarray],
         "axis": truth.with_terms(z_rot_deg=truth.z_rot_deg + 2.0),
         "stretch": truth.with_terms(magnification=1 + 0.01 * noise[0] - 0.01 * noise[0].mean()),
         "field": truth.with_terms(field=ImageField(field, (960.0, 960.0))),
+        "tilt scale": truth.with_terms(y_tilt_deg=truth.y_tilt_deg * 1.04),
+        "tilts": truth.with_terms(y_tilt_deg=truth.y_tilt_deg + 1.5 * noise[0]),
     }[kind]
     score = held_out_score(images, wrong, THICKNESS)
     assert score.value < held_out_score(images, truth, THICKNESS).value - 0.002
@@ -180,11 +182,13 @@ def _perturbed(truth: TiltGeometry, points: np.ndarray, pixel: float) -> list[tu
         lambda a: _shifted(truth, a * bent[0], a * bent[1]),
         lambda a: truth.with_terms(z_rot_deg=truth.z_rot_deg + 0.03 * a),
         lambda a: truth.with_terms(magnification=truth.magnification * (1 + 3e-4 * a * noise[2])),
+        lambda a: truth.with_terms(y_tilt_deg=truth.y_tilt_deg * (1 + 2e-3 * a)),
+        lambda a: truth.with_terms(y_tilt_deg=truth.y_tilt_deg + 0.03 * a * noise[5]),
         lambda a: _shifted(truth, a * (noise[3] + bent[1]), a * (noise[4] + bent[0])),
     ]
-    wanted = np.exp(np.linspace(np.log(0.2), np.log(3.0), 10))
+    wanted = np.exp(np.linspace(np.log(0.2), np.log(3.0), 14))
     out = []
-    for place, error_px in zip(rng.permutation(10), wanted, strict=True):
+    for place, error_px in zip(rng.permutation(14), wanted, strict=True):
         way, size = ways[place % len(ways)], 1.0
         for _ in range(4):
             size *= error_px * pixel / geometry_error(way(size), truth, points).rms_ang

@@ -56,6 +56,7 @@ def score_compact(images: WorkingImages, geometry: TiltGeometry) -> Score:
         near=value,
         far=value,
         distant=value,
+        reprojected=value,
         per_view=per_view,
         frequency=frequency,
         correlation=curve,

@@ -30,7 +30,7 @@ __all__ = ["Reprojected", "flattened", "reproject_others", "without_background"]
 Array = NDArray[np.float64]
 Volume = NDArray[np.float32]
 
-_GROUPS = 8  # a view is left out together with every eighth, which are too far from it to matter
+_GROUPS = 8  # a view is left out together with every eighth, which are too far from it to matter, or with an eighth
 _THRESHOLD = 3.0  # standard deviations of the reconstruction, below which nothing is believed
 _WIDER = 1.15  # the box, across the axis, over the field: steep views look past the field's edge
 _DEEPER = 1.1  # the box over the thickness
@@ -107,6 +107,7 @@ def reproject_others(
     *,
     objects: int = 0,
     sign: int = 0,
+    neighbours: bool = True,
     progress: Progress = no_progress,
 ) -> Reprojected:
     """Predict each view.
@@ -127,6 +128,8 @@ def reproject_others(
         how many of the clearest objects to give at most; 0: none.
     sign
         of what stands out: −1 dark, 1 bright; 0: the one that predicts better.
+    neighbours
+        whether a view's neighbours predict it too; if not, it is left out with those in its eighth of the tilts.
     progress
         told the fraction done.
     """
@@ -142,7 +145,8 @@ def reproject_others(
     whole = Projector(geometry, (height, width), pixel, box).back_project(ramped)
     progress(0.3, "reprojecting")
     order = np.argsort(geometry.y_tilt_deg, kind="stable")
-    groups = [order[group::_GROUPS] for group in range(min(_GROUPS, len(order)))]
+    count = min(_GROUPS, len(order))
+    groups = [order[group::count] for group in range(count)] if neighbours else np.array_split(order, count)
     least = _THRESHOLD * 1.4826 * float(np.median(np.abs(whole[::3, ::5, ::5])))
 
     def predicted(held: NDArray[np.int64], which: int) -> Tensor:

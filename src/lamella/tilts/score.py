@@ -1,14 +1,16 @@
-"""The score of a geometry: how well each view is predicted by the others, which never saw it.
+"""The score of a geometry: how well each view is predicted by others, which never saw it.
 
-Views are cut into tiles in the specimen's plane; every view is predicted from others (`lamella.tilts.held_out`): from
-all of them, from views beyond its neighbours, and from distant views only. View and prediction are compared by Fourier
-ring correlation, and the information in that is taken over what the views' own spectra promise a perfect geometry:
-near 1 where views agree as far as their noise lets them, 0 where they share nothing. No shift is looked for.
+Predicted it is in two ways. A tomogram is made without a view and those next to it, and what stands out of it is
+reprojected (`lamella.tilts.score_reprojection`): objects lie in one place, and any error of the geometry smears them.
+And tiles of the view are predicted linearly, from what a slab's views share (`lamella.tilts.held_out`): from all other
+views, from views beyond its neighbours, and from distant views. View and prediction are compared by Fourier ring
+correlation, and the information in that is taken over what the views' own spectra promise: 0 where they share nothing,
+1 for a prediction without error. No shift is looked for.
 
-Neighbours agree under any drift that they share, and distant views in coarse detail only; an error costs the latter
-about as much whichever way it varies from view to view. The score is the geometric mean of the three, the distant
-views counting twice. What changes no picture's coarse detail across the axis costs little: a common stretch of the
-tilt angles, and errors of single tilt angles where the specimen is thin.
+The value is that of reprojections, nine parts in ten. Linear prediction alone ranks shifts well, but hardly sees errors
+of tilt angles: they move tiles smoothly from view to view, and a slab's far views share coarse detail only. It still
+tells geometries apart that are too wrong for objects to stand out, and near and far predictions apart by their
+failures: under a wrong axis neighbours agree, under shuffled angles distant views do.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor
 from lamella.errors import GeometryError
 from lamella.geometry import TiltGeometry
 from lamella.tilts.held_out import RINGS, RingSums, cross_spectra, held_out_sums, promised_spectra
+from lamella.tilts.score_reprojection import reprojected_sums
 from lamella.tilts.score_spectra import FINEST, view_spectra
 from lamella.tilts.score_tiles import TermLayout, TileFrame, cut_tiles, tile_centres, tile_depths
 from lamella.tilts.working import SpecimenShape, WorkingImages
@@ -36,6 +39,7 @@ _LONGEST_PX = 512
 _TILE = 0.25  # of the shorter side
 _SMALLEST_TILE_PX = 32
 _FAR, _DISTANT = 0.075, 0.3  # of the range of tilts: views nearer than this are left out of a prediction
+_SLAB = 0.1  # of the value: by linear prediction, which leads while errors are too large for objects to stand out
 _USUAL_THICKNESS_ANG = 1500.0
 _STEP_DEG, _STEEPEST_DEG = 0.5, 80.0
 # of what is possible: true geometries of simulated series reach 0.4 or more, wrong axes and shuffled angles 0.02
@@ -51,10 +55,13 @@ class Score:
     Attributes
     ----------
     value
-        (near · far · distant²)^¼: towards 1 for a perfect geometry, 0 where one of them fails.
+        0.9 · reprojected + 0.1 · (near · far · distant²)^¼: 0 where views share nothing.
     near, far, distant
         information in the agreement with predictions from all other views, from views beyond the neighbours (9° for a
         range of 120°), and from distant views (36°), over what the views' spectra promise a perfect geometry.
+    reprojected
+        information in the agreement with reprojections of tomograms without the view and its neighbours, over what a
+        prediction without error would give.
     per_view
         ``(n,)`` agreement of each view over what is expected of it.
     frequency
@@ -69,6 +76,7 @@ class Score:
     near: float
     far: float
     distant: float
+    reprojected: float
     per_view: Array
     frequency: Array
     correlation: Array
@@ -125,11 +133,15 @@ def held_out_score(
     promised = promised_spectra(layout, even, spacing, thickness_ang, len(centres))
     sums = [(held_out_sums(found, order, gap), held_out_sums(promised, order, gap)) for gap in _gaps(geometry)]
     near, far, distant = (_reached(*pair) for pair in sums)
+    by_slab = float((max(near, 0.0) * max(far, 0.0) * max(distant, 0.0) ** 2) ** 0.25)
+    depth = float(np.median(centres[:, 2]))
+    reprojected = _reached(*reprojected_sums(small, own, frame, depth, thickness_ang))
     return Score(
-        value=float((max(near, 0.0) * max(far, 0.0) * max(distant, 0.0) ** 2) ** 0.25),
+        value=(1 - _SLAB) * max(reprojected, 0.0) + _SLAB * by_slab,
         near=near,
         far=far,
         distant=distant,
+        reprojected=reprojected,
         per_view=0.5 * (_per_view(*sums[0]) + _per_view(*sums[1])),
         frequency=(np.arange(RINGS) + 0.5) * FINEST / RINGS / spacing,
         correlation=sums[0][0].correlation(),
