@@ -65,3 +65,14 @@ def test_the_promise_is_that_of_a_prediction_without_error(film: tuple[WorkingIm
     np.testing.assert_allclose(promised.correlation(), np.sqrt(0.75), rtol=1e-6)
     # so many terms lie within 0.3 cycles per pixel
     assert promised.count.sum() / n == pytest.approx(np.pi * 0.3**2 * 192**2, rel=0.02)
+
+
+def test_three_views_and_an_empty_one_are_scored(film: tuple[WorkingImages, TiltGeometry]) -> None:
+    images, truth = film
+    stack = images.stack[12:15].clone()
+    stack[1] = 0
+    few = WorkingImages(stack, images.pixel_ang, images.origin_px)
+    found, promised = _sums(few, truth.select([12, 13, 14]))
+    assert np.isfinite(found.product).all()
+    assert np.isfinite(promised.view_correlation()).all()
+    assert found.view_correlation()[1] == 0

@@ -93,7 +93,9 @@ def flattened(stack: Tensor, mask: Tensor | None, finest: float) -> Tensor:
         terms = torch.fft.rfft2(image)
         power = torch.bincount(ring.flatten(), weights=(terms.abs() ** 2).flatten().double()) / count
         even = torch.nn.functional.avg_pool1d(power[None], _SMOOTH_RINGS, 1, _SMOOTH_RINGS // 2, False, False)[0]
-        level = even.clamp_min(float(even.max()) * 1e-12)[ring].rsqrt().float() * (shape[0] * shape[1]) ** 0.5
+        level = (
+            even.clamp_min(max(float(even.max()) * 1e-12, 1e-30))[ring].rsqrt().float() * (shape[0] * shape[1]) ** 0.5
+        )
         out[view] = torch.fft.irfft2(terms * level * band, s=shape)
     return out if mask is None else out * mask
 
