@@ -44,6 +44,7 @@ _STEEPEST_DEG = 89.0
 _SCORED_THICKNESS_ANG = 2400.0
 _SCORED_SIZE_PX = 512  # no more is looked at by masks and score
 _FEW_VIEWS = 6
+_MANY_UNLIKE = 0.1  # of the views, like no other
 _SURE_BEADS = 5  # beads that predict each other to half a pixel need no other method beside them
 _SURE_ERROR_PX = 0.5
 
@@ -174,12 +175,12 @@ class _Attempts:
             self.images.binned(self.settings.coarse_size), self.nominal, self.settings, part_of(progress, 0.0, 0.15)
         )
         self.shape = found.shape
-        if self.shape == "film" and (doubt := check_order(self.images, self.nominal).note):
-            self.doubts.append(doubt)
+        self.doubts.extend(found.doubts)
         self.notes.extend(found.candidate.notes)  # they are on the series, whichever geometry is taken
         self._add(replace(found.candidate, notes=()))
         if wanted in ("beads", "auto"):
             self._try("beads", lambda: self._beads(part_of(progress, 0.15, 0.35)))
+        self._check_views()
         if wanted == "auto" and self._sure_by_beads():
             return
         if wanted == "patches" or (wanted in ("matching", "auto") and self.shape == "film"):
@@ -200,6 +201,22 @@ class _Attempts:
                 f"no geometry could be solved from the tracks: {failure.problem}",
                 mend="drop fewer of them, or follow them anew (--no-reuse-tracks)",
             ) from failure
+
+    def _check_views(self) -> None:
+        """Whether the pictures themselves say that views show nothing, or that the angles are those of others.
+
+        Not where beads predict each other in them: these say that it is not so, and there may be little else to see.
+        """
+        if self._sure_by_beads():
+            return
+        checked = check_order(self.images, self.nominal)
+        if len(unlike := checked.unlike):
+            listed = ", ".join(str(view + 1) for view in unlike)
+            said = f"view {listed} is like no other view, and shows nothing: leave it out (clean.exclude)"
+            many = len(unlike) > _MANY_UNLIKE * len(self.series)
+            (self.doubts if many else self.notes).append(said)
+        if self.shape == "film" and checked.note:
+            self.doubts.append(checked.note)
 
     def _sure_by_beads(self) -> bool:
         """Whether beads determine the geometry better than anything else could."""

@@ -79,4 +79,5 @@ def align_beads(
         solution=solved.solution,
         quality=quality,
         notes=(*found.notes, *solved.notes),
+        doubts=solved.doubts,
     )

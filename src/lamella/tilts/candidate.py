@@ -30,6 +30,8 @@ class Candidate:
         numbers that the method states of itself, by the name of their column without ``lamella``.
     notes
         what the user should know.
+    doubts
+        what speaks against it whatever its score.
     """
 
     method: Method
@@ -37,3 +39,4 @@ class Candidate:
     solution: Solution | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()

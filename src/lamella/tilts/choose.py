@@ -113,8 +113,9 @@ def choose(
     if taken.method not in scores:
         scores[taken.method] = judge(taken.geometry)
     said, why = verdict(scores[taken.method])
-    if doubts and said == "good":
-        said, why = "doubtful", "; ".join(doubts)
+    if (against := (*doubts, *taken.doubts)) and said != "failed":
+        why = "; ".join(against if said == "good" else (why, *against))
+        said = "doubtful"
     notes = [
         f"the geometry from {one.method} was refused: views are predicted no better than before alignment "
         f"(score {values[one.method]:.3f}, {before:.3f} before)"

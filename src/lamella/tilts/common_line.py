@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 
 _WIDE_DEG, _FINE_DEG = 2.0, 0.5
 _FARTHEST_DEG = 20.0  # a symmetric object looks alike about other axes too: no farther off than this
+_ELSEWHERE_DEG = 10.0  # step of the look at axes farther off
+_CLEARLY = 0.5  # of the disagreement near the stated axis: an axis farther off at which there is less is told
 _HIGH = 0.12  # cycles per working pixel
 
 
@@ -41,12 +43,30 @@ class CommonLine:
         of the axis from where it was.
     tried_deg, score
         every change tried, in rising order, and the mean correlation of the views' profiles with their mean.
+    elsewhere_deg
+        a change too far off to be taken, at which profiles disagree less than half as much; None where there is none.
     """
 
     geometry: TiltGeometry
     change_deg: float
     tried_deg: Array
     score: Array
+    elsewhere_deg: float | None = None
+
+    @property
+    def doubt(self) -> str | None:
+        """What speaks against the axis, in words."""
+        if self.elsewhere_deg is not None:
+            return (
+                f"the views agree much better about an axis {self.elsewhere_deg:+.0f}° from the stated one, farther "
+                "off than a compact object's is searched: check the axis that was given (--tilt-axis)"
+            )
+        if abs(self.change_deg) > _FARTHEST_DEG - _WIDE_DEG / 2:
+            return (
+                f"the axis of a compact object is searched to {_FARTHEST_DEG:.0f}° from the stated one, and was found "
+                "there: check the axis that was given (--tilt-axis)"
+            )
+        return None
 
 
 def search_common_line(
@@ -97,8 +117,13 @@ def search_common_line(
     corrected = turned.with_terms(
         x_shift_ang=turned.x_shift_ang - along * np.sin(turn), y_shift_ang=turned.y_shift_ang + along * np.cos(turn)
     )
+    far = np.arange(reach + _ELSEWHERE_DEG, 180 - reach - _ELSEWHERE_DEG / 2, _ELSEWHERE_DEG)
+    agreed = [profiler.agreement(geometry.with_terms(z_rot_deg=geometry.z_rot_deg + one))[0] for one in far]
+    better = 1 - max(agreed) < _CLEARLY * (1 - values.max())
+    best_far = float(far[int(np.argmax(agreed))])
     progress(1.0, "searching for the tilt axis")
-    return CommonLine(corrected, change, tried, values)
+    elsewhere = (best_far if best_far <= 90 else best_far - 180) if better else None
+    return CommonLine(corrected, change, tried, values, elsewhere)
 
 
 class _Profiler:

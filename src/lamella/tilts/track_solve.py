@@ -18,6 +18,7 @@ from lamella.tilts.solve import Solution
 __all__ = ["solve_tracks", "with_stated_angles"]
 
 _NAMED = 12  # tracks or views that a note lists
+_MANY_LOST = 0.15  # of the views
 
 
 def solve_tracks(
@@ -80,13 +81,18 @@ def _candidate(best: Best, method: Method, given: Tracks) -> Candidate:
         "AlignCondition": solution.condition,
         "AlignObservationsLeftOut": float(best.outliers.sum()),
     }
-    notes = [_model_in_words(best), *_rejections(solution), *_lost_views(solution)]
+    lost = _lost_views(solution)
+    notes = [_model_in_words(best), *_rejections(solution)]
+    if lost:
+        notes.append(f"nothing was followed in view {_listed(lost)}: shifts there are those of whole views")
+    many = len(lost) > _MANY_LOST * len(solution.geometry)
     return Candidate(
         method=method,
         geometry=solution.geometry,
         solution=solution,
         quality={name: value for name, value in quality.items() if np.isfinite(value)},
         notes=tuple(note for note in notes if note),
+        doubts=(f"nothing was followed in {len(lost)} of {len(solution.geometry)} views",) if many else (),
     )
 
 
@@ -108,13 +114,11 @@ def _rejections(solution: Solution) -> list[str]:
     ]
 
 
-def _lost_views(solution: Solution) -> list[str]:
+def _lost_views(solution: Solution) -> list[int]:
+    """Views, counted from 1, in which no solved point was seen."""
     solved = np.isfinite(solution.tracks.points_ang[:, 0])
     seen = solution.tracks.seen[:, solved]
-    lost = np.flatnonzero(~seen.any(axis=1)) + 1 if solved.any() else np.zeros(0, dtype=np.int64)
-    if not len(lost):
-        return []
-    return [f"nothing was followed in view {_listed(list(lost))}: shifts there are those of whole views"]
+    return [int(view) + 1 for view in np.flatnonzero(~seen.any(axis=1))] if solved.any() else []
 
 
 def _listed(numbers: list[int]) -> str:
