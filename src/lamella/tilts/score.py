@@ -9,8 +9,8 @@ correlation, and the information in that is taken over what the views' own spect
 
 The value is that of reprojections, but for two parts in a hundred. Linear prediction alone ranks shifts well, but
 hardly sees errors of tilt angles: they move tiles smoothly from view to view, and a slab's far views share coarse
-detail only. It still tells geometries apart that are too wrong for objects to stand out, and by its failures what is wrong: under a
-wrong axis neighbours agree, under shuffled angles distant views do.
+detail only. It still tells geometries apart that are too wrong for objects to stand out, and by its failures what is
+wrong: under a wrong axis neighbours agree, under shuffled angles distant views do.
 
 In ten simulated series the value lost is about 1 − exp(−c · e²) for an error of e px, with much the same c for shifts,
 single tilt angles, magnification and a wandering axis; a common error of the axis counts as one of three quarters its
