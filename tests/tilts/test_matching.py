@@ -42,7 +42,7 @@ def likelihood():
     model = SlabModel(torch.ones(shape), torch.full(shape, 0.8), 800.0, 1 / 320, 1 / 500)
     plane, slopes = plane_of_patch(geometry, np.zeros(2)), slopes_of_views(geometry, np.zeros(2))
     covariance = model.covariance(slopes, frequencies, plane)
-    weights = Weights.of(covariance, np.ones(len(TILTS), bool), frequencies)
+    weights = Weights.of(covariance, torch.linalg.inv(covariance), np.ones(len(TILTS), bool), frequencies)
     rng = np.random.default_rng(0)
     root = np.linalg.cholesky(covariance.double().numpy())
 
@@ -91,7 +91,7 @@ def test_views_that_are_not_seen_stand_alone(likelihood):
     frequencies, weights, _ = likelihood
     seen = np.ones(len(TILTS), bool)
     seen[4] = False
-    part = Weights.of(torch.linalg.inv(weights.precision), seen, frequencies)
+    part = Weights.of(torch.linalg.inv(weights.precision), weights.precision, seen, frequencies)
     assert np.abs(part.information[4]).max() < 1e-4 * np.abs(part.information).max()
     assert np.abs(part.information[:, :, 4]).max() < 1e-4 * np.abs(part.information).max()
 

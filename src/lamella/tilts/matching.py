@@ -22,9 +22,11 @@ from lamella.features.masks import specimen_masks
 from lamella.geometry import TiltGeometry
 from lamella.parallel import one_thread_per_operation, part_of
 from lamella.progress import Progress, no_progress
+from lamella.runtime import give_memory_back
 from lamella.tilts.candidate import Candidate
 from lamella.tilts.level import fit_plane, level
 from lamella.tilts.matching_joint import JointMatch, match_jointly
+from lamella.tilts.matching_mixing import Mixing
 from lamella.tilts.matching_terms import Priors
 from lamella.tilts.matching_volume import flattened, reproject_others, without_background
 from lamella.tilts.matching_windows import Matched, match_objects
@@ -36,7 +38,7 @@ __all__ = ["match_projections"]
 
 Array = NDArray[np.float64]
 
-_ROUNDS = 4
+_ROUNDS = 6
 _SEARCHED = 2  # of them look for the objects anew
 _OBJECTS = 400
 _FEWEST_OBJECTS = 12  # a geometry of all views with slow changes and a field asks for some
@@ -44,7 +46,7 @@ _LARGEST_PX, _SMALLEST_PX = 384, 128  # of the images that are reprojected
 _NYQUIST = 0.5  # cycles per pixel: where the finest detail that views share shall lie in them
 _BACKGROUND_PX = 8.0  # standard deviation of the local mean that is taken off them
 _CHANCE = 8.0  # standard deviations above chance by which views and predictions must agree
-_COURSES = 2  # over the dose, that each shape of a local deformation may combine
+_COURSES, _FADING = 2, 0.2  # over the dose that each shape of a local deformation combines, each further one smaller
 _LOCAL_ANG = 3.0  # rms of local deformation at which its estimate begins
 
 
@@ -114,7 +116,7 @@ def _matched(
             f"a mask of shape {tuple(mask.shape)} for images of {tuple(images.stack.shape)}",
             mend="give one weight per pixel",
         )
-    images = images.binned(_LARGEST_PX)
+    images = WorkingImages(images.stack, images.pixel_ang, images.origin_px).binned(_LARGEST_PX)
     if mask is None:
         weights = specimen_masks(images.stack)
     else:
@@ -131,10 +133,13 @@ def _matched(
         priors=priors,
         progress=part_of(progress, 0.05, 0.35),
     )
+    give_memory_back()
     rounds = _Rounds(images, weights, joint, dose, local)
+    del images, weights
     for number in range(_ROUNDS):
         start, end = (0.35 + 0.6 * step / _ROUNDS for step in (number, number + 1))
         rounds.run(number < _SEARCHED, part_of(progress, start, end))
+        give_memory_back()
     progress(1.0, "matched")
     return rounds.candidate()
 
@@ -166,7 +171,7 @@ class _Rounds:
 
     def run(self, search: bool, progress: Progress) -> None:
         """One round, with the objects of the last or others."""
-        if self.solution is not None:  # where a reconstruction looks for the specimen
+        if search and self.solution is not None:  # where a reconstruction looks for the specimen
             self.geometry, self.points = self._levelled()
         seen = reproject_others(
             self.views,
@@ -189,7 +194,9 @@ class _Rounds:
                 mend="nothing stands out that could be matched: use align.method = patches or coarse",
             )
         self.solution = self._solved(self.matched, bool(self.local))
-        self.geometry = self.solution.geometry
+        if search:  # other objects, and another frame
+            self.mixing = Mixing((self.views.field_ang[0] / 2, self.views.field_ang[1] / 2))
+        self.geometry = self.mixing.next(self.geometry, self.solution.geometry)
         progress(1.0, "solving")
 
     def _levelled(self) -> tuple[TiltGeometry, Array]:
@@ -205,9 +212,11 @@ class _Rounds:
         """The geometry from where the objects were found."""
         over: Literal["dose", "tilt"] = "tilt" if self.dose is None else "dose"
         model = SolveModel(
-            z_rot=Term(mode="smooth", prior=PRIORS["z_rot"], estimated=True),
-            magnification=Term(mode="free", prior=PRIORS["magnification"], estimated=True),
-            local=LocalTerm(kind="image", over=over, shapes=_COURSES, prior_ang=_LOCAL_ANG) if local else None,
+            z_rot=Term(mode="smooth", prior=PRIORS["z_rot"]),
+            magnification=Term(mode="free", prior=PRIORS["magnification"]),
+            local=LocalTerm(kind="image", over=over, shapes=_COURSES, prior_ang=_LOCAL_ANG, fading=_FADING)
+            if local
+            else None,
         )
         # what is believed of a view's axis and magnification is believed of the nominal ones, not of the last round's
         axis = float(self.geometry.z_rot_deg.mean())

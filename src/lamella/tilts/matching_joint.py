@@ -187,6 +187,7 @@ class _Joint:
         assert terms is not None  # measured
         low = frequencies.chosen(model.useful(frequencies, self.plane))
         covariance = model.covariance(self.slopes, low, self.plane)
+        precision = torch.linalg.inv(covariance)
         patches = each(lambda patch: self._whitened(cutter, model, low, patch), range(len(terms.points_ang)))
         weights: dict[bytes, Weights] = {}
         ready: list[PatchLikelihood | None] = []
@@ -196,7 +197,7 @@ class _Joint:
                 continue
             key = cut.seen.tobytes()
             if key not in weights:
-                weights[key] = Weights.of(covariance, cut.seen, low)
+                weights[key] = Weights.of(covariance, precision, cut.seen, low)
             ready.append(PatchLikelihood(cut.terms, weights[key], low))
         progress(0.5, "matching patches")
         # patches that overlap show the same data, and a window makes neighbouring terms alike

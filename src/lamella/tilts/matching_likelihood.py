@@ -24,37 +24,53 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The covariance of some views, inverted, and the information that follows from it.
+    """The inverse covariance of some views, kept as that of all of them, and the information that follows from it.
 
     Attributes
     ----------
     precision
-        ``(k, n, n)`` float32; views that are not seen stand alone.
+        ``(k, n, n)`` float32, of all views: one for all patches.
+    hidden
+        ``(u,)`` views that are not seen.
     information
         ``(n, 2, n, 2)`` Fisher's, of displacements, Å⁻².
     """
 
     precision: Tensor
+    hidden: Tensor
     information: Array
 
     @classmethod
-    def of(cls, covariance: Tensor, seen: NDArray[np.bool_], frequencies: Frequencies) -> Weights:
-        """From ``(k, n, n)`` covariances, with the views that are not seen taken out."""
-        use = torch.from_numpy(seen).float()
-        both = use[:, None] * use
-        cov = covariance * both + torch.diag(1 - use)
-        precision = torch.linalg.inv(cov)
+    def of(cls, covariance: Tensor, precision: Tensor, seen: NDArray[np.bool_], frequencies: Frequencies) -> Weights:
+        """From all views' covariances and inverses ``(k, n, n)``, the views that are not seen taken out."""
+        hidden = torch.from_numpy(np.flatnonzero(~seen))
+        shared = _without(precision, precision, hidden) * covariance
+        shared -= torch.diag(torch.from_numpy(seen).float())
         k = frequencies.k_per_ang
-        shared = precision * cov - torch.eye(len(seen))
         weight = 2 * (2 * np.pi) ** 2 * frequencies.count
         parts = torch.stack([weight * k[:, i] * k[:, j] for i, j in ((0, 0), (0, 1), (1, 1))])  # (3, k)
-        xx, xy, yy = (parts @ shared.flatten(1)).reshape(3, *both.shape).double().numpy()
+        xx, xy, yy = (parts @ shared.flatten(1)).reshape(3, len(seen), len(seen)).double().numpy()
         information = np.empty((len(seen), 2, len(seen), 2))
         information[:, 0, :, 0], information[:, 1, :, 1] = xx, yy
         information[:, 0, :, 1] = information[:, 1, :, 0] = xy
         # moving all views alike changes nothing: rows add up to 0, to the last bit
         information[np.arange(len(seen)), :, np.arange(len(seen))] -= information.sum(axis=2)
-        return cls(precision, information)
+        return cls(precision, hidden, information)
+
+    def applied(self, terms: Tensor) -> Tensor:
+        """``(k, n, 2)`` inverse covariance of the seen views times terms, which are 0 in those that are not."""
+        return _without(self.precision, torch.bmm(self.precision, terms), self.hidden)
+
+
+def _without(precision: Tensor, product: Tensor, hidden: Tensor) -> Tensor:
+    """A product ``(k, n, m)`` of the inverse covariance P turned into that of the seen views alone.
+
+    (C_ss)⁻¹ = P_ss − P_su P_uu⁻¹ P_us.
+    """
+    if not len(hidden):
+        return product
+    across = precision[:, :, hidden]
+    return product - torch.bmm(across, torch.linalg.solve(across[:, hidden], product[:, hidden]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +97,7 @@ class PatchLikelihood:
         angle = 2 * np.pi * (torch.from_numpy(displacement_ang).float() @ k.T)
         together = (self.terms * torch.polar(torch.ones_like(angle), angle)).T.contiguous()  # (k, n)
         parts = torch.view_as_real(together)  # (k, n, 2)
-        differing = torch.view_as_complex(torch.bmm(self.weights.precision, parts))
+        differing = torch.view_as_complex(self.weights.applied(parts).contiguous())
         product = together.conj() * differing
         value = -float((product.real.sum(dim=1) * count).double().sum())
         slope = -4 * np.pi * (product.imag * count[:, None]).T.double() @ k.double()

@@ -138,17 +138,19 @@ def reproject_others(
     height, width = (int(size) for size in views.stack.shape[-2:])
     pixel = max(views.pixel_ang)
     square = Grid.centred(width, height, pixel)
-    same = np.broadcast_to(np.eye(2), (len(views), 2, 2))
-    images = views.sample(range(len(views)), square, same, np.zeros((len(views), 2)))[0]
+    same, still = np.eye(2)[None], np.zeros((1, 2))
+    images = torch.cat([views.sample([view], square, same, still)[0] for view in range(len(views))])
     ramped = torch.stack(
         [_ramped(image, float(turn)) for image, turn in zip(images, geometry.z_rot_deg, strict=True)]
     ).numpy()
     box = _box(geometry, views.field_ang, thickness_ang, pixel)
-    whole = Projector(geometry, (height, width), pixel, box).back_project(ramped)
-    progress(0.3, "reprojecting")
     order = np.argsort(geometry.y_tilt_deg, kind="stable")
     count = min(_GROUPS, len(order))
     groups = [order[group::count] for group in range(count)] if neighbours else np.array_split(order, count)
+    whole = np.zeros(box.shape, dtype=np.float32)
+    for held in groups:  # few at a time: the projector holds its views' rows in fine steps
+        whole += Projector(geometry.select(held), (height, width), pixel, box).back_project(ramped[held])
+    progress(0.3, "reprojecting")
     least = _THRESHOLD * 1.4826 * float(np.median(np.abs(whole[::3, ::5, ::5])))
 
     def predicted(held: NDArray[np.int64], which: int) -> Tensor:

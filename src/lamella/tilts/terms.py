@@ -79,6 +79,8 @@ class LocalTerm:
         degrees of freedom over tilt or dose.
     prior_ang
         rms displacement, Å, where the estimate of its width begins; one width per degree is found from the data.
+    fading
+        how much smaller each further degree of freedom over tilt or dose is believed to be than the one before, 0…1.
     """
 
     kind: Literal["image", "specimen"] = "image"
@@ -86,6 +88,7 @@ class LocalTerm:
     degree: int = 3
     shapes: int = 3
     prior_ang: float = 2.0
+    fading: float = 1.0
 
     def __post_init__(self) -> None:
         if self.degree not in (1, 2, 3) or self.shapes < 1 or not 0 < self.prior_ang < np.inf:
@@ -93,6 +96,8 @@ class LocalTerm:
                 f"a local term of degree {self.degree}, {self.shapes} shapes and prior {self.prior_ang} Å",
                 mend="give a degree from 1 to 3, one shape at least and a finite prior > 0",
             )
+        if not 0 < self.fading <= 1:
+            raise SettingsError(f"a local term that fades by {self.fading}", mend="give a factor above 0, 1 at most")
 
 
 @dataclass(frozen=True, kw_only=True)
