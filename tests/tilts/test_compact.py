@@ -57,3 +57,8 @@ def test_shifts_are_found_from_some_pixels_off(needle: Any, rng: np.random.Gener
 def test_noise_agrees_with_nothing(needle: Any, rng: np.random.Generator) -> None:
     images = prepare(ArrayImages(rng.normal(size=needle.images.shape).astype(np.float32)), 10.0, 96)
     assert abs(score_compact(images, needle.truth).value) < 0.1
+
+
+def test_three_views_are_enough_to_be_scored(needle: Any) -> None:
+    images = prepare(ArrayImages(needle.images[[10, 12, 14]]), 10.0, 96)
+    assert score_compact(images, needle.truth.select([10, 12, 14])).value > 0.5

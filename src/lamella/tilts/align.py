@@ -236,8 +236,9 @@ class _Attempts:
             self._add(work())
         except (GeometryError, ImageError) as failure:
             if self.settings.method == method:
+                why = "; ".join((failure.problem, *self.doubts))
                 raise PostconditionError(
-                    f"no geometry could be solved from {method}: {failure.problem}", mend=failure.mend
+                    f"no geometry could be solved from {method}: {why}", mend=failure.mend
                 ) from failure
             self.notes.append(f"{method}: {failure.problem}")
 

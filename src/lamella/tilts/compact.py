@@ -56,7 +56,7 @@ def score_compact(images: WorkingImages, geometry: TiltGeometry) -> Score:
         near=value,
         far=value,
         distant=value,
-        reprojected=value,
+        reprojected=value * abs(value),
         per_view=per_view,
         frequency=frequency,
         correlation=curve,
@@ -155,8 +155,9 @@ class _Square:
         box = Box(shape=(size, size, size), voxel_size_ang=self.pixel_ang)
         order = np.argsort(geometry.y_tilt_deg, kind="stable")
         out: list[Tensor] = [torch.empty(0)] * len(order)
-        for part in range(_PARTS):
-            held = order[part::_PARTS]
+        parts = min(_PARTS, len(order))
+        for part in range(parts):
+            held = order[part::parts]
             used = np.setdiff1d(order, held)
             weighted = torch.stack([_ramped(self.stack[view], float(geometry.z_rot_deg[view])) for view in used])
             volume = Projector(geometry.select(used), self.shape, self.pixel_ang, box).back_project(weighted.numpy())
