@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from lamella.geometry.regauge import regauge
 from lamella.records import ArrayImages
 from lamella.tilts.compare import geometry_error
 from lamella.tilts.held_out import CrossSpectra, held_out_sums
-from lamella.tilts.score import held_out_score, verdict
+from lamella.tilts.score import Score, held_out_score, verdict
 from lamella.tilts.score_tiles import TileFrame, standard_frame
 from lamella.tilts.working import WorkingImages, prepare
 
@@ -208,3 +209,30 @@ def test_the_score_ranks_as_the_truth_does(simulate: Simulate) -> None:
         ranks.append(-spearmanr([error for error, _ in tried], values)[0])
     assert np.mean(ranks) > 0.9
     assert min(ranks) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "reprojected", "said"),
+    [
+        (0.9, 0.6, 0.2, "good"),
+        (0.9, 0.2, 0.02, "doubtful"),
+        (0.9, 0.2, 0.1, "good"),  # objects are where the geometry puts them
+        (0.3, 0.02, 0.1, "failed"),
+        (0.02, 0.3, 0.0, "failed"),
+    ],
+)
+def test_the_verdict_follows_the_parts(near: float, far: float, reprojected: float, said: str) -> None:
+    score = Score(
+        value=reprojected,
+        near=near,
+        far=far,
+        distant=far,
+        reprojected=reprojected,
+        per_view=np.ones(9),
+        frequency=np.zeros(3),
+        correlation=np.zeros(3),
+        significance=9.0,
+    )
+    assert verdict(score)[0] == said
+    lost = dataclasses.replace(score, per_view=np.r_[0.0, np.ones(8)])
+    assert verdict(lost)[0] == ("failed" if said == "failed" else "doubtful")

@@ -46,8 +46,10 @@ _FAR, _DISTANT = 0.075, 0.3  # of the range of tilts: views nearer than this are
 _SLAB = 0.02  # of the value: by linear prediction, which leads while errors are too large for objects to stand out
 _USUAL_THICKNESS_ANG = 1500.0
 _STEP_DEG, _STEEPEST_DEG = 0.5, 80.0
-# of what is possible: true geometries of simulated series reach 0.4 or more, wrong axes and shuffled angles 0.02
+# of linear prediction: true geometries of simulated series reach 0.26 (a lamella) or more, wrong axes and shuffled
+# angles 0.03 in one of near and far
 _FAILED, _DOUBTFUL = 0.1, 0.25
+_CLEAR = 0.05  # of reprojections: true geometries reach 0.1 or more, errors of 3 px half of that, wrong ones 0.006
 _LOST = 0.1  # of what is expected of a view: it agrees with nothing
 _MANY_LOST = 0.3  # of the views
 
@@ -216,7 +218,8 @@ def _significance(sums: RingSums) -> float:
 def verdict(score: Score) -> tuple[Verdict, str]:
     """What a score says of an alignment, and why, in words.
 
-    Both predictions must succeed: under a wrong axis neighbours still agree, under shuffled angles distant views do.
+    Both linear predictions must succeed: under a wrong axis neighbours still agree, under shuffled angles distant views
+    do. Where the farther ones are poor, as in a specimen that is thick or inclined, a clear reprojection dispels doubt.
     """
     weakest = min(score.near, score.far)
     lost = score.lost_views + 1
@@ -229,7 +232,7 @@ def verdict(score: Score) -> tuple[Verdict, str]:
         return "failed", f"{told}: the geometry is wrong, or the views show nothing that they share"
     if len(lost) > _MANY_LOST * len(score.per_view):
         return "failed", f"{len(lost)} of {len(score.per_view)} views agree with no prediction: {_listed(lost)}"
-    if weakest < _DOUBTFUL:
+    if weakest < _DOUBTFUL and score.reprojected < _CLEAR:
         return "doubtful", f"{told}: less than a good geometry of most specimens does"
     if len(lost):
         return "doubtful", f"{told}; {_listed(lost)} with no prediction"
