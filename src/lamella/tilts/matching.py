@@ -38,7 +38,7 @@ __all__ = ["match_projections"]
 
 Array = NDArray[np.float64]
 
-_ROUNDS = 6
+_ROUNDS = 8
 _SEARCHED = 2  # of them look for the objects anew
 _OBJECTS = 400
 _FEWEST_OBJECTS = 12  # a geometry of all views with slow changes and a field asks for some

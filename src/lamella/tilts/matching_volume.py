@@ -23,6 +23,7 @@ from lamella.geometry import TiltGeometry
 from lamella.kernels.projector import Projector
 from lamella.kernels.rows import Box
 from lamella.progress import Progress, no_progress
+from lamella.runtime import give_memory_back
 from lamella.tilts.working import Grid, WorkingImages
 
 __all__ = ["Reprojected", "flattened", "reproject_others", "without_background"]
@@ -150,6 +151,7 @@ def reproject_others(
     whole = np.zeros(box.shape, dtype=np.float32)
     for held in groups:  # few at a time: the projector holds its views' rows in fine steps
         whole += Projector(geometry.select(held), (height, width), pixel, box).back_project(ramped[held])
+        give_memory_back()  # threads keep what they freed, each its own
     progress(0.3, "reprojecting")
     least = _THRESHOLD * 1.4826 * float(np.median(np.abs(whole[::3, ::5, ::5])))
 
@@ -169,6 +171,7 @@ def reproject_others(
     predictions = torch.empty_like(images)
     for number, held in enumerate(groups):
         predictions[torch.from_numpy(held)] = predicted(held, sign)
+        give_memory_back()
         progress(0.3 + 0.7 * (number + 1) / len(groups), "reprojecting")
     points = np.zeros((0, 3))
     if objects:
