@@ -110,7 +110,7 @@ def test_what_lies_on_a_bead_moves_its_edges_less(rng: np.random.Generator, kind
 
 def test_what_is_far_from_its_start_is_not_run_after(rng: np.random.Generator) -> None:
     image, centres = scene(rng, 0.5)
-    start = centres + [7, 3]
+    start = np.add(centres, (7, 3))
     centres_px, found = edge_centres(Windows.cut(image, start, SIZE), start, LOOK, 2 * RADIUS, REACH[0])
     assert np.linalg.norm(centres_px - start, axis=1).max() < 0.3 * 2 * RADIUS
     np.testing.assert_array_equal(centres_px[~found], start[~found])

@@ -197,7 +197,7 @@ class PairCorrelator:
         )
 
     def pair(self, geometry: TiltGeometry, first: int, second: int, reach_ang: float | None) -> PairCorrelation:
-        """The peak near the geometry's shifts (where `reach_ang` is None anywhere, far off if it is the higher for it)."""
+        """The peak near the geometry's shifts; where `reach_ang` is None anywhere, but far off only if clear."""
         plane, shifts = plane_matrices(geometry, self.specimen), geometry.shifts_ang()
         link = plane[second] @ np.linalg.inv(plane[first])
         start = shifts[second] - link @ shifts[first]
