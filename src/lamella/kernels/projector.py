@@ -26,6 +26,8 @@ __all__ = ["Projector"]
 
 Volume = NDArray[np.float32]
 
+_PARTS = 4  # of a volume per thread: one of them is worked on beside the volume itself
+
 
 class Projector:
     """Projection and back-projection of one tomogram.
@@ -129,7 +131,7 @@ class Projector:
 
     def _each_slab(self, work: Callable[[tuple[int, int, int], Volume], None], volume: Volume) -> None:
         z0, y0, x0 = self.box.first()
-        count = min(threads(), volume.shape[1])
+        count = min(_PARTS * threads(), volume.shape[1])
         edges = np.linspace(0, volume.shape[1], count + 1).astype(int)
         parts = list(itertools.pairwise(edges))
 
@@ -138,5 +140,5 @@ class Projector:
             work((z0, y0 + int(ends[0]), x0), part)
             volume[:, ends[0] : ends[1]] = part
 
-        with ThreadPoolExecutor(count) as pool:
+        with ThreadPoolExecutor(min(threads(), count)) as pool:
             list(pool.map(one, parts))

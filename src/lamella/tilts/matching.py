@@ -133,9 +133,9 @@ def _matched(
         priors=priors,
         progress=part_of(progress, 0.05, 0.35),
     )
-    give_memory_back()
     rounds = _Rounds(images, weights, joint, dose, local)
     del images, weights
+    give_memory_back()
     for number in range(_ROUNDS):
         start, end = (0.35 + 0.6 * step / _ROUNDS for step in (number, number + 1))
         rounds.run(number < _SEARCHED, part_of(progress, start, end))
@@ -183,6 +183,7 @@ class _Rounds:
             sign=self.sign,
             progress=part_of(progress, 0.0, 0.8),
         )
+        give_memory_back()
         if search:
             self.points, self.sign = seen.points_ang, seen.sign
         self.matched = match_objects(self.views, seen.predictions, self.mask, self.geometry, self.points)
