@@ -33,3 +33,9 @@ def test_refuses_senseless_terms() -> None:
         Term(prior=0.0)
     with pytest.raises(SettingsError):
         Term(mode="smooth", knots=1)
+
+
+@pytest.mark.parametrize("fading", [0.0, -0.5, 1.5])
+def test_a_local_term_fades_by_a_factor(fading):
+    with pytest.raises(SettingsError, match="fades"):
+        LocalTerm(fading=fading)
