@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lamella.errors import SettingsError
-from lamella.tilts.terms import Term, basis
+from lamella.tilts.terms import LocalTerm, Term, basis
 
 TILT = np.linspace(-60, 60, 41)
 
