@@ -265,7 +265,7 @@ class _Attempts:
             self.images,
             self._start(),
             thickness_ang=self.settings.thickness,
-            mask=torch.ones_like(self.images.stack) if self.images.valid is None else self.images.valid,
+            mask=torch.ones(()).expand(self.images.stack.shape) if self.images.valid is None else self.images.valid,
             dose=self.series.pre_exposure,
             local="auto" if self.settings.local == "auto" else self.settings.local != "off",
             progress=progress,
