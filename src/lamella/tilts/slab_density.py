@@ -85,8 +85,8 @@ def significance(depth: DepthMap, near: Array | None = None) -> Array:
     if not enough.any():
         return np.full(measured.shape, np.nan)
     measured = np.where(enough, measured, np.nan)
-    with np.errstate(invalid="ignore"):
-        spread = 1.4826 * np.nanmedian(np.abs(measured - np.nanmedian(measured, axis=0)), axis=0)[enough]
+    told = measured[:, enough]
+    spread = 1.4826 * np.nanmedian(np.abs(told - np.nanmedian(told, axis=0)), axis=0)
     # layers beyond the specimen hold noise alone, and wherever matter is sparse most tiles do
     values = measured / max(float(np.quantile(spread, 0.15)), 1e-12)
     beyond = enough if near is None else enough & (np.abs(depth.z_ang - near[2]) > near[3] + _GUARD_ANG)
