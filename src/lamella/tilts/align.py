@@ -21,6 +21,7 @@ from lamella.parallel import one_thread_per_operation, part_of
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.records.tracks import Tracks
+from lamella.runtime import give_memory_back
 from lamella.tilts.align_record import aligned_record
 from lamella.tilts.align_settings import NOMINAL_SCORE, AlignSettings
 from lamella.tilts.bead_solve import align_beads
@@ -178,6 +179,7 @@ class _Attempts:
         self.doubts.extend(found.doubts)
         self.notes.extend(found.candidate.notes)  # they are on the series, whichever geometry is taken
         self._add(replace(found.candidate, notes=()))
+        give_memory_back()
         if wanted in ("beads", "auto"):
             self._try("beads", lambda: self._beads(part_of(progress, 0.15, 0.35)))
         self._check_views()
@@ -241,6 +243,8 @@ class _Attempts:
                     f"no geometry could be solved from {method}: {why}", mend=failure.mend
                 ) from failure
             self.notes.append(f"{method}: {failure.problem}")
+        finally:
+            give_memory_back()  # or the next method's memory comes on top of it
 
     def _beads(self, progress: Progress) -> Candidate:
         return align_beads(
