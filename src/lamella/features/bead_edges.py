@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from lamella.features.bead_profile import RadialProfile, Windows
@@ -75,24 +76,9 @@ def edge_centres(
 def slope_lengths(pixels: Tensor, sigma_px: float) -> Tensor:
     """Length of the slope ``(p, h, w)`` by Sobel's operator, of pictures smoothed by a Gaussian; edges are repeated."""
     reach = int(np.ceil(3 * sigma_px))
-    line = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    gauss = torch.exp(-0.5 * (line / sigma_px) ** 2)
-    gauss = gauss / gauss.sum()
-    smooth = _joined(gauss, torch.tensor([0.25, 0.5, 0.25]))
-    steep = _joined(gauss, torch.tensor([0.5, 0.0, -0.5]))
-    padded = torch.nn.functional.pad(pixels[:, None], (reach + 1,) * 4, mode="replicate")
-    along_x = _filtered(padded, steep, smooth)
-    along_y = _filtered(padded, smooth, steep)
-    return torch.hypot(along_x, along_y)[:, 0]
-
-
-def _joined(first: Tensor, second: Tensor) -> Tensor:
-    """Convolution of two short lines."""
-    whole = torch.nn.functional.conv1d(first[None, None], second.flip(0)[None, None], padding=len(second) - 1)
-    return whole[0, 0]
-
-
-def _filtered(pixels: Tensor, of_x: Tensor, of_y: Tensor) -> Tensor:
-    """Pictures ``(p, 1, h, w)`` filtered along both axes; as much smaller as the filters are long."""
-    rows = torch.nn.functional.conv2d(pixels, of_x[None, None, None, :])
-    return torch.nn.functional.conv2d(rows, of_y[None, None, :, None])
+    smooth = ndimage.gaussian_filter(pixels.numpy(), (0, sigma_px, sigma_px), mode="nearest", radius=(0, reach, reach))
+    slopes = []
+    for steep, even in ((-1, -2), (-2, -1)):
+        slope = ndimage.correlate1d(smooth, [-0.5, 0.0, 0.5], axis=steep, mode="nearest")
+        slopes.append(ndimage.correlate1d(slope, [0.25, 0.5, 0.25], axis=even, mode="nearest"))
+    return torch.from_numpy(np.hypot(*slopes))

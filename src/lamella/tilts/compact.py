@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamella.fourier import find_peak, frequency_axes, frequency_grid
+from lamella.fourier import find_peak, frequency_grid
 from lamella.geometry import TiltGeometry
 from lamella.kernels.projector import Projector
 from lamella.kernels.rows import Box
 from lamella.progress import Progress, no_progress
 from lamella.tilts.candidate import Candidate
+from lamella.tilts.ramp import ramped
 from lamella.tilts.score import Score
 from lamella.tilts.working import Grid, WorkingImages
 
@@ -30,6 +31,7 @@ _FINEST, _COARSEST = 0.12, 0.015  # cycles per pixel: the band that is compared
 _PARTS = 4  # of the views, interleaved; each is predicted by the others
 _CENTRE = 0.9  # part of the field that is compared
 _EDGE = 0.2  # of half of that: the width over which it fades
+_FALL_OFF = 0.3  # cycles per pixel, of the views' weighting across the axis
 _ROUNDS = 4
 _AXIS_STEPS_DEG = (-0.8, -0.4, 0.4, 0.8)
 _REACH_PX = 4.0  # how far a view may move in a round
@@ -159,7 +161,9 @@ class _Square:
         for part in range(parts):
             held = order[part::parts]
             used = np.setdiff1d(order, held)
-            weighted = torch.stack([_ramped(self.stack[view], float(geometry.z_rot_deg[view])) for view in used])
+            weighted = torch.stack(
+                [ramped(self.stack[view], float(geometry.z_rot_deg[view]), _FALL_OFF) for view in used]
+            )
             volume = Projector(geometry.select(used), self.shape, self.pixel_ang, box).back_project(weighted.numpy())
             # around the object there is nothing, whichever sign its mass has: the wedge's streaks are taken off
             volume = np.maximum(volume, 0) if volume.max() > -volume.min() else np.minimum(volume, 0)
@@ -214,15 +218,3 @@ def _fade(grid: Grid, field_ang: tuple[float, float]) -> Tensor:
     ]
     nearest = torch.minimum(inward[0], inward[1][:, None])
     return 0.5 * (1 - torch.cos(torch.pi * (nearest / _EDGE).clamp(0, 1))).float()
-
-
-def _ramped(image: Tensor, axis_deg: float) -> Tensor:
-    """An image weighted by its frequency across the tilt axis, for back-projection."""
-    size = (int(image.shape[0]), int(image.shape[1]))
-    k_y, k_x = frequency_axes(size)
-    turn = np.deg2rad(axis_deg)
-    across = (k_x * np.cos(turn) + k_y * np.sin(turn)).abs()
-    # at the origin the ramp's sampled kernel leaves a little (Kak & Slaney 1988, eq. 61)
-    weight = across.clamp_min(0.25 / max(size)) * torch.exp(-0.5 * (across / 0.3) ** 2)
-    out: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * weight, s=size)
-    return out.float()

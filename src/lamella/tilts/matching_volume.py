@@ -24,6 +24,7 @@ from lamella.kernels.projector import Projector
 from lamella.kernels.rows import Box
 from lamella.progress import Progress, no_progress
 from lamella.runtime import give_memory_back
+from lamella.tilts.ramp import ramped
 from lamella.tilts.working import Grid, WorkingImages
 
 __all__ = ["Reprojected", "flattened", "reproject_others", "without_background"]
@@ -141,8 +142,8 @@ def reproject_others(
     square = Grid.centred(width, height, pixel)
     same, still = np.eye(2)[None], np.zeros((1, 2))
     images = torch.cat([views.sample([view], square, same, still)[0] for view in range(len(views))])
-    ramped = torch.stack(
-        [_ramped(image, float(turn)) for image, turn in zip(images, geometry.z_rot_deg, strict=True)]
+    weighted = torch.stack(
+        [ramped(image, float(turn)) for image, turn in zip(images, geometry.z_rot_deg, strict=True)]
     ).numpy()
     box = _box(geometry, views.field_ang, thickness_ang, pixel)
     order = np.argsort(geometry.y_tilt_deg, kind="stable")
@@ -150,14 +151,14 @@ def reproject_others(
     groups = [order[group::count] for group in range(count)] if neighbours else np.array_split(order, count)
     whole = np.zeros(box.shape, dtype=np.float32)
     for held in groups:  # few at a time: the projector holds its views' rows in fine steps
-        whole += Projector(geometry.select(held), (height, width), pixel, box).back_project(ramped[held])
+        whole += Projector(geometry.select(held), (height, width), pixel, box).back_project(weighted[held])
         give_memory_back()  # threads keep what they freed, each its own
     progress(0.3, "reprojecting")
     least = _THRESHOLD * 1.4826 * float(np.median(np.abs(whole[::3, ::5, ::5])))
 
     def predicted(held: NDArray[np.int64], which: int) -> Tensor:
         some = Projector(geometry.select(held), (height, width), pixel, box)
-        others = some.back_project(ramped[held])
+        others = some.back_project(weighted[held])
         np.subtract(whole, others, out=others)
         others *= which
         others -= least
@@ -218,14 +219,3 @@ def _shown(views: WorkingImages, mask: Tensor, geometry: TiltGeometry, points_an
     x, y = (np.clip(places[..., axis], 0, size - 1) for axis, size in ((0, width), (1, height)))
     view = np.broadcast_to(np.arange(len(mask))[:, None], x.shape)
     return np.asarray((mask.numpy()[view, y, x] * inside).mean(axis=0))
-
-
-def _ramped(image: Tensor, axis_deg: float) -> Tensor:
-    """An image weighted by its frequency across the tilt axis, for back-projection."""
-    shape = (int(image.shape[0]), int(image.shape[1]))
-    k_y, k_x = frequency_axes(shape)
-    turn = np.deg2rad(axis_deg)
-    # at the origin the ramp's sampled kernel leaves a little (Kak & Slaney 1988, eq. 61)
-    ramp = (k_x * np.cos(turn) + k_y * np.sin(turn)).abs().clamp_min(0.25 / max(shape))
-    out: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * ramp, s=shape)
-    return out.float()
