@@ -44,6 +44,8 @@ DEFOCUS = {
     "rlnDefocusV": "v_ang",
     "rlnDefocusAngle": "angle_deg",
     "rlnCtfMaxResolution": "max_resolution_ang",
+    "rlnPhaseShift": "phase_shift_deg",
+    "rlnCtfFigureOfMerit": "figure_of_merit",
 }
 STAGE, AXIS, DOSE = "rlnTomoNominalStageTiltAngle", "rlnTomoNominalTiltAxisAngle", "rlnMicrographPreExposure"
 FRAMES, PLACE, SCALE = "rlnTomoTiltMovieFrameCount", "lamellaPlace", "rlnCtfScalefactor"

@@ -32,12 +32,34 @@ class Defocus:
         ``(n,)`` direction of u from the image's x axis.
     max_resolution_ang
         ``(n,)`` resolution to which the fit holds, Å, or None.
+    phase_shift_deg
+        ``(n,)`` additional phase shift (phase plate), or None where there is none.
+    figure_of_merit
+        ``(n,)`` correlation of the spectrum with the fit, 0…1, or None.
     """
 
     u_ang: Array
     v_ang: Array
     angle_deg: Array
     max_resolution_ang: Array | None = None
+    phase_shift_deg: Array | None = None
+    figure_of_merit: Array | None = None
+
+    @property
+    def mean_ang(self) -> Array:
+        """``(n,)`` mean of u and v."""
+        mean: Array = (self.u_ang + self.v_ang) / 2
+        return mean
+
+    def at_depth(self, depth_ang: ArrayLike, hand: int) -> tuple[Array, Array]:
+        """Defocus (u, v), each ``(n, ...)``, at depths ``(n, ...)`` below the centre voxel, Å: hand × depth is added.
+
+        The one place where depth becomes defocus; `TiltSeries.defocus_at` gives it for points of the specimen.
+        """
+        depth = np.asarray(depth_ang, dtype=np.float64)
+        change = hand * depth
+        column = (slice(None), *(None,) * (depth.ndim - 1))
+        return self.u_ang[column] + change, self.v_ang[column] + change
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,6 +192,18 @@ class TiltSeries:
                 steps = steps / np.maximum(np.diff(self.scores["AcquisitionOrder"][order]), 1)
             doses[order] = np.append(steps, np.median(steps))
         return doses
+
+    def defocus_at(self, points_ang: ArrayLike) -> tuple[Array, Array]:
+        """Defocus (u, v), each ``(n, ...)`` in Å, of specimen points ``(..., 3)`` in every view.
+
+        Raises
+        ------
+        InputError
+            if the defocus or the geometry is not known.
+        """
+        if self.defocus is None or self.geometry is None:
+            raise InputError(f"{self.name}: no defocus of its views is known", mend="run align and ctf first")
+        return self.defocus.at_depth(self.geometry.depth_ang(points_ang), self.hand)
 
     def with_changes(self, **changes: Any) -> TiltSeries:
         """A copy with some fields replaced; mappings given are added to those that are there."""
