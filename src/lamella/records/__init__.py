@@ -1,5 +1,6 @@
 """Frozen records of what is known: they go into a stage function, and new ones come out."""
 
+from lamella.records.ctf_profiles import CtfProfiles
 from lamella.records.images import (
     ArrayFrames,
     ArrayImages,
@@ -20,6 +21,7 @@ __all__ = [
     "ArrayFrames",
     "ArrayImages",
     "ArrayVolume",
+    "CtfProfiles",
     "Defocus",
     "FrameSource",
     "ImageSink",
