@@ -158,6 +158,25 @@ def test_there_and_back(tmp_path, rng, shape, bent):
     assert said(notes, "overridden", "AreAnglesInverted")
 
 
+def test_phase_shifts_are_in_units_of_pi(tmp_path, rng):
+    phase = np.linspace(60, 90, COUNT)
+    defocus = Defocus(
+        u_ang=np.full(COUNT, 2e4), v_ang=np.full(COUNT, 2e4), angle_deg=np.zeros(COUNT), phase_shift_deg=phase
+    )
+    paths, _ = export_series([a_series(geometry=a_geometry(rng), defocus=defocus)], tmp_path, tmp_path)
+    np.testing.assert_allclose(read_warp(paths[0]).grid("GridCTFPhase").nodes[:, 0, 0], phase / 180, atol=1e-6)
+    back, notes = import_series(tmp_path, a_series())
+    np.testing.assert_allclose(back.defocus.phase_shift_deg, phase, atol=1e-4)
+    assert not said(notes, "dropped")
+    theirs_text = grids_text("GridCTF", np.full((COUNT, 1, 1), 2.5)) + grids_text(
+        "GridCTFPhase", np.full((1, 1, 1), 0.5)
+    )
+    (tmp_path / "ts.xml").write_text(xml(a_series(), extra=theirs_text))
+    back, _ = import_series(tmp_path / "ts.xml", a_series())
+    np.testing.assert_allclose(back.defocus.phase_shift_deg, 90)
+    np.testing.assert_allclose(back.defocus.u_ang, 25000)
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 10**6), st.floats(-90, 90), st.floats(-10, 10))
 def test_any_geometry_comes_back(tmp_path_factory, seed, axis, x_tilt):

@@ -8,7 +8,8 @@ in Å from the image's middle, W / 2 pixels from the first pixel's centre, and t
 z counts the other way (w = (x, y, −z)), as in IMOD's slices, which makes the tilt Ry(Angle + LevelAngleY) and the tilt
 about x −LevelAngleX here. A volume warp moves w before, a matter of depth that no image can show.
 
-Defocus grows with Warp's depth, and the other way where AreAnglesInverted: that is a hand of −1, and of +1.
+Defocus grows with Warp's depth, and the other way where AreAnglesInverted: that is a hand of −1, and of +1. Defoci are
+in µm, phase shifts in units of π.
 
 Warp's own import of an ``.xf`` takes −A⁻¹ d for the offset as it is, half a pixel beside IMOD's centre along every even
 side; here the half pixel is kept.
@@ -216,25 +217,27 @@ def _left_in_file(warp: WarpSeries, series: TiltSeries, file: Path) -> list[Note
     if turned > 0:
         text = f"GridAngle, up to {turned:.2f}°, is left out: it turns particles and moves no point"
         notes.append(Note(kind="dropped", where=file.name, text=text))
-    if not warp.grid("GridCTFPhase").is_zero:
-        notes.append(Note(kind="dropped", where=file.name, text="phase shifts (GridCTFPhase) are left out"))
     return notes
 
 
 def _defocus(warp: WarpSeries, rows: NDArray[np.int64]) -> Defocus | None:
     """Defocus of the volume's centre in each view, where Warp fitted one per view."""
     n = len(warp.angles_deg)
-    names = ("GridCTF", "GridCTFDefocusDelta", "GridCTFDefocusAngle")
+    names = ("GridCTF", "GridCTFDefocusDelta", "GridCTFDefocusAngle", "GridCTFPhase")
     if n > 1 and warp.grid(names[0]).nodes.shape[0] == 1:
         return None
     middle = np.array([0.5])
-    mean, delta, angle = (
+    mean, delta, angle, phase = (
         np.array([WarpGrid.values(plane, middle, middle)[0] for plane in warp.grid(name).planes(n)])[rows]
         for name in names
     )
     best = np.full(len(rows), warp.ctf_resolution_ang) if warp.ctf_resolution_ang > 0 else None
     return Defocus(
-        u_ang=1e4 * (mean + delta / 2), v_ang=1e4 * (mean - delta / 2), angle_deg=angle, max_resolution_ang=best
+        u_ang=1e4 * (mean + delta / 2),
+        v_ang=1e4 * (mean - delta / 2),
+        angle_deg=angle,
+        max_resolution_ang=best,
+        phase_shift_deg=180 * phase if np.any(phase) else None,
     )
 
 
@@ -251,6 +254,8 @@ def _warp_of(record: TiltSeries, folder: Path, root: Path) -> tuple[WarpSeries, 
     if record.defocus is not None:
         u, v = record.defocus.u_ang * 1e-4, record.defocus.v_ang * 1e-4
         values = {"GridCTF": (u + v) / 2, "GridCTFDefocusDelta": u - v, "GridCTFDefocusAngle": record.defocus.angle_deg}
+        if record.defocus.phase_shift_deg is not None:
+            values["GridCTFPhase"] = record.defocus.phase_shift_deg / 180
         grids |= {key: WarpGrid(np.asarray(column)[:, None, None]) for key, column in values.items()}
     dose = record.pre_exposure
     if dose is None:
@@ -339,11 +344,13 @@ def _movies(record: TiltSeries, folder: Path, root: Path, notes: list[Note]) -> 
 
 
 def _ctf(record: TiltSeries) -> dict[str, str]:
-    """Warp's CTF parameters; defocus in µm."""
+    """Warp's CTF parameters; defocus in µm, phase shift in units of π."""
     optics, defocus = record.optics, record.defocus
     mean = 1.0 if defocus is None else float(np.mean(defocus.u_ang + defocus.v_ang)) * 0.5e-4
+    shifts = None if defocus is None else defocus.phase_shift_deg
+    phase = 0.0 if shifts is None else float(np.mean(shifts)) / 180
     values: dict[str, float] = {"PixelSize": record.pixel_size_ang, "Defocus": mean, "DefocusDelta": 0.0}
-    values |= {"DefocusAngle": 0.0, "PhaseShift": 0.0, "Bfactor": 0.0, "Scale": 1.0}
+    values |= {"DefocusAngle": 0.0, "PhaseShift": phase, "Bfactor": 0.0, "Scale": 1.0}
     values |= {"Cs": optics.spherical_aberration_mm, "Amplitude": optics.amplitude_contrast}
     if optics.voltage_kv is not None:
         values["Voltage"] = optics.voltage_kv

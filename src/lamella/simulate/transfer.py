@@ -62,11 +62,12 @@ class ViewOptics:
 def view_optics(series: TiltSeries, settings: SimulateSettings, view: int) -> ViewOptics:
     """The lens as a true record has it in one of its rows."""
     assert series.defocus is not None
+    phase_shift = series.defocus.phase_shift_deg
     return ViewOptics(
         voltage_kv=settings.voltage,
         spherical_aberration_mm=settings.spherical_aberration,
         amplitude_contrast=settings.amplitude_contrast,
-        phase_shift_deg=float(series.scores["PhaseShift"][view]),
+        phase_shift_deg=0.0 if phase_shift is None else float(phase_shift[view]),
         defocus_u_ang=float(series.defocus.u_ang[view]),
         defocus_v_ang=float(series.defocus.v_ang[view]),
         angle_deg=float(series.defocus.angle_deg[view]),

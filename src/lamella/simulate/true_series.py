@@ -33,8 +33,7 @@ def series_name(settings: SimulateSettings, index: int) -> str:
 def record_series(settings: SimulateSettings, index: int = 0) -> TiltSeries:
     """The true record of one series, its views by rising nominal tilt angle; `place` is the order of recording.
 
-    The scores hold each view's dose (``Dose``, e/Å²), its share of the beam (``Beam``: 0 for blank views) and the phase
-    plate's shift (``PhaseShift``, deg).
+    The scores hold each view's dose (``Dose``, e/Å²) and its share of the beam (``Beam``: 0 for blank views).
 
     Raises
     ------
@@ -82,13 +81,17 @@ def record_series(settings: SimulateSettings, index: int = 0) -> TiltSeries:
         ),
         hand=settings.hand,
         geometry=geometry if geometry.field is None else normalise_field(geometry),
-        defocus=Defocus(u_ang=defocus + astigmatism[0], v_ang=defocus - astigmatism[0], angle_deg=astigmatism[1]),
+        defocus=Defocus(
+            u_ang=defocus + astigmatism[0],
+            v_ang=defocus - astigmatism[0],
+            angle_deg=astigmatism[1],
+            phase_shift_deg=np.full(n, settings.phase_shift) if settings.phase_shift else None,
+        ),
         thickness_ang=settings.thickness,
         scores={
             "AcquisitionOrder": np.asarray(order + 1, dtype=np.float64),
             "Dose": doses[order],
             "Beam": _beam(settings, n, index)[order],
-            "PhaseShift": np.full(n, settings.phase_shift),
         },
     )
 
