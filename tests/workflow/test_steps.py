@@ -15,6 +15,7 @@ from lamella.tilts.clean_settings import CleanSettings
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.workflow.context import Context
 from lamella.workflow.steps import clean, motion, reconstruct
+from lamella.workflow.steps.excluded import REASON
 
 VIEWS, SIZE = 11, 64
 
@@ -61,7 +62,7 @@ def test_excluded_views_stand_aside_with_their_reason(series, context):
     excluded = read_tilt_table(context.root / "step/excluded/TS.star", context.root)
     np.testing.assert_array_equal(excluded.place, [1, 7])
     assert excluded.images == (series.images[0], series.images[6])
-    assert "exclude" in excluded.other_columns[clean.REASON][0]
+    assert "exclude" in excluded.other_columns[REASON][0]
     clean.run(series, CleanSettings(), context)
     assert not (context.root / "step/excluded/TS.star").exists()
 

@@ -79,7 +79,7 @@ def _do(
             only=only or (),
             how=settings.change_run(how),
             command=f"lamella {target}",
-            redo_imports=True,
+            by_name=True,
             observer=view,
         )
     return finish(project, result, json)

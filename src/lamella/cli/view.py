@@ -145,7 +145,7 @@ def summary_lines(job: Job, outcome: Outcome) -> list[str]:
     if done is None:
         return [f"{head} failed: {outcome.failure}"]
     if done.passed_on:
-        return [f"{head} passed on: {done.passed_on}"]
+        return [f"{head} passed on: {done.passed_on}", *(f"{head}: {text}" for text in done.messages)]
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in done.quality.items())
     taken = f"{done.wall_s:.1f} s, {done.peak_mib:.0f} MiB"
     first = f"{head} done in {taken}" + (f"; {numbers}" if numbers else "")

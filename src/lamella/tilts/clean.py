@@ -8,20 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.errors import ImageError, SettingsError
+from lamella.errors import ImageError
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSink, ImageSource, TiltSeries
 from lamella.tilts.clean_settings import CleanSettings
 from lamella.tilts.neighbours import agree_with_neighbours, judge_shifts
 from lamella.tilts.outliers import check_fraction, fill_pixels, find_outliers, hot_pixels
+from lamella.tilts.view_choice import MIN_VIEWS, views_left, views_of_places
 from lamella.tilts.views import ViewLook, judge_views, look_at
 
 __all__ = ["MIN_VIEWS", "CleanResult", "clean"]
 
 Index = NDArray[np.int64]
 
-MIN_VIEWS = 3
-"""Fewer views make no tomogram."""
 _MANY = 1 / 3
 """A series of which more than this share shows nothing is suspect as a whole."""
 
@@ -180,20 +179,10 @@ def _check_sizes(series: TiltSeries, images: ImageSource, even: ImageSource | No
 
 def _wanted(series: TiltSeries, settings: CleanSettings) -> list[int]:
     """Views that the user did not exclude."""
-    places = np.asarray(series.place)
-    for field in ("exclude", "include"):
-        if unknown := sorted(set(getattr(settings, field)) - {int(place) for place in places}):
-            raise SettingsError(
-                f"{series.name}: clean.{field} names view {', '.join(map(str, unknown))}, which is not in the series",
-                mend=f"name views by their place in the stack, {places.min()} to {places.max()}",
-            )
-    wanted = np.flatnonzero(~np.isin(places, settings.exclude))
+    wanted = views_left(series, "clean", settings.exclude, settings.include)
     if len(wanted) < MIN_VIEWS:
-        raise ImageError(
-            f"{series.name}: clean.exclude leaves {len(wanted)} of {len(series)} views, {MIN_VIEWS} are needed",
-            mend="exclude fewer views",
-        )
-    return [int(view) for view in wanted]
+        raise ImageError(f"{series.name}: {len(wanted)} views, {MIN_VIEWS} are needed", mend="import the whole series")
+    return wanted
 
 
 def _examine(image: NDArray[np.float32], settings: CleanSettings, series: TiltSeries, view: int) -> _Finding:
@@ -217,7 +206,7 @@ def _examine(image: NDArray[np.float32], settings: CleanSettings, series: TiltSe
 
 
 def _included(series: TiltSeries, settings: CleanSettings) -> frozenset[int]:
-    return frozenset(int(view) for view in np.flatnonzero(np.isin(np.asarray(series.place), settings.include)))
+    return views_of_places(series, settings.include)
 
 
 def _judge(series: TiltSeries, findings: dict[int, _Finding], settings: CleanSettings) -> _Judgement:

@@ -118,7 +118,7 @@ def _check_series(
             where=record.name,
             text="its dose is unknown: nothing will be weighted by dose (--dose-per-tilt)",
         )
-    if record.optics.voltage_kv is None:
+    if record.optics.voltage_kv is None and not any(job.step.name == "ctf" for job in jobs):
         yield Finding(kind="warning", where=record.name, text="its voltage is unknown (--voltage)")
     tilts = np.asarray(record.nominal_tilt_deg)
     if len(tilts) < 3 or np.ptp(tilts) < 10:

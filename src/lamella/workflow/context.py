@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lamella.errors import PostconditionError
+from lamella.errors import InputError, PostconditionError
 from lamella.formats.mrc_writer import MrcWriter
 from lamella.progress import Progress, no_progress
 from lamella.runtime import choose_device
@@ -31,6 +31,8 @@ class Context:
         ``auto``, ``cpu`` or ``cuda``.
     progress
         told how far the work is.
+    by_name
+        whether the user called this very step: what it lacks is then an error.
     messages, quality, outputs, passed_on
         what came of it: sentences, numbers by name, files written, and why the record was passed on unchanged.
     """
@@ -40,6 +42,7 @@ class Context:
     series: str
     device_name: str = "auto"
     progress: Progress = no_progress
+    by_name: bool = False
     messages: list[str] = field(default_factory=list)
     quality: dict[str, float] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
@@ -61,6 +64,18 @@ class Context:
     def pass_on(self, why: str) -> None:
         """Say that the step has nothing to do, and why."""
         self.passed_on = why
+
+    def lacks(self, problem: str, *, mend: str) -> None:
+        """Say that the step wants something that nobody gave: it passes its record on.
+
+        Raises
+        ------
+        InputError
+            if the step was called by its name.
+        """
+        if self.by_name:
+            raise InputError(problem, mend=mend)
+        self.pass_on(f"{problem} ({mend})")
 
     def name(self, path: Path) -> str:
         """A file of this project as tables name it: relative to the project's folder."""

@@ -213,8 +213,8 @@ def version_of(step: Step) -> str:
     return f"lamella {__version__}, {step.name} {step.version}"
 
 
-def task_of(project: Project, job: Job, state: SeriesState, device: str) -> Task:
-    """The task that does one series of a job."""
+def task_of(project: Project, job: Job, state: SeriesState, device: str, *, by_name: bool = False) -> Task:
+    """The task that does one series of a job; `by_name` where the user called the step itself."""
     return Task(
         root=project.root,
         step=job.step,
@@ -226,6 +226,7 @@ def task_of(project: Project, job: Job, state: SeriesState, device: str) -> Task
         made_from=ancestors(project, job.source),
         version=version_of(job.step),
         device=device,
+        by_name=by_name,
     )
 
 

@@ -15,7 +15,7 @@ from lamella.report import RunRow, SeriesReport, write_report
 from lamella.workflow.ledger import Ledger, TaskRow
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
-from lamella.workflow.steps.clean import REASON
+from lamella.workflow.steps.excluded import REASON
 from lamella.workflow.tables import has_tables, read_record
 
 __all__ = ["make_report"]

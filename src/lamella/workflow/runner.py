@@ -121,7 +121,7 @@ def run_jobs(
     only: Sequence[str] = (),
     how: RunSettings | None = None,
     command: str = "",
-    redo_imports: bool = False,
+    by_name: bool = False,
     observer: Observer | None = None,
     at_end: Callable[[], None] | None = None,
 ) -> RunResult:
@@ -139,8 +139,9 @@ def run_jobs(
         executor, workers and device.
     command
         for the record of runs.
-    redo_imports
-        whether to make anew what was imported from another program.
+    by_name
+        whether the user called the step itself: it then makes anew what was imported from another program or passed on,
+        and what it lacks is an error rather than a reason to pass on.
     observer
         told what happens.
     at_end
@@ -160,9 +161,9 @@ def run_jobs(
         state = "stopped"
         results: list[JobResult] = []
         try:
-            runner = _Runner(project, ledger, executor, run, how, observer)
+            runner = _Runner(project, ledger, executor, run, how, observer, by_name)
             for job in jobs:
-                results.append(runner.do(job, only, redo_imports))
+                results.append(runner.do(job, only))
                 if not results[-1].made and not results[-1].kept:
                     break  # nothing is left for the steps that follow
             state = "failed" if any(result.failed for result in results) else "done"
@@ -184,8 +185,9 @@ class _Runner:
     run: int
     how: RunSettings
     observer: Observer
+    by_name: bool
 
-    def do(self, job: Job, only: Sequence[str], redo_imports: bool) -> JobResult:
+    def do(self, job: Job, only: Sequence[str]) -> JobResult:
         """Do one job."""
         records = read_source(self.project, job)
         chosen = set(choose_series([record.name for record in records], only))
@@ -196,7 +198,7 @@ class _Runner:
         todo = [
             state
             for state in states
-            if state.record.name in chosen and (state.needs_work or (redo_imports and state.state == "imported"))
+            if state.record.name in chosen and (state.needs_work or (self.by_name and _not_its_own(state)))
         ]
         kept = [state for state in states if state not in todo and not state.needs_work]
         self._note_kept(job, kept)
@@ -239,7 +241,7 @@ class _Runner:
                 series=state.record.name,
                 fingerprint=state.fingerprint,
             )
-        tasks = [task_of(self.project, job, state, self.how.device) for state in todo]
+        tasks = [task_of(self.project, job, state, self.how.device, by_name=self.by_name) for state in todo]
         outcomes = {}
         for task, outcome in self.executor.run(tasks, self.observer.progress):
             outcomes[outcome.series] = outcome
@@ -278,6 +280,11 @@ class _Runner:
             if done is None or known == ("done", done.fingerprint):
                 continue
             note_completion(self.ledger, self.run, job.target, state.record.name, done)
+
+
+def _not_its_own(state: SeriesState) -> bool:
+    """Whether what stands was imported or passed on, so that a step that is asked for by its name has work to do."""
+    return state.state == "imported" or (state.completion is not None and bool(state.completion.passed_on))
 
 
 def note_completion(ledger: Ledger, run: int, target: RecordName, series: str, done: Completion) -> None:

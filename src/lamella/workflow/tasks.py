@@ -52,6 +52,8 @@ class Task:
         ``auto``, ``cpu`` or ``cuda``.
     threads
         for this task; None: what the process has.
+    by_name
+        whether the user called this step by its name.
     """
 
     root: Path
@@ -65,6 +67,7 @@ class Task:
     version: str
     device: str = "auto"
     threads: int | None = None
+    by_name: bool = False
 
     @property
     def series(self) -> str:
@@ -146,6 +149,7 @@ def perform(task: Task, progress: Progress = no_progress) -> Outcome:
         series=task.series,
         device_name=task.device,
         progress=progress,
+        by_name=task.by_name,
     )
     try:
         prepare()

@@ -96,6 +96,12 @@ LINE: tuple[Step, ...] = (
         version=2,
     ),
     Step(
+        name="ctf",
+        summary="defocus and astigmatism of every view, and the hand of the series",
+        settings_path="lamella.tilts.ctf_settings:CtfSettings",
+        run_path="lamella.workflow.steps.ctf:run",
+    ),
+    Step(
         name="reconstruct",
         summary="tomograms, whole and in two halves, from the aligned views",
         settings_path="lamella.tomograms.reconstruct_settings:ReconstructSettings",

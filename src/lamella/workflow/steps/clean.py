@@ -9,17 +9,14 @@ import lamella.tilts as tilts
 from lamella.errors import InputError
 from lamella.formats.images import image_name, open_images
 from lamella.formats.mrc_writer import MrcWriter
-from lamella.formats.relion import write_tilt_table
 from lamella.records import ImageSource, TiltSeries
 from lamella.tilts import CleanResult
 from lamella.tilts.clean_settings import CleanSettings
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
+from lamella.workflow.steps.excluded import keep_excluded
 
-__all__ = ["REASON", "needs", "run"]
-
-REASON = "lamellaExcludedBecause"
-"""Column of the excluded views' table."""
+__all__ = ["needs", "run"]
 
 _ENDINGS = {"images": ".mrcs", "even_images": "_even.mrcs", "odd_images": "_odd.mrcs"}
 
@@ -48,7 +45,9 @@ def run(record: TiltSeries, settings: CleanSettings, context: Context) -> TiltSe
     else:
         result = tilts.clean(record, sources["images"], settings, None, progress=context.progress)
         series = result.series
-    _keep_excluded(result, context)
+    for warning in result.warnings:
+        context.say(warning)
+    keep_excluded("clean", result.excluded, result.reasons, context)
     replaced = int(result.replaced.sum())
     if settings.outliers:
         context.measure(ReplacedPixels=replaced, HotPixels=result.hot)
@@ -88,26 +87,3 @@ def _clean_into_files(
         for field, writer in writers.items()
     }
     return result, names
-
-
-def _keep_excluded(result: CleanResult, context: Context) -> None:
-    """Write the excluded views' table, and say what was left out and how it comes back."""
-    for warning in result.warnings:
-        context.say(warning)
-    path = context.folder / "excluded" / f"{context.series}.star"
-    if result.excluded is None:
-        path.unlink(missing_ok=True)
-        return
-    excluded = result.excluded.with_changes(other_columns={REASON: result.reasons})
-    write_tilt_table(path, excluded)
-    context.outputs.append(path)
-    assert result.excluded.place is not None  # a record always has one
-    places = [int(place) for place in result.excluded.place]
-    for place, reason in zip(places, result.reasons, strict=True):
-        context.say(f"view {place} left out: {reason}")
-    judged = [str(p) for p, reason in zip(places, result.reasons, strict=True) if not reason.startswith("excluded by")]
-    if judged:
-        context.say(
-            f"{len(judged)} views were judged bad and stand in {context.name(path)}; clean.include = "
-            f"[{', '.join(judged)}] brings them back"
-        )
