@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("lamella.cli.check:check", "find everything that can be known wrong before hours are spent"),
     "status": ("lamella.cli.status:status", "show which steps are done, for which tilt series"),
     "report": ("lamella.cli.report:report", "write the page with pictures and numbers"),
+    "select": ("lamella.cli.select:select", "choose the series that go on, by CTF resolution and residual"),
     "import": ("lamella.cli.exchange:import_", "take over the alignment of another program"),
     "export": ("lamella.cli.exchange:export", "write the alignment for another program"),
     "convert": ("lamella.cli.convert:convert", "crop, pad, bin, filter or rescale a stack or volume"),

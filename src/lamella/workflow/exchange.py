@@ -21,11 +21,11 @@ from lamella.workflow import steps
 from lamella.workflow.completion import Completion
 from lamella.workflow.digests import FileDigests, digest
 from lamella.workflow.known_tracks import TRACKS, image_samples
-from lamella.workflow.ledger import Ledger, now
+from lamella.workflow.ledger import Ledger, note_completion, now
 from lamella.workflow.plan import ancestors, source_of
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
-from lamella.workflow.runner import choose_series, note_completion, write_tables
+from lamella.workflow.runner import choose_series, write_tables
 from lamella.workflow.tables import files_of, has_tables, read_record, write_part
 
 if TYPE_CHECKING:

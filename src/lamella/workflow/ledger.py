@@ -20,9 +20,11 @@ from lamella.errors import OutputError, ProjectError
 
 if TYPE_CHECKING:
     from lamella.records import Note
+    from lamella.workflow.completion import Completion
     from lamella.workflow.digests import FileDigests
+    from lamella.workflow.record_name import RecordName
 
-__all__ = ["Ledger", "TaskRow", "now"]
+__all__ = ["Ledger", "TaskRow", "note_completion", "now"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -254,6 +256,26 @@ class Ledger:
                 [(path, *values) for path, values in digests.fresh.items()],
             )
         digests.fresh.clear()
+
+
+def note_completion(ledger: Ledger, run: int, target: RecordName, series: str, done: Completion) -> None:
+    """Write what a completion says into the database."""
+    row = ledger.start_task(run, record=str(target), step=target.step, series=series, fingerprint=done.fingerprint)
+    values = {
+        "state": "done",
+        "started": done.started,
+        "finished": now(),
+        "version": done.version,
+        "made_from": done.made_from,
+        "settings": done.settings,
+        "inputs": done.inputs,
+        "outputs": done.outputs,
+        "wall_s": done.wall_s,
+        "cpu_s": done.cpu_s,
+        "peak_mib": done.peak_mib,
+        "passed_on": done.passed_on,
+    }
+    ledger.finish_task(row, values, done.quality, done.messages)
 
 
 def _jsonable(value: Any) -> Any:

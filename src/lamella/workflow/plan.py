@@ -142,12 +142,9 @@ def read_source(project: Project, job: Job) -> tuple[TiltSeries | Tomogram, ...]
         if it does not exist yet, or is of a kind that the step does not take.
     """
     if not has_tables(project, job.source):
-        wanted = job.source.step if job.source.label is None else f"{job.source.step} --as {job.source.label}"
         raise ProjectError(
             f"{job.step.name} needs the record {job.source}, which does not exist yet",
-            mend=f"make it first with `lamella run PROJECT --to {job.source.step}`"
-            if job.source.label is None
-            else f"make it first with `lamella {wanted.replace(' ', ' PROJECT ', 1)}`",
+            mend=f"make it first with `{job.source.maker}`",
         )
     records = read_record(project, job.source)
     kind = Tomogram if job.step.takes == "tomograms" else TiltSeries

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from lamella.errors import ProjectError
 from lamella.workflow import steps
 
-__all__ = ["RAW", "RecordName", "check_file_name"]
+__all__ = ["RAW", "SELECT", "RecordName", "check_file_name"]
+
+SELECT = "select"
+"""Records of chosen series, which `lamella select` makes and no step of the line."""
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -23,6 +26,14 @@ class RecordName:
     def __str__(self) -> str:
         return self.step if self.label is None else f"{self.step}.{self.label}"
 
+    @property
+    def maker(self) -> str:
+        """The command that makes the record of this name, to tell users."""
+        label = f" --as {self.label}" if self.label is not None else ""
+        if self.step == SELECT:
+            return f"lamella select PROJECT{label}"
+        return f"lamella {self.step} PROJECT{label}" if label else f"lamella run PROJECT --to {self.step}"
+
     @classmethod
     def parse(cls, text: str) -> RecordName:
         """Read ``STEP`` or ``STEP.LABEL``.
@@ -33,7 +44,7 @@ class RecordName:
             if the step does not exist or the label is no plain word: nothing may point out of the project's folder.
         """
         step, dot, label = text.strip().rstrip("/").partition(".")
-        known = ["raw", *(entry.name for entry in steps.LINE)]
+        known = ["raw", SELECT, *(entry.name for entry in steps.LINE)]
         if step not in known or (dot and not _LABEL.fullmatch(label)) or (step == "raw" and dot):
             raise ProjectError(
                 f"{text!r} is not the name of a record",

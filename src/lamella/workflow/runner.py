@@ -17,11 +17,12 @@ from lamella.records import TiltSeries, Tomogram
 from lamella.workflow.completion import Completion
 from lamella.workflow.digests import FileDigests
 from lamella.workflow.executors import Executor, open_executor
-from lamella.workflow.ledger import Ledger, now
+from lamella.workflow.ledger import Ledger, note_completion, now
 from lamella.workflow.plan import Job, SeriesState, read_source, series_states, task_of
 from lamella.workflow.project import Project
-from lamella.workflow.record_name import RecordName
+from lamella.workflow.record_name import SELECT, RecordName
 from lamella.workflow.run_settings import RunSettings
+from lamella.workflow.selection import choose_again
 from lamella.workflow.tables import has_tables, read_part, remove_record, write_record
 from lamella.workflow.tasks import Failure, Outcome, Task
 
@@ -189,6 +190,8 @@ class _Runner:
 
     def do(self, job: Job, only: Sequence[str]) -> JobResult:
         """Do one job."""
+        if job.source.step == SELECT and (again := choose_again(self.project, job.source, self.ledger, self.run)):
+            self.observer.say(f"{job.source}: chosen again, since {again.source} changed: {', '.join(again.chosen)}")
         records = read_source(self.project, job)
         chosen = set(choose_series([record.name for record in records], only))
         files = FileDigests()
@@ -285,26 +288,6 @@ class _Runner:
 def _not_its_own(state: SeriesState) -> bool:
     """Whether what stands was imported or passed on, so that a step that is asked for by its name has work to do."""
     return state.state == "imported" or (state.completion is not None and bool(state.completion.passed_on))
-
-
-def note_completion(ledger: Ledger, run: int, target: RecordName, series: str, done: Completion) -> None:
-    """Write what a completion says into the database."""
-    row = ledger.start_task(run, record=str(target), step=target.step, series=series, fingerprint=done.fingerprint)
-    values = {
-        "state": "done",
-        "started": done.started,
-        "finished": now(),
-        "version": done.version,
-        "made_from": done.made_from,
-        "settings": done.settings,
-        "inputs": done.inputs,
-        "outputs": done.outputs,
-        "wall_s": done.wall_s,
-        "cpu_s": done.cpu_s,
-        "peak_mib": done.peak_mib,
-        "passed_on": done.passed_on,
-    }
-    ledger.finish_task(row, values, done.quality, done.messages)
 
 
 def write_tables(project: Project, target: RecordName, names: Sequence[str], *, force: bool) -> None:

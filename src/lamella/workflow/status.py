@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lamella.errors import InputError, ProjectError
+from lamella.workflow.completion import Completion
 from lamella.workflow.digests import FileDigests
 from lamella.workflow.ledger import Ledger, TaskRow
 from lamella.workflow.plan import plan_job, read_source, series_states
 from lamella.workflow.project import Project
-from lamella.workflow.record_name import RAW, RecordName
+from lamella.workflow.record_name import RAW, SELECT, RecordName
+from lamella.workflow.selection import excluded_from, is_outdated
 from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.tables import has_tables, read_record
 
@@ -26,7 +28,8 @@ class StatusRow:
     record, series
         names.
     state
-        ``done``, ``imported``, ``passed on``, ``to do``, ``outdated``, ``failed``, ``stopped``, ``running`` or ``off``.
+        ``done``, ``imported``, ``passed on``, ``to do``, ``outdated``, ``failed``, ``stopped``, ``running``, ``off`` or
+        ``left out`` (by `lamella select`).
     why
         what changed, or what went wrong.
     made_from
@@ -55,15 +58,42 @@ def project_status(project: Project) -> list[StatusRow]:
         last = {(row.record, row.series): row for row in ledger.last_tasks()}
     rows: list[StatusRow] = []
     fresh: dict[str, set[str]] = {str(RAW): set(names)}
+    out: dict[str, set[str]] = {}
+    for selected in (name for name in project.records() if name.step == SELECT):
+        found = _selected_rows(project, selected, names)
+        fresh[str(selected)] = {row.series for row in found if row.state == "done"}
+        out[str(selected)] = {row.series for row in found if row.state == "left out"}
+        rows += found
     for target in settings.records():
         enabled = settings.settings(target).enabled and target.label is None
         if not enabled and not has_tables(project, target):
             if target.label is None:
                 rows += [StatusRow(record=str(target), series=name, state="off") for name in names]
             continue
-        found = _rows(project, settings, target, names, files, last, fresh)
+        found = _rows(project, settings, target, names, files, last, fresh, out)
         fresh[str(target)] = {row.series for row in found if row.state in ("done", "passed on", "imported")}
+        out[str(target)] = {row.series for row in found if row.state == "left out"}
         rows += found
+    return rows
+
+
+def _selected_rows(project: Project, target: RecordName, names: list[str]) -> list[StatusRow]:
+    """A row for every series that a selection chose or left out."""
+    out = excluded_from(project, target)
+    outdated = is_outdated(project, target)
+    rows = []
+    for name in names:
+        done = Completion.read(project.completion(target, name))
+        if done is None and name not in out:
+            continue
+        state, why = ("left out", out.get(name, "")) if done is None else ("done", "")
+        if outdated:
+            state, why = "outdated", "what it was chosen from has changed"
+        made_from = done.made_from[0] if done is not None else ""
+        quality = dict(done.quality) if done is not None else {}
+        rows.append(
+            StatusRow(record=str(target), series=name, state=state, why=why, made_from=made_from, quality=quality)
+        )
     return rows
 
 
@@ -75,6 +105,7 @@ def _rows(
     files: FileDigests,
     last: Mapping[tuple[str, str], TaskRow],
     fresh: Mapping[str, set[str]],
+    out: Mapping[str, set[str]],
 ) -> list[StatusRow]:
     try:
         job = plan_job(project, settings, target)
@@ -94,7 +125,9 @@ def _rows(
             word, why = "passed on", done.passed_on
         if word in ("done", "passed on") and source in fresh and name not in fresh[source]:
             word, why = "outdated", f"{source} is to be made again"
-        if word == "to do" and known and known.state in ("failed", "killed", "stopped", "running"):
+        if word == "to do" and state is None and name in out.get(source, ()):
+            word, why = "left out", f"not in {source}"
+        elif word == "to do" and known and known.state in ("failed", "killed", "stopped", "running"):
             word, why = ("stopped" if known.state == "killed" else known.state), known.error
         rows.append(
             StatusRow(

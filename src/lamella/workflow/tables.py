@@ -62,7 +62,7 @@ def read_record(project: Project, name: RecordName) -> tuple[Record, ...]:
     """
     path = table_path(project, name)
     if path is None:
-        raise ProjectError(f"there is no record {name} yet", mend=f"make it with `lamella run --to {name.step}`")
+        raise ProjectError(f"there is no record {name} yet", mend=f"make it with `{name.maker}`")
     return _read(path, project.root)
 
 
