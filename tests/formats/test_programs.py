@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from tests.formats.defocused import a_series, assert_same_defocus, some_defocus
 
 from lamella.formats.programs import PROGRAMS
 from lamella.geometry import TiltGeometry
@@ -12,7 +13,8 @@ from lamella.records import TiltSeries
 
 
 def test_the_programs_of_this_release():
-    assert set(PROGRAMS) == {"imod", "aretomo", "relion5", "warp"}
+    assert set(PROGRAMS) == {"imod", "aretomo", "relion5", "warp", "ctffind", "gctf"}
+    assert {name for name, program in PROGRAMS.items() if program.gives == "ctf"} == {"ctffind", "gctf"}
 
 
 @pytest.mark.parametrize("name", ["imod", "aretomo", "warp"])
@@ -34,6 +36,15 @@ def test_each_takes_back_what_it_gave(tmp_path, rng, name):
     assert back.geometry is not None
     p = rng.normal(0, 50, (10, 3))
     np.testing.assert_allclose(back.geometry.project(p), geometry.project(p), atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["imod", "aretomo", "warp", "ctffind", "gctf"])
+def test_each_takes_back_the_defocus_that_it_gave(tmp_path, name):
+    series = a_series(defocus=some_defocus(phase=True))
+    PROGRAMS[name].export_series([series], tmp_path, tmp_path)
+    bare = series.with_changes(defocus=None, geometry=series.geometry if PROGRAMS[name].gives == "ctf" else None)
+    back, _ = PROGRAMS[name].import_series(tmp_path, bare)
+    assert_same_defocus(back.defocus, series.defocus, atol=0.1, all_columns=False)
 
 
 def test_nothing_heavy_is_loaded_by_the_list():

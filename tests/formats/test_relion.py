@@ -70,6 +70,8 @@ def made_series(rng: np.random.Generator, name: str = "TS_1", *, field: ImageFie
             v_ang=rng.normal(4e4, 1e3, n),
             angle_deg=rng.uniform(-90, 90, n),
             max_resolution_ang=rng.uniform(5, 20, n),
+            phase_shift_deg=rng.uniform(40, 120, n),
+            figure_of_merit=rng.uniform(0, 0.3, n),
         ),
         thickness_ang=1834.25,
         scores={"AlignResidualAngst": rng.random(n), "AcquisitionOrder": np.arange(1, n + 1.0)},
@@ -119,7 +121,7 @@ def assert_same(one: TiltSeries, other: TiltSeries) -> None:
             np.testing.assert_array_equal(one.geometry.field.nodes_ang, other.geometry.field.nodes_ang)
             assert one.geometry.field.half_width_ang == other.geometry.field.half_width_ang
     if one.defocus is not None and other.defocus is not None:
-        for term in ("u_ang", "v_ang", "angle_deg", "max_resolution_ang"):
+        for term in ("u_ang", "v_ang", "angle_deg", "max_resolution_ang", "phase_shift_deg", "figure_of_merit"):
             np.testing.assert_array_equal(getattr(one.defocus, term), getattr(other.defocus, term), term)
 
 
@@ -432,6 +434,19 @@ def test_deformations_of_relions_own_are_approximated_aloud(rng: np.random.Gener
         field_from_relion("spline", (2, 2), np.ones((3, 31)), SHAPE, 1.0)
 
 
+def test_columns_of_the_ctf_without_a_defocus_are_kept_as_text(tmp_path: Path, rng: np.random.Generator) -> None:
+    series = made_series(rng)
+    write_tilt_series(tmp_path / "tilt_series.star", [series], tmp_path)
+    table = read_star(tmp_path / "tilt_series/TS_1.star")["TS_1"]
+    assert {"rlnPhaseShift", "rlnCtfFigureOfMerit"} <= set(table.columns)
+    partial = {label: column for label, column in table.columns.items() if label != "rlnDefocusV"}
+    write_star(tmp_path / "tilt_series/TS_1.star", [StarTable("TS_1", partial)])
+    (back,) = read_tilt_series(tmp_path / "tilt_series.star", tmp_path)
+    assert back.defocus is None
+    for label in ("rlnDefocusU", "rlnPhaseShift", "rlnCtfFigureOfMerit"):
+        assert back.other_columns[label] == table.columns[label]
+
+
 # ---- real tables
 
 
@@ -462,6 +477,10 @@ def test_real_tilt_series(shared_data: Path, tmp_path: Path, table: str) -> None
         assert one.pixel_size_ang == (0.675 if "Import" in table else 1.35)
         assert (one.hand, one.optics.voltage_kv) == (-1, 300)
         assert (one.defocus is None) == ("rlnDefocusU" not in theirs)
+        if one.defocus is not None and "rlnCtfFigureOfMerit" in theirs:
+            np.testing.assert_array_equal(one.defocus.figure_of_merit, theirs["rlnCtfFigureOfMerit"])
+            assert "rlnCtfFigureOfMerit" not in one.other_columns
+            assert one.defocus.phase_shift_deg is None
         assert (one.geometry is None) == ("rlnTomoYTilt" not in theirs)
         if one.geometry is not None:
             np.testing.assert_array_equal(one.geometry.x_shift_ang, theirs["rlnTomoXShiftAngst"])

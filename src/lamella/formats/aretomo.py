@@ -1,4 +1,4 @@
-"""AreTomo's alignment file ``.aln``, global and local, read into a record and written.
+"""AreTomo's alignment file ``.aln``, global and local, read into a record and written, with its ``_CTF.txt``.
 
 A line of its table holds SEC (section of the stack), ROT (tilt axis), GMAG, TX, TY (pixels of the unbinned stack), and
 TILT. A point p projects to Rz(ROT) · Ry(TILT) · p + (TX, TY) from the image's centre, which is IMOD's (n / 2, see
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import FormatError
+from lamella.formats.aretomo_ctf import export_ctf, find_ctf, import_ctf
 from lamella.formats.aretomo_file import Aln, AlnPatches, read_aln, write_aln
 from lamella.formats.aretomo_local import fit_field, patches_of_field
 from lamella.formats.images import open_stack, split_name
@@ -42,14 +43,15 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
     Parameters
     ----------
     path
-        the ``.aln`` file, or the folder that has ``NAME.aln``.
+        the ``.aln`` file, or the folder that has ``NAME.aln``; ``NAME_CTF.txt`` beside it gives the defoci.
     series
         the record; its images are those of the stack, unbinned.
 
     Returns
     -------
     series, notes
-        the record with `geometry`, less the views that AreTomo found dark; what was assumed or dropped.
+        the record with `geometry`, and `defocus` where it is there, less the views that AreTomo found dark; what was
+        assumed or dropped.
 
     Raises
     ------
@@ -94,11 +96,15 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
             f"{field.nodes_ang.shape[2]} nodes follows them to {residual_ang / pixel_ang:.2f} px rms"
         )
         notes.append(Note(kind="info", where=where, text=text))
-    return series.select(kept).with_changes(geometry=geometry), tuple(notes)
+    aligned = series.select(kept).with_changes(geometry=geometry)
+    if (ctf := find_ctf(file)) is not None:
+        aligned, said = import_ctf(ctf, aligned, aln, chosen)
+        notes += said
+    return aligned, tuple(notes)
 
 
 def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tuple[tuple[Path, ...], tuple[Note, ...]]:
-    """Write each series' alignment as ``FOLDER/NAME.aln``.
+    """Write each series' alignment as ``FOLDER/NAME.aln``, and its defoci as ``FOLDER/NAME_CTF.txt``.
 
     Sections are those of the record's stack (`place`); sections of it that the record does not have are listed as dark.
 
@@ -124,6 +130,9 @@ def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tup
         write_aln(target, aln)
         written.append(target)
         notes += said
+        if record.defocus is not None:
+            written.append(target.with_name(f"{record.name}_CTF.txt"))
+            notes += export_ctf(written[-1], record, aln)
     return tuple(written), tuple(notes)
 
 

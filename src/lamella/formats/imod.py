@@ -1,6 +1,6 @@
-"""IMOD's alignment files, read into a record: ``.xf .tlt .xtilt``, ``tilt.com`` and ``newst.com``.
+"""IMOD's files, read into a record: ``.xf .tlt .xtilt``, ``tilt.com`` and ``newst.com``, and ``.defocus``.
 
-How the numbers are meant stands in `imod_geometry`.
+How the numbers are meant stands in `imod_geometry` and `imod_defocus`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from lamella.errors import FormatError
 from lamella.formats.angles import read_angles, read_text
+from lamella.formats.defocus_exchange import pick_rows
+from lamella.formats.image_centre import at_centre_voxel, note_of_move
 from lamella.formats.imod_com import CommandFile, number_list, read_command_file
+from lamella.formats.imod_defocus import defocus_of_views, read_defocus
 from lamella.formats.imod_export import export_series
 from lamella.formats.imod_geometry import ImodAlignment, geometry_from_alignment
 from lamella.formats.imod_local import LocalAlignments, bent_geometry, depth_left_out, read_local
@@ -50,16 +53,17 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
     Parameters
     ----------
     path
-        the folder with ``NAME.xf``, or that file; beside it ``NAME.tlt``, and ``NAME.xtilt`` and ``tilt.com`` where
-        they are. A folder that holds a folder NAME is looked into. Where there is a fiducial model (``.fid``) and no
-        ``.xf``, the geometry is the nominal one.
+        the folder with ``NAME.xf``, or that file; beside it ``NAME.tlt``, and ``NAME.xtilt``, ``tilt.com`` and
+        ``NAME.defocus`` where they are. A folder that holds a folder NAME is looked into. Where there is a fiducial
+        model (``.fid``) and no ``.xf``, the geometry is the nominal one.
     series
         the record. Its pixel size holds for the transforms, unless FULLIMAGE shows that they are for finer images.
 
     Returns
     -------
     series, notes
-        the record with `geometry`, less the views that IMOD excludes or does not have; what was assumed or dropped.
+        the record with `geometry`, and `defocus` and `hand` where ctfplotter saved them, less the views that IMOD
+        excludes or does not have; what was assumed or dropped.
 
     Raises
     ------
@@ -104,7 +108,36 @@ def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Not
         geometry, error_px = bent_geometry(geometry, alignment, local, pixel_ang, shape_px, size)
         notes += _bent_notes(files, float(leftover.max()), local, alignment, error_px)
     notes += _magnification_notes(geometry.magnification, files)
-    return series.select(kept).with_changes(geometry=geometry), tuple(notes)
+    aligned = series.select(kept).with_changes(geometry=geometry)
+    defocused, said = _with_defocus(aligned, files.xf.with_suffix(".defocus"), tilts, chosen)
+    return defocused, (*notes, *said)
+
+
+def _with_defocus(
+    series: TiltSeries, path: Path, line_tilt_deg: Array, lines: NDArray[np.int64]
+) -> tuple[TiltSeries, list[Note]]:
+    """The aligned record with ctfplotter's defoci, where their file stands beside the alignment.
+
+    `line_tilt_deg` has an angle for each line of the alignment, which is a view of the stack; `lines` are the record's.
+    """
+    if not path.is_file() or series.geometry is None:
+        return series, []
+    ranges = read_defocus(path)
+    stated, hand, mended = defocus_of_views(ranges, line_tilt_deg, str(path))
+    defocus = at_centre_voxel(pick_rows(stated, lines), series.geometry, hand)
+    notes = [Note(kind="info", where=path.name, text=f"version {ranges.version}: defocus of {len(ranges)} ranges")]
+    if mended:
+        notes.append(Note(kind="assumed", where=path.name, text=mended))
+    if ranges.cut_on:
+        text = (
+            "the phase plate's cut-on frequency is not part of the model: its phase shift is taken for all frequencies"
+        )
+        notes.append(Note(kind="dropped", where=path.name, text=text))
+    if hand != series.hand:
+        why = "inverted tilt angles" if hand > 0 else "tilt angles that are not inverted"
+        notes.append(Note(kind="overridden", where=path.name, text=f"{why}: a hand of {hand:+d}, as IMOD has it"))
+    notes.append(note_of_move(series.geometry, hand, path.name))
+    return series.with_changes(defocus=defocus, hand=hand), notes
 
 
 def _only_tracks(path: Path, series: TiltSeries) -> bool:

@@ -12,6 +12,8 @@ import numpy as np
 from lamella.errors import FormatError
 from lamella.formats.angles import write_angles
 from lamella.formats.atomic import atomic_text
+from lamella.formats.image_centre import at_image_centre
+from lamella.formats.imod_defocus import write_defocus
 from lamella.formats.imod_geometry import ImodAlignment, alignment_from_geometry
 from lamella.formats.imod_local_write import local_from_geometry, write_local
 from lamella.formats.imod_write import newst_com, tilt_com
@@ -29,8 +31,9 @@ def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tup
     """Write each series' alignment for IMOD, into ``FOLDER/NAME/``.
 
     ``NAME.xf``, ``NAME.tlt``, ``NAME.xtilt``, ``NAME.rawtlt``, ``tilt.com``, for a local field that is not linear
-    ``NAMElocal.xf``, and where the record names images ``newst.com``, which takes the record's views from their stacks
-    in the record's order: run ``newst.com``, then ``tilt.com``, in that folder.
+    ``NAMElocal.xf``, for a record with defoci ``NAME.defocus``, and where the record names images ``newst.com``, which
+    takes the record's views from their stacks in the record's order: run ``newst.com``, then ``tilt.com``, in that
+    folder.
 
     Parameters
     ----------
@@ -77,6 +80,11 @@ def _export_one(record: TiltSeries, folder: Path, root: Path) -> tuple[list[Path
         local_name = f"{name}local.xf"
         paths.append(folder / local_name)
         notes.append(_export_local(record, geometry, alignment, size, paths[-1]))
+    if record.defocus is not None:
+        paths.append(folder / f"{name}.defocus")
+        stated = at_image_centre(record.defocus, geometry, record.hand)
+        write_defocus(paths[-1], geometry.y_tilt_deg, stated, record.hand)
+        notes.append(_defocus_note(record, paths[-1]))
     paths.append(folder / "tilt.com")
     atomic_text(paths[-1], tilt_com(record, size, -common_x_tilt, local_name))
     if record.images is None:
@@ -86,6 +94,14 @@ def _export_one(record: TiltSeries, folder: Path, root: Path) -> tuple[list[Path
         paths.append(folder / "newst.com")
         atomic_text(paths[-1], newst_com(record, size, folder, root))
     return paths, notes
+
+
+def _defocus_note(record: TiltSeries, path: Path) -> Note:
+    """What the defocus file is about, and what it wants of the one who uses it."""
+    text = f"defoci at the centres of the raw images, axes in them: give ctfphaseflip {record.name}.xf as TransformFile"
+    if record.hand > 0:
+        text += ", and InvertTiltAngles, which says a hand of +1"
+    return Note(kind="info", where=path.name, text=text)
 
 
 def _export_local(

@@ -1,4 +1,4 @@
-"""Programs with which alignments are exchanged, by the name that ``lamella import --format`` takes."""
+"""Programs with which alignments and defoci are exchanged, by the name that ``lamella import --format`` takes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from lamella.records import Note, TiltSeries
 from lamella.records.tracks import Tracks
@@ -21,14 +22,14 @@ ExportTracks = Callable[[TiltSeries, Tracks, Path, Path], tuple[tuple[Path, ...]
 
 @dataclass(frozen=True)
 class Program:
-    """How to take one program's alignment, and how to give it ours.
+    """How to take one program's alignment or defoci, and how to give it ours.
 
     Attributes
     ----------
     title
         the program's own name.
     import_series
-        ``(path, series)`` -> the record with that program's alignment, and what was assumed or dropped.
+        ``(path, series)`` -> the record with that program's alignment or defoci, and what was assumed or dropped.
     export_series
         ``(series, folder, root)`` -> the files written, and what could not be said in them.
     import_tracks, export_tracks
@@ -41,9 +42,10 @@ class Program:
     export_series: Export
     import_tracks: ImportTracks | None = None
     export_tracks: ExportTracks | None = None
+    gives: Literal["align", "ctf"] = "align"
 
 
-def _program(title: str, module: str, *, tracks: bool = False) -> Program:
+def _program(title: str, module: str, *, tracks: bool = False, gives: Literal["align", "ctf"] = "align") -> Program:
     """A program whose module is loaded when it is first used."""
 
     def import_series(path: Path, series: TiltSeries) -> tuple[TiltSeries, tuple[Note, ...]]:
@@ -67,8 +69,8 @@ def _program(title: str, module: str, *, tracks: bool = False) -> Program:
         return call(series, tracks, folder, root)
 
     if not tracks:
-        return Program(title, import_series, export_series)
-    return Program(title, import_series, export_series, import_tracks, export_tracks)
+        return Program(title, import_series, export_series, gives=gives)
+    return Program(title, import_series, export_series, import_tracks, export_tracks, gives)
 
 
 PROGRAMS: Mapping[str, Program] = MappingProxyType(
@@ -77,5 +79,7 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
         "aretomo": _program("AreTomo", "lamella.formats.aretomo"),
         "relion5": _program("RELION-5", "lamella.formats.relion_exchange"),
         "warp": _program("Warp", "lamella.formats.warp"),
+        "ctffind": _program("CTFFIND", "lamella.formats.ctffind", gives="ctf"),
+        "gctf": _program("Gctf", "lamella.formats.gctf", gives="ctf"),
     }
 )

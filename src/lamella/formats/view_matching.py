@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lamella.errors import FormatError
 from lamella.records import Note, TiltSeries
 
-__all__ = ["match_rows", "note_of_unused", "rows_of_stack"]
+__all__ = ["match_numbers", "match_rows", "note_of_unused", "rows_of_stack"]
 
 # Solved angles differ from the stage's by an offset and little else.
 _LARGEST_DEVIATION_DEG = 5.0
@@ -92,3 +92,37 @@ def rows_of_stack(series: TiltSeries, count: int) -> dict[str, NDArray[np.int64]
         ways["lines stand in the order of the stack's kept sections"] = np.argsort(np.argsort(place))
         ways["lines stand in the order of rising tilt angle"] = np.arange(len(series))
     return ways
+
+
+def match_numbers(
+    series: TiltSeries, numbers: NDArray[np.int64], where: str
+) -> tuple[NDArray[np.int64], tuple[Note, ...]]:
+    """Which line belongs to which view, where a file numbers its lines and says nothing else of them.
+
+    Lines numbered 1, 2, 3, … stand for the sections of the record's stack, or, where there are as many as views, for
+    those that are left of it in their order. Other numbers are sections, counted from 1.
+
+    Returns
+    -------
+    rows, notes
+        ``(n,)`` line of every view; what was assumed, and lines of no view.
+
+    Raises
+    ------
+    FormatError
+        if the lines do not fit, or a view has none.
+    """
+    count = len(numbers)
+    ways = rows_of_stack(series, count) if np.array_equal(numbers, np.arange(1, count + 1)) else {}
+    if ways:
+        how, rows = next(iter(ways.items()))
+        notes = (Note(kind="info", where=where, text=how),) if how else ()
+        return rows, (*notes, *note_of_unused(rows, count, where))
+    line = {int(number): row for row, number in enumerate(numbers)}
+    rows = np.array([line.get(int(place), -1) for place in np.asarray(series.place)], dtype=np.int64)
+    if (rows < 0).any() or len(line) < count:
+        raise FormatError(
+            f"{where}: {count} rows do not fit the {len(series)} views of {series.name}",
+            mend="give a row for each view or each section of the stack, in its order",
+        )
+    return rows, note_of_unused(rows, count, where)
