@@ -1,4 +1,4 @@
-"""`lamella import` and `lamella export`: alignments of other programs."""
+"""`lamella import` and `lamella export`: alignments and defoci of other programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "import_"]
 
-Format = Annotated[str, Option(name="--format", help="imod, aretomo, relion5 or warp")]
+Format = Annotated[
+    str, Option(name="--format", help="imod, aretomo, relion5 or warp; ctffind or gctf for defoci alone")
+]
 Input = Annotated[
     str | None, Option(name="--input", help="record whose views are meant, such as clean or align.patches")
 ]
@@ -28,19 +30,22 @@ def import_(
     /,
     *,
     format: Format,
-    as_: Annotated[str | None, Option(name="--as", help="label: makes align.LABEL instead of align")] = None,
+    as_: Annotated[
+        str | None, Option(name="--as", help="label: makes align.LABEL instead of align, or ctf.LABEL instead of ctf")
+    ] = None,
     input_: Input = None,
     only: Series = None,
     json: Json = False,
 ) -> int:
-    """Make an align record from another program's alignment. `lamella run` then goes on from it, and `lamella align`
-    would replace it: where tracks were imported too (IMOD's .fid), with a geometry solved from them.
+    """Make an align record from another program's alignment, or a ctf record from its defoci (ctffind, gctf).
+    `lamella run` then goes on from it, and `lamella align` (or `ctf`) would replace it: where tracks were imported too
+    (IMOD's .fid), with a geometry solved from them.
     """
     from lamella.workflow.exchange import import_alignment
     from lamella.workflow.project import Project
     from lamella.workflow.record_name import RecordName
 
-    names, notes = import_alignment(
+    target, names, notes = import_alignment(
         Project.open(project),
         format,
         path,
@@ -48,11 +53,10 @@ def import_(
         source=RecordName.parse(input_) if input_ else None,
         only=only or (),
     )
-    target = f"align.{as_}" if as_ else "align"
     _tell(notes)
     print(f"{target}: {', '.join(names)} imported from {format}")
     if json:
-        print(json_text.dumps({"record": target, "series": list(names), "notes": [str(note) for note in notes]}))
+        print(json_text.dumps({"record": str(target), "series": list(names), "notes": [str(note) for note in notes]}))
     return 0
 
 
@@ -62,11 +66,13 @@ def export(
     /,
     *,
     format: Format,
-    input_: Annotated[str | None, Option(name="--input", help="record to export (default: align)")] = None,
+    input_: Annotated[
+        str | None, Option(name="--input", help="record to export (default: align; ctf for ctffind and gctf)")
+    ] = None,
     only: Series = None,
     json: Json = False,
 ) -> int:
-    """Write the alignment for another program, and say what its files cannot."""
+    """Write the alignment, or the defoci, for another program, and say what its files cannot."""
     from lamella.workflow.exchange import export_alignment
     from lamella.workflow.project import Project
     from lamella.workflow.record_name import RecordName

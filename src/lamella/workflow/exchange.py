@@ -1,4 +1,4 @@
-"""Alignments of other programs: into the project as an `align` record, and out of it."""
+"""Alignments and defoci of other programs: into the project as an `align` or `ctf` record, and out of it."""
 
 from __future__ import annotations
 
@@ -42,38 +42,38 @@ def import_alignment(
     label: str | None = None,
     source: RecordName | None = None,
     only: Sequence[str] = (),
-) -> tuple[tuple[str, ...], tuple[Note, ...]]:
-    """Make an `align` record from another program's alignment.
+) -> tuple[RecordName, tuple[str, ...], tuple[Note, ...]]:
+    """Make an `align` record from another program's alignment, or a `ctf` record from its defoci.
 
     Parameters
     ----------
     project
         whose series it is about.
     program
-        ``imod``, ``aretomo``, ``relion5`` or ``warp``.
+        ``imod``, ``aretomo``, ``relion5`` or ``warp``; ``ctffind`` or ``gctf``, which know of defoci alone.
     path
         the program's file or folder. With several series: a folder that has one folder for each by its name, or a file
         that names them.
     label
-        of the record; None: ``align`` itself, which `lamella run` then leaves alone.
+        of the record; None: ``align`` or ``ctf`` itself, which `lamella run` then leaves alone.
     source
-        the record whose views are meant; None: the one that `align` would read, or raw where that is not made yet.
+        the record whose views are meant; None: the one that the step would read, or raw where that is not made yet.
     only
         names of the series; empty: all.
 
     Returns
     -------
-    names, notes
-        of the series imported, and what was assumed or dropped.
+    target, names, notes
+        the record made, the names of the series imported, and what was assumed or dropped.
     """
     chosen = _program(program)
-    target = RecordName("align") if label is None else RecordName.parse(f"align.{label}")
+    target = RecordName(chosen.gives) if label is None else RecordName.parse(f"{chosen.gives}.{label}")
     settings = project.read_settings()
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder", mend="check the path")
     with project.lock(), Ledger(project.ledger_path) as ledger:
         if source is None:
-            source = source_of(project, settings, RecordName("align"))
+            source = source_of(project, settings, RecordName(chosen.gives))
             source = source if has_tables(project, source) else RAW
         records = [_series(record) for record in read_record(project, source)]
         names = choose_series([record.name for record in records], only)
@@ -101,22 +101,27 @@ def import_alignment(
         write_tables(project, target, [record.name for record in records], force=True)
         ledger.add_notes(str(target), notes)
         ledger.finish_run(run, "done")
-    return names, tuple(notes)
+    return target, names, tuple(notes)
 
 
 def export_alignment(
     project: Project, program: str, folder: Path, *, source: RecordName | None = None, only: Sequence[str] = ()
 ) -> tuple[RecordName, tuple[Path, ...], tuple[Note, ...]]:
-    """Write the alignment of a record for another program.
+    """Write the alignment or the defoci of a record for another program.
 
     Returns
     -------
     source, files, notes
-        the record taken (the line's latest `align` where none is named), the files written, and what the other
-        program's files cannot say.
+        the record taken (where none is named, `align`, or `ctf` for a program of defoci alone), the files written, and
+        what the other program's files cannot say.
     """
     chosen = _program(program)
-    source = source or RecordName("align")
+    said: tuple[Note, ...] = ()
+    if source is None:
+        source = RecordName(chosen.gives)
+        if chosen.gives != "ctf" and has_tables(project, RecordName("ctf")):
+            text = "the record ctf has defoci too, which --input ctf writes along"
+            said = (Note(kind="info", where=str(source), text=text),)
     if not has_tables(project, source):
         raise ProjectError(f"there is no record {source} yet", mend="make it first, or name one with --input")
     records = [_series(record) for record in read_record(project, source)]
@@ -124,7 +129,9 @@ def export_alignment(
     series = [record for record in records if record.name in names]
     for record in series:
         if record.geometry is None:
-            raise ProjectError(f"{record.name} has no alignment in {source}", mend="name an align record with --input")
+            raise ProjectError(
+                f"{record.name} has no alignment in {source}", mend="name an aligned record with --input"
+            )
     with output_errors(folder, every=True):
         folder.mkdir(parents=True, exist_ok=True)
     files, notes = chosen.export_series(series, folder, project.root)
@@ -132,9 +139,9 @@ def export_alignment(
         for record in series:
             tracks = _tracks_of(project, source, record)
             if tracks is not None:
-                more, said = chosen.export_tracks(record, tracks, folder, project.root)
-                files, notes = tuple(dict.fromkeys((*files, *more))), (*notes, *said)
-    return source, files, notes
+                more, told = chosen.export_tracks(record, tracks, folder, project.root)
+                files, notes = tuple(dict.fromkeys((*files, *more))), (*notes, *told)
+    return source, files, (*said, *notes)
 
 
 def _program(name: str) -> Program:
@@ -184,7 +191,7 @@ def _keep(
         made_from=ancestors(project, source),
         settings={},
         inputs=inputs,
-        version=f"lamella {__version__}, align {steps.find_step('align').version}",
+        version=f"lamella {__version__}, {target.step} {steps.find_step(target.step).version}",
         origin="import",
         outputs=outputs,
         quality={name: float(value) for name, value in result.quality.items()},
