@@ -115,3 +115,61 @@ def test_warp_gets_files_to_start_from(project, tmp_path):
 def test_an_unknown_program_is_named(project, tmp_path, capsys):
     assert main(["import", str(project), str(tmp_path), "--format", "wrap"]) == 2
     assert "warp" in capsys.readouterr().err
+
+
+def ctffind_text(defoci) -> str:
+    rows = "".join(f"{n + 1:f} {u:f} {u - 200:f} 30.0 0.0 0.12 {7 + n:f}\n" for n, u in enumerate(defoci))
+    return (
+        "# Output from CTFFind version 4.1.14, run on 2023-02-02 15:13:07\n"
+        "# Pixel size: 4.000 Angstroms ; acceleration voltage: 300.0 keV ; spherical aberration: 2.70 mm ; "
+        f"amplitude contrast: 0.10\n{rows}"
+    )
+
+
+@pytest.mark.parametrize("name", ["ctffind", "gctf"])
+def test_defoci_of_another_program_become_a_ctf_record(project, tmp_path, capsys, name):
+    (tmp_path / "ts_ctf.txt").write_text(ctffind_text(30000 + 100 * np.arange(VIEWS)))
+    assert main(["import", str(project), str(tmp_path / "ts_ctf.txt"), "--format", "ctffind"]) == 0
+    said = capsys.readouterr().out
+    assert "ctf: ts imported from ctffind" in said
+    assert "the voltage, 300 kV, was taken from it" in said
+    (record,) = read_tilt_series(project / "ctf/tilt_series.star", project)
+    (aligned,) = read_tilt_series(project / "align/tilt_series.star", project)
+    np.testing.assert_array_equal(record.geometry.y_tilt_deg, aligned.geometry.y_tilt_deg)
+    np.testing.assert_allclose(record.defocus.u_ang - record.defocus.v_ang, 200, atol=1e-3)
+    assert record.defocus.max_resolution_ang.tolist() == [7.0 + n for n in range(VIEWS)]
+    assert record.optics.voltage_kv == 300
+    assert states(project, capsys)["ctf"] == "imported"
+    assert main(["export", str(project), str(tmp_path / "out"), "--format", name]) == 0
+    assert "ctf: 1 files written" in capsys.readouterr().out
+    assert main(["import", str(project), str(tmp_path / "out"), "--format", name, "--as", "again"]) == 0
+    (again,) = read_tilt_series(project / "ctf.again/tilt_series.star", project)
+    np.testing.assert_allclose(again.defocus.u_ang, record.defocus.u_ang, atol=1e-3)
+    np.testing.assert_allclose(again.defocus.figure_of_merit, 0.12)
+
+
+def test_defoci_go_out_with_an_alignment(project, tmp_path, capsys):
+    (tmp_path / "ts_ctf.txt").write_text(ctffind_text(np.full(VIEWS, 30000.0)))
+    assert main(["import", str(project), str(tmp_path / "ts_ctf.txt"), "--format", "ctffind"]) == 0
+    assert main(["export", str(project), str(tmp_path / "bare"), "--format", "imod"]) == 0
+    assert "--input ctf writes along" in capsys.readouterr().out
+    assert not (tmp_path / "bare/ts/ts.defocus").exists()
+    assert main(["export", str(project), str(tmp_path / "out"), "--format", "imod", "--input", "ctf"]) == 0
+    assert (tmp_path / "out/ts/ts.defocus").is_file()
+    assert main(["import", str(project), str(tmp_path / "out"), "--format", "imod", "--as", "imod"]) == 0
+    (ours,), (theirs,) = (
+        read_tilt_series(project / name / "tilt_series.star", project) for name in ("ctf", "align.imod")
+    )
+    np.testing.assert_allclose(theirs.defocus.u_ang, ours.defocus.u_ang, atol=0.1)
+
+
+def test_bad_defoci_are_one_error(project, tmp_path, capsys):
+    (tmp_path / "ts_ctf.txt").write_text(ctffind_text(np.full(VIEWS - 2, 30000.0)))
+    assert main(["import", str(project), str(tmp_path), "--format", "ctffind"]) == 2
+    assert f"{VIEWS - 2} rows do not fit the {VIEWS} views of ts" in capsys.readouterr().err
+    assert main(["import", str(project), str(tmp_path), "--format", "ctffind", "--input", "raw"]) == 2
+    (tmp_path / "ts_ctf.txt").write_text(ctffind_text(np.full(VIEWS, 30000.0)))
+    assert main(["import", str(project), str(tmp_path), "--format", "ctffind", "--input", "raw"]) == 2
+    assert "not aligned" in capsys.readouterr().err
+    assert main(["export", str(project), str(tmp_path / "out"), "--format", "gctf"]) == 2
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

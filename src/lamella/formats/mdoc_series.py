@@ -183,6 +183,7 @@ def _record(
     views = [series.views[place] for place in found.kept]
     count = len(views)
     defocus = [view.target_defocus_um for view in views]
+    turns = {turn for view in views if (turn := view.rotation_and_flip) is not None}
     numbers = [view.number for view in views]
     place = found.place
     if place is None:
@@ -205,6 +206,7 @@ def _record(
         optics_group=optics_group,
         imaging=imaging,
         scores={"AcquisitionOrder": kept.astype(np.float64) + 1},
+        quality={"RotationAndFlip": float(turns.pop())} if len(turns) == 1 else {},
         other_columns={}
         if None in defocus
         else {"rlnTomoNominalDefocus": tuple(f"{value:.6f}" for value in defocus if value is not None)},

@@ -11,6 +11,7 @@ from lamella.geometry.angular_grid import (
     rotation_angle_deg,
 )
 from lamella.geometry.field import ImageField
+from lamella.geometry.mirror import Mirrored, mirror
 from lamella.geometry.projection import TiltGeometry
 from lamella.geometry.regauge import Regauged, normalise_field, normalise_magnification, regauge
 from lamella.geometry.rotations import (
@@ -25,6 +26,7 @@ from lamella.geometry.symmetry import axis_rotation, point_group
 
 __all__ = [
     "ImageField",
+    "Mirrored",
     "Regauged",
     "TiltGeometry",
     "angles_from_matrix",
@@ -36,6 +38,7 @@ __all__ = [
     "healpix_directions",
     "local_grid",
     "local_rotations",
+    "mirror",
     "normalise_field",
     "normalise_magnification",
     "order_for_spacing",
