@@ -16,7 +16,7 @@ from lamella.cli import main
 from lamella.errors import ImageError, InputError, PostconditionError, SettingsError
 from lamella.formats.ctf_profiles import read_ctf_profiles
 from lamella.formats.images import image_name
-from lamella.formats.mrc import write_mrc
+from lamella.formats.mrc import read_mrc, write_mrc
 from lamella.formats.relion import read_tilt_series, read_tilt_table
 from lamella.geometry import TiltGeometry
 from lamella.records import Optics, TiltSeries
@@ -216,6 +216,70 @@ def test_frames_take_the_halves(series, context, monkeypatch):
     assert seen["even"].shape == seen["odd"].shape == (VIEWS, SIZE, SIZE)
     ctf.run(halves, CtfSettings(), context)
     assert seen == {"even": None, "odd": None}
+
+
+@pytest.fixture
+def inverted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate says +1."""
+    monkeypatch.setattr(tilts, "estimate_ctf", partial(estimate, hand=1), raising=False)
+
+
+@pytest.mark.usefixtures("inverted")
+def test_a_hand_of_plus_one_is_told_with_its_causes_and_left(series, context):
+    found = ctf.run(series, CtfSettings(), context)
+    assert found.hand == 1
+    assert "warning: a hand of +1 has two causes" in said(context)
+    assert "two causes" in found.other["lamellaCtfHandCauses"]
+
+
+@pytest.mark.usefixtures("inverted")
+def test_the_axis_is_turned_where_that_is_asked_for(series, context):
+    found = ctf.run(series, CtfSettings(fix="axis"), context)
+    assert found.hand == -1
+    assert np.abs((found.geometry.z_rot_deg - series.geometry.z_rot_deg) % 360) == pytest.approx(180)
+    assert found.images == series.images
+    assert found.other["lamellaCtfHandFixed"] == "axis"
+    assert "the tilt axis was turned by 180°, so the hand is −1" in said(context)
+
+
+@pytest.mark.usefixtures("inverted")
+def test_images_are_mirrored_where_that_is_asked_for(series, context):
+    halves = replace(series, even_images=series.images)
+    settings = CtfSettings(fix="mirror", exclude=(1,), max_fit_resolution=15)
+    found = ctf.run(halves, settings, context)
+    assert found.hand == -1
+    np.testing.assert_array_equal(found.place, [2, 3, 4, 5, 6, 7, 8, 9, 10])
+    assert found.images[0] == "000001@ctf/TS.mrcs"
+    assert found.even_images[8] == "000009@ctf/TS_even.mrcs"
+    before, after = (read_mrc(context.root / name)[0] for name in ("TS.mrc", "ctf/TS.mrcs"))
+    # about the centre pixel, which stays
+    np.testing.assert_array_equal(after[3][:, SIZE // 2], before[4][:, SIZE // 2])
+    np.testing.assert_array_equal(after[3][:, SIZE // 2 + 5], before[4][:, SIZE // 2 - 5])
+    assert ctf.needs(halves, settings).disk > ctf.needs(halves, CtfSettings()).disk + 2 * 4 * SIZE**2 * VIEWS - 1
+    # pictures of the spectra follow: the measured half stays left, and rows turn over about frequency 0
+    plain = estimate(halves, None, CtfSettings()).profiles.pictures
+    turned = read_mrc(context.folder / "TS_spectra.mrcs")[0]
+    side = plain.shape[1]
+    assert turned.shape[0] == VIEWS - 1
+    other = estimate(halves.select(range(1, VIEWS)), None, CtfSettings()).profiles.pictures
+    np.testing.assert_array_equal(turned[0][side // 2 + 7], other[0][side // 2 - 7])
+
+
+@pytest.mark.usefixtures("stood_in")
+def test_nothing_is_mended_where_the_hand_is_right(series, context):
+    found = ctf.run(series, CtfSettings(fix="axis"), context)
+    np.testing.assert_array_equal(found.geometry.z_rot_deg, series.geometry.z_rot_deg)
+    assert "ctf.fix = axis has nothing to mend: the data say -1" in said(context)
+
+
+def test_an_undecided_hand_is_not_mended(series, context, monkeypatch):
+    found = estimate(series, None, CtfSettings(), hand=1)
+    doubtful = replace(found, series=found.series.with_changes(quality={"CtfHandConfidence": 0.8}))
+    monkeypatch.setattr(tilts, "estimate_ctf", lambda *_, **__: doubtful, raising=False)
+    assert ctf.run(series, CtfSettings(fix="mirror"), context).images == series.images
+    assert "is not done: the hand is undecided (+1, confidence 0.800)" in said(context)
+    with pytest.raises(InputError, match=r"set ctf\.hand = auto, or ctf\.fix = none"):
+        ctf.run(series, CtfSettings(fix="mirror", hand="-1"), context)
 
 
 # The step in its line, through the command line.

@@ -23,7 +23,10 @@ from lamella.formats.mrc import read_mrc
 from lamella.formats.star import StarTable, number_text, read_star, write_star
 from lamella.records import CtfProfiles
 
-__all__ = ["picture_pixel_ang", "read_ctf_profiles", "write_ctf_curves"]
+__all__ = ["CURVES", "PICTURES", "picture_pixel_ang", "read_ctf_profiles", "write_ctf_curves"]
+
+CURVES, PICTURES = "_profiles.star", "_spectra.mrcs"
+"""Endings of the two files, after the series' name."""
 
 _VIEWS, _POINTS, _LIMIT = "lamellaCtfViews", "lamellaCtfFrequencies", "lamellaCtfPictureLimit"
 _VIEW, _PLACE, _FREQUENCY = "lamellaCtfView", "lamellaPlace", "lamellaCtfFrequency"

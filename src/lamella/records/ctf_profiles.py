@@ -9,9 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lamella.errors import InputError
 
-__all__ = ["CtfProfiles"]
+__all__ = ["HAND_CAUSES", "HAND_FIXED", "CtfProfiles"]
 
 Array = NDArray[np.float64]
+
+HAND_CAUSES, HAND_FIXED = "lamellaCtfHandCauses", "lamellaCtfHandFixed"
+"""Columns of the global table: what speaks for either cause of a hand of +1, and how it was made −1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

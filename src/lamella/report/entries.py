@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.records import ImageSource, MovieMotion, TiltSeries, Tomogram, VolumeSource
+from lamella.records import CtfProfiles, ImageSource, MovieMotion, TiltSeries, Tomogram, VolumeSource
 from lamella.records.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class SeriesReport:
         the record with geometry, and the pictures in its order.
     tracks
         what the alignment followed through the views of `aligned`.
+    defocused, ctf_profiles, ctf_passed_on
+        the record with defocus, how its views' rings compare with it, and why there is none where `ctf` passed it on.
+    ctf_excluded, ctf_excluded_reasons
+        the views that `ctf` left out, and one sentence for each.
     tomogram, volume, denoised
         the reconstruction's record, its voxels, and the same after denoising.
     notes
@@ -50,6 +54,11 @@ class SeriesReport:
     aligned: TiltSeries | None = None
     aligned_images: ImageSource | None = None
     tracks: Tracks | None = None
+    defocused: TiltSeries | None = None
+    ctf_profiles: CtfProfiles | None = None
+    ctf_passed_on: str = ""
+    ctf_excluded: TiltSeries | None = None
+    ctf_excluded_reasons: tuple[str, ...] = ()
     tomogram: Tomogram | None = None
     volume: VolumeSource | None = None
     denoised: VolumeSource | None = None
@@ -59,6 +68,11 @@ class SeriesReport:
     def name(self) -> str:
         """The series' name."""
         return self.raw.name
+
+    @property
+    def excluded_count(self) -> int:
+        """How many views were taken out, by whatever step."""
+        return sum(len(part) for part in (self.excluded, self.ctf_excluded) if part is not None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,6 +10,7 @@ from lamella.errors import LamellaError
 from lamella.records import TiltSeries
 from lamella.report import page
 from lamella.report.alignment_section import alignment_parts
+from lamella.report.ctf_section import ctf_parts, ctf_resolution_ang
 from lamella.report.drawing import draw_picture, draw_plot, missing
 from lamella.report.entries import RunRow, SeriesReport
 from lamella.report.pictures import as_data_uri
@@ -46,6 +47,7 @@ def series_section(entry: SeriesReport, runs: Sequence[RunRow], anchor: str) -> 
     parts = [
         page.facts(series_facts(entry)),
         *_tomogram(entry),
+        *ctf_parts(entry, mark),
         *alignment_parts(entry, mark),
         *_motion(entry, mark),
         *_views(entry, mark),
@@ -59,7 +61,7 @@ def series_facts(entry: SeriesReport) -> dict[str, str]:
     """What fits on a card, by name."""
     raw, series = entry.raw, entry.aligned or entry.cleaned or entry.raw
     height, width = raw.image_shape_px
-    out = 0 if entry.excluded is None else len(entry.excluded)
+    out = entry.excluded_count
     facts = {
         "views": f"{len(raw)}" + (f", {out} excluded" if out else ""),
         "tilt angles": f"{raw.nominal_tilt_deg.min():+.1f}° … {raw.nominal_tilt_deg.max():+.1f}°",
@@ -86,6 +88,8 @@ def series_facts(entry: SeriesReport) -> dict[str, str]:
     if series.thickness_ang is not None:
         error = series.quality.get("AlignThicknessErrorAngst")
         facts["thickness"] = f"{series.thickness_ang / 10:.0f} nm" + (f" ± {error / 10:.0f} nm" if error else "")
+    if (reached := ctf_resolution_ang(entry)) is not None:
+        facts["CTF resolution, median"] = f"{reached:.1f} Å"
     if entry.tomogram is not None:
         binning = entry.tomogram.binning
         voxels = [round(side / binning) for side in entry.tomogram.size_px]
@@ -182,7 +186,8 @@ def _motion(entry: SeriesReport, mark: str) -> list[str]:
 
 def _views(entry: SeriesReport, mark: str) -> list[str]:
     raw, images = (entry.moved, entry.moved_images) if entry.moved is not None else (entry.raw, entry.raw_images)
-    out = frozenset() if entry.excluded is None else frozenset(int(place) for place in _places(entry.excluded))
+    parts_out = (part for part in (entry.excluded, entry.ctf_excluded) if part is not None)
+    out = frozenset(int(place) for part in parts_out for place in _places(part))
     parts = ["<h3>Views</h3>"]
     if images is None:
         parts.append(missing("no tilt images at hand"))
@@ -221,14 +226,19 @@ def _views(entry: SeriesReport, mark: str) -> list[str]:
 
 
 def _excluded_table(entry: SeriesReport) -> str:
-    if entry.excluded is None or len(entry.excluded) == 0:
+    steps = (("clean", entry.excluded, entry.excluded_reasons), ("ctf", entry.ctf_excluded, entry.ctf_excluded_reasons))
+    rows: list[list[page.Cell]] = []
+    for step, excluded, reasons in steps:
+        if excluded is None:
+            continue
+        padded = [*reasons, *[""] * (len(excluded) - len(reasons))]
+        rows += [
+            [(str(int(place)), "number"), (f"{angle:+.2f}°", "number"), step, page.text(reason or "no reason recorded")]
+            for place, angle, reason in zip(_places(excluded), excluded.nominal_tilt_deg, padded, strict=False)
+        ]
+    if not rows:
         return "" if entry.cleaned is None else missing("no view was excluded")
-    reasons = [*entry.excluded_reasons, *[""] * (len(entry.excluded) - len(entry.excluded_reasons))]
-    rows: list[list[page.Cell]] = [
-        [(str(int(place)), "number"), (f"{angle:+.2f}°", "number"), page.text(reason or "no reason recorded")]
-        for place, angle, reason in zip(_places(entry.excluded), entry.excluded.nominal_tilt_deg, reasons, strict=False)
-    ]
-    head: list[page.Cell] = [("place in the file", "number"), ("nominal tilt", "number"), "why it was excluded"]
+    head: list[page.Cell] = [("place in the file", "number"), ("nominal tilt", "number"), "by", "why it was excluded"]
     return "<h3>Excluded views</h3>" + page.table(head, rows, f"excluded views of {entry.name}")
 
 

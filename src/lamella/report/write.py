@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from lamella.formats.atomic import atomic_text
 from lamella.progress import Progress, no_progress
 from lamella.report import page
+from lamella.report.ctf_section import ctf_resolution_ang
 from lamella.report.drawing import draw_picture, draw_plot
 from lamella.report.entries import RunRow, Section, SeriesReport
 from lamella.report.machine import machine_facts
@@ -126,7 +127,7 @@ def _series_table(series: Sequence[SeriesReport], addresses: Sequence[str], runs
         geometry = None if entry.aligned is None else entry.aligned.geometry
         rms = residual_ang(entry)
         found = "–" if geometry is None else f"{geometry.z_rot_deg.mean():.1f}°"
-        out = 0 if entry.excluded is None else len(entry.excluded)
+        out, reached = entry.excluded_count, ctf_resolution_ang(entry)
         state: page.Cell = (page.text(_state(entry)), "done")
         if failed:
             state = (page.text(f"failed at {failed[-1].step}: {failed[-1].message}"), "failed")
@@ -139,12 +140,19 @@ def _series_table(series: Sequence[SeriesReport], addresses: Sequence[str], runs
                 (f"{entry.raw.pixel_size_ang:.4g} Å", "number"),
                 (f"{np.mean(entry.raw.nominal_axis_deg):.1f}° → {found}", "number"),
                 ("–" if rms is None else f"{rms:.1f} Å", "number"),
+                ("–" if reached is None else f"{reached:.1f} Å", "number"),
                 (str(len(entry.notes)), "number note" if entry.notes else "number"),
                 (duration(sum(run.seconds or 0.0 for run in own)) if own else "–", "number"),
             ]
         )
     head: list[page.Cell] = ["", "series", "state", ("views", "number"), ("pixel", "number")]
-    head += [("axis stated → found", "number"), ("residual", "number"), ("notes", "number"), ("time", "number")]
+    head += [
+        ("axis stated → found", "number"),
+        ("residual", "number"),
+        ("CTF to", "number"),
+        ("notes", "number"),
+        ("time", "number"),
+    ]
     return page.table(head, rows, "series")
 
 
@@ -152,6 +160,7 @@ def _state(entry: SeriesReport) -> str:
     stages = (
         (entry.denoised, "denoised"),
         (entry.volume, "reconstructed"),
+        (entry.defocused, "defocus estimated"),
         (entry.aligned, "aligned"),
         (entry.cleaned, "cleaned"),
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from lamella.errors import FormatError, ImageError
+from lamella.formats.ctf_profiles import CURVES, PICTURES, read_ctf_profiles
 from lamella.formats.images import open_images, open_volume
 from lamella.formats.relion import read_tilt_table
 from lamella.formats.relion_motion import read_movie_motion
 from lamella.formats.tracks import read_tracks
-from lamella.records import ImageSource, MovieMotion, TiltSeries, Tomogram, VolumeSource
+from lamella.records import CtfProfiles, ImageSource, MovieMotion, TiltSeries, Tomogram, VolumeSource
 from lamella.records.tracks import Tracks
 from lamella.report import RunRow, SeriesReport, write_report
+from lamella.workflow.completion import Completion
 from lamella.workflow.ledger import Ledger, TaskRow
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
@@ -27,7 +29,7 @@ def make_report(project: Project) -> Path:
     """Write ``report/index.html`` and return its path."""
     with Ledger(project.ledger_path) as ledger:
         tasks, notes = ledger.last_tasks(), ledger.notes()
-    moved, cleaned, aligned = (_tilt_series(project, name) for name in ("motion", "clean", "align"))
+    moved, cleaned, aligned, defocused = (_tilt_series(project, name) for name in ("motion", "clean", "align", "ctf"))
     tomograms = _tomograms(project, "reconstruct") | _tomograms(project, "denoise")
     said = tuple(f"{kind}: {where}: {text}" for record, kind, where, text in notes if record in ("raw", "align"))
     raw = [record for record in read_record(project, RAW) if isinstance(record, TiltSeries)]
@@ -38,6 +40,7 @@ def make_report(project: Project) -> Path:
             moved.get(one.name) if one.images is None else None,
             cleaned.get(one.name),
             aligned.get(one.name),
+            defocused.get(one.name),
             tomograms.get(one.name),
             _about(one, raw, said),
         )
@@ -53,10 +56,12 @@ def _series_report(
     moved: TiltSeries | None,
     cleaned: TiltSeries | None,
     aligned: TiltSeries | None,
+    defocused: TiltSeries | None,
     tomogram: Tomogram | None,
     notes: tuple[str, ...],
 ) -> SeriesReport:
-    excluded = _excluded(project, raw.name)
+    excluded, unfocused = (_excluded(project, step, raw.name) for step in ("clean", "ctf"))
+    defocused = defocused if defocused is not None and defocused.defocus is not None else None
     aligned = aligned if aligned is not None and aligned.geometry is not None else None
     return SeriesReport(
         raw=raw,
@@ -70,6 +75,11 @@ def _series_report(
         aligned=aligned,
         aligned_images=_images(project, aligned) if aligned else None,
         tracks=_tracks(project, aligned),
+        defocused=defocused,
+        ctf_profiles=_profiles(project, defocused),
+        ctf_passed_on=_passed_on(project, "ctf", raw.name),
+        ctf_excluded=unfocused,
+        ctf_excluded_reasons=unfocused.other_columns.get(REASON, ()) if unfocused else (),
         tomogram=tomogram,
         volume=_volume(project, tomogram.volume) if tomogram else None,
         denoised=_volume(project, tomogram.denoised) if tomogram else None,
@@ -122,9 +132,27 @@ def _volume(project: Project, name: str | None) -> VolumeSource | None:
         return None
 
 
-def _excluded(project: Project, name: str) -> TiltSeries | None:
-    path = project.folder(RecordName("clean")) / "excluded" / f"{name}.star"
+def _excluded(project: Project, step: str, name: str) -> TiltSeries | None:
+    path = project.folder(RecordName(step)) / "excluded" / f"{name}.star"
     return read_tilt_table(path, project.root) if path.is_file() else None
+
+
+def _passed_on(project: Project, step: str, name: str) -> str:
+    """Why a step passed a series on; empty where it did not."""
+    done = Completion.read(project.completion(RecordName(step), name))
+    return f"passed on: {done.passed_on}" if done is not None and done.passed_on else ""
+
+
+def _profiles(project: Project, defocused: TiltSeries | None) -> CtfProfiles | None:
+    """The profiles of a record's views; None where their files have gone."""
+    if defocused is None or defocused.place is None:
+        return None
+    folder = project.folder(RecordName("ctf"))
+    curves, pictures = (folder / f"{defocused.name}{ending}" for ending in (CURVES, PICTURES))
+    try:
+        return read_ctf_profiles(curves, pictures, defocused.place)
+    except FormatError:
+        return None
 
 
 def _tracks(project: Project, aligned: TiltSeries | None) -> Tracks | None:

@@ -8,6 +8,13 @@ from lamella.rooms import open_room
 
 if TYPE_CHECKING:
     from lamella.report.plots.alignment import plot_axis, plot_shifts, plot_tracks
+    from lamella.report.plots.ctf import (
+        plot_ctf_image,
+        plot_ctf_pictures,
+        plot_ctf_profiles,
+        plot_ctf_sheet,
+        plot_defocus,
+    )
     from lamella.report.plots.intensity import plot_intensity
     from lamella.report.plots.montage import plot_montage, tilt_movie
     from lamella.report.plots.motion import plot_local_motion, plot_motion_lengths, plot_trajectories
@@ -23,6 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "plot_axis",
+    "plot_ctf_image",
+    "plot_ctf_pictures",
+    "plot_ctf_profiles",
+    "plot_ctf_sheet",
+    "plot_defocus",
     "plot_heights",
     "plot_intensity",
     "plot_local_motion",
@@ -47,6 +59,11 @@ open_room(
     __name__,
     {
         "plot_axis": "alignment",
+        "plot_ctf_image": "ctf",
+        "plot_ctf_pictures": "ctf",
+        "plot_ctf_profiles": "ctf",
+        "plot_ctf_sheet": "ctf",
+        "plot_defocus": "ctf",
         "plot_heights": "slices",
         "plot_intensity": "intensity",
         "plot_local_motion": "motion",

@@ -107,6 +107,7 @@ LINE: tuple[Step, ...] = (
         settings_path="lamella.tomograms.reconstruct_settings:ReconstructSettings",
         run_path="lamella.workflow.steps.reconstruct:run",
         gives="tomograms",
+        version=2,
     ),
     Step(
         name="denoise",

@@ -9,30 +9,31 @@ from numpy.typing import NDArray
 
 import lamella.tilts as tilts
 from lamella.errors import ImageError, InputError, PostconditionError
-from lamella.formats.ctf_profiles import picture_pixel_ang, write_ctf_curves
+from lamella.formats.ctf_profiles import CURVES, PICTURES, picture_pixel_ang, write_ctf_curves
 from lamella.formats.images import open_images
 from lamella.geometry import TiltGeometry
 from lamella.records import CtfProfiles, ImageSource, TiltSeries
+from lamella.records.ctf_profiles import HAND_FIXED
 from lamella.tilts.ctf_result import CtfResult
 from lamella.tilts.ctf_settings import CtfSettings
 from lamella.tilts.view_choice import MIN_VIEWS, views_left, views_of_places
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
+from lamella.workflow.steps.ctf_hand import IMAGES, mirrored_profiles, settle_hand
 from lamella.workflow.steps.excluded import keep_excluded
 
-__all__ = ["CURVES", "PICTURES", "doubts", "needs", "run"]
-
-CURVES, PICTURES = "_profiles.star", "_spectra.mrcs"
-"""Endings of the files of profiles, after the series' name."""
+__all__ = ["doubts", "needs", "run"]
 
 _SLACK = 0.05  # a value may come to lie a little beyond the range that was searched when it is refined
 _PICTURE_BYTES = 4.0 * 256**2
 
 
 def needs(record: TiltSeries, settings: CtfSettings) -> Needs:
-    """What estimating one series takes: pictures of its spectra, and some images in memory."""
+    """What estimating one series takes: pictures of its spectra, mirrored images, and some images in memory."""
     height, width = record.image_shape_px
-    return Needs(disk=_PICTURE_BYTES * len(record), memory=60.0 * height * width)
+    stacks = sum(getattr(record, field) is not None for field in IMAGES) if settings.fix == "mirror" else 0
+    disk = (_PICTURE_BYTES + 4.0 * height * width * stacks) * len(record)
+    return Needs(disk=disk, memory=60.0 * height * width)
 
 
 def doubts(record: TiltSeries, settings: CtfSettings, root: Path, *, judge: bool) -> list[str]:
@@ -52,7 +53,8 @@ def run(record: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeri
     Raises
     ------
     InputError
-        if there are no images, or the voltage is unknown and the step was called by its name.
+        if there are no images, the voltage is unknown and the step was called by its name, or `fix` and a stated hand
+        contradict each other.
     ImageError
         if fewer than three views are left once some are left out.
     PostconditionError
@@ -60,6 +62,11 @@ def run(record: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeri
     """
     if record.images is None:
         raise InputError(f"{record.name}: there are no tilt images", mend="run motion first")
+    if settings.fix != "none" and settings.hand != "auto":
+        raise InputError(
+            f"ctf.fix = {settings.fix} goes by the hand that is measured, and ctf.hand = {settings.hand} keeps one",
+            mend="set ctf.hand = auto, or ctf.fix = none",
+        )
     wanted = views_left(record, "ctf", settings.exclude, settings.include)
     reasons = {view: "excluded by ctf.exclude" for view in range(len(record)) if view not in wanted}
     start = record.select(wanted) if reasons else record
@@ -75,14 +82,17 @@ def run(record: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeri
     if result.passed_on or result.profiles is None:
         context.pass_on(result.passed_on or "no estimate was possible")
         return _left(record, start, reasons, context)
-    _check(start, result.series, settings)
-    found = result.series if record.geometry is not None else result.series.with_changes(geometry=None)
-    _warn_of_hand(found, settings, context)
-    _write_profiles(result.profiles, found, context)
+    found = result.series
+    _check(start, found, settings)
     poor = _poor_views(found, settings)
     reasons |= {wanted[view]: reason for view, reason in poor.items()}
-    kept = [view for view in range(len(found)) if view not in poor]
-    return _left(record, found.select(kept) if poor else found, reasons, context)
+    kept = found.select([view for view in range(len(found)) if view not in poor]) if poor else found
+    settled = settle_hand(kept, settings, context)
+    mirrored = settled.other.get(HAND_FIXED) == "mirror"
+    _write_profiles(mirrored_profiles(result.profiles) if mirrored else result.profiles, found, context)
+    if record.geometry is None:
+        settled = settled.with_changes(geometry=None)
+    return _left(record, settled, reasons, context)
 
 
 def _hopeless(record: TiltSeries) -> str:
@@ -145,15 +155,6 @@ def _check(before: TiltSeries, after: TiltSeries, settings: CtfSettings) -> None
             f"{before.name}: a defocus of {searched[view]:.0f} Å in view {_places(after)[view]}, outside the range of "
             f"{settings.min_defocus:g} to {settings.max_defocus:g} Å that was searched",
             mend="widen ctf.min_defocus and ctf.max_defocus, or leave the view out",
-        )
-
-
-def _warn_of_hand(series: TiltSeries, settings: CtfSettings, context: Context) -> None:
-    """Say where the data contradict the hand that the user states."""
-    measured, confidence = series.quality.get("CtfMeasuredHand"), series.quality.get("CtfHandConfidence", 0.5)
-    if settings.hand != "auto" and measured is not None and int(measured) != int(settings.hand):
-        context.say(
-            f"warning: ctf.hand = {settings.hand}, and the data say {measured:+.0f} (confidence {confidence:.3f})"
         )
 
 

@@ -91,6 +91,7 @@ def _volume(
         size = " × ".join(str(number) for number in reversed(result.shape))
         weighted = "weighted by dose" if result.dose_weighted else "not weighted by dose"
         context.say(f"{size} voxels of {result.voxel_size_ang:g} Å from {result.views} views, {weighted}")
+        context.say(f"contrast transfer {result.correction.in_words()}")
         context.measure(Deviation=result.deviation)
         if np.isfinite(result.reprojection_correlation):
             context.measure(ReprojectionCorrelation=result.reprojection_correlation)
