@@ -7,6 +7,7 @@ times finer than the voxels. What is stored covers the image's own field and the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,12 +22,22 @@ from lamella.geometry import TiltGeometry
 from lamella.kernels.rows import RowPlan
 from lamella.kernels.taps import Taps, kaiser_bessel, quad_table
 
-__all__ = ["ImageGrid", "ViewFilter", "frequencies", "sample_image", "unsample_image", "view_filter"]
+__all__ = [
+    "ImageGrid",
+    "ViewFilter",
+    "filtered_spectrum",
+    "frequencies",
+    "sample_image",
+    "samples_of",
+    "unsample_image",
+    "view_filter",
+]
 
 Image = NDArray[np.float32]
 
 _OVERSAMPLING = 1.2
 _ROWS = 256  # transformed at a time
+_COLUMNS = 128  # the same
 _MARGIN = 3  # samples kept beyond the image's edge, for the taps
 _TABLE = 2048  # entries of a filter's table over 0 … _HIGHEST
 _EDGE = np.float32(0.500001)  # cycles per voxel; nothing beyond it is kept along u and v
@@ -170,6 +181,25 @@ class ImageGrid:
             out[axis, 0] -= self.crop[axis].start
         return out
 
+    def stored_places_ang(self) -> NDArray[np.float64]:
+        """``(2, 2)``: per axis, where stored sample 0 lies, Å from the centre pixel, and the distance of samples, Å.
+
+        The slow axis is the image's x where the grid is swapped, else its y.
+        """
+        middle = [n // 2 for n in self.image_shape]
+        return np.array(
+            [
+                [(part.start * pitch - start - centre) * self.pixel_size_ang, pitch * self.pixel_size_ang]
+                for part, pitch, start, centre in zip(self.crop, self.pitch, self.start, middle, strict=True)
+            ]
+        )
+
+    def fine_frequencies(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Frequency in 1/Å of the rows and the columns of `filtered_spectrum`, along the slow and the fast axis."""
+        a, b = (n * self.pixel_size_ang for n in self.padded)
+        rows = np.fft.fftfreq(self.fine[0], 1 / self.fine[0]).astype(np.float64)  # whole numbers, in FFT order
+        return rows / a, np.arange(self.band[1] + 1) / b
+
     def per_ang(self) -> NDArray[np.float64]:
         """``(2,)`` stored samples per Å along (x, y) of the image."""
         a, b = (1 / (pitch * self.pixel_size_ang) for pitch in self.pitch)
@@ -243,19 +273,45 @@ def view_filter(
 
 def sample_image(padded: Tensor, grid: ImageGrid, what: ViewFilter, out: Tensor | None = None) -> Tensor:
     """An extended image ``grid.padded``, filtered and on the finer grid: ``grid.stored``, into `out` if given."""
+    return samples_of(filtered_spectrum(padded, grid, what), grid, out=out)
+
+
+def filtered_spectrum(padded: Tensor, grid: ImageGrid, what: ViewFilter) -> Tensor:
+    """Spectrum ``(fine[0], band[1] + 1)`` of an extended image on the finer grid, times the filter; 0 beyond it."""
     columns = grid.band[1] + 1  # only these are transformed along the slow axis
     spectrum = torch.fft.rfft(padded, dim=1)[:, :columns]
     del padded  # here and below: whole images at once are what costs memory
     spectrum = torch.fft.fft(spectrum, dim=0)
     fine = torch.zeros(grid.fine[0], columns, dtype=torch.complex64, device=spectrum.device)
     _multiply(spectrum, fine, grid, what, 1.0)
-    del spectrum
-    fine = torch.fft.ifft(fine, dim=0)[grid.crop[0]]
+    return fine
+
+
+def samples_of(
+    fine: Tensor, grid: ImageGrid, factor: Callable[[slice], Tensor] | None = None, out: Tensor | None = None
+) -> Tensor:
+    """The stored samples of a spectrum from `filtered_spectrum`, which is kept.
+
+    Parameters
+    ----------
+    factor
+        gives what some columns of the spectrum are multiplied by before, real, of their shape.
+    out
+        ``grid.stored``, to be filled.
+    """
+    columns = fine.shape[1]
+    wide = columns if factor is None else _COLUMNS
+    rows = grid.stored[0]
+    inner = torch.empty(rows, columns, dtype=fine.dtype, device=fine.device)
+    for start in range(0, columns, wide):
+        part = slice(start, min(start + wide, columns))
+        terms = fine[:, part] if factor is None else fine[:, part] * factor(part)
+        inner[:, part] = torch.fft.ifft(terms, dim=0)[grid.crop[0]]
     if out is None:
         out = torch.empty(grid.stored, device=fine.device)
-    for start in range(0, len(fine), _ROWS):
-        part = torch.fft.irfft(fine[start : start + _ROWS], n=grid.fine[1], dim=1)
-        out[start : start + _ROWS] = part[:, grid.crop[1]]
+    for start in range(0, rows, _ROWS):
+        values = torch.fft.irfft(inner[start : start + _ROWS], n=grid.fine[1], dim=1)
+        out[start : start + _ROWS] = values[:, grid.crop[1]]
     return out
 
 

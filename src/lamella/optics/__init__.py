@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lamella.optics.ctf import contrast_transfer, phase_aberration
     from lamella.optics.dose import critical_exposure, dose_filter
     from lamella.optics.electrons import electron_wavelength_ang, relative_speed
+    from lamella.optics.restoration import restoring_filter, signal_to_noise
 
 __all__ = [
     "contrast_transfer",
@@ -18,6 +19,8 @@ __all__ = [
     "electron_wavelength_ang",
     "phase_aberration",
     "relative_speed",
+    "restoring_filter",
+    "signal_to_noise",
 ]
 
 open_room(
@@ -29,5 +32,7 @@ open_room(
         "electron_wavelength_ang": "electrons",
         "phase_aberration": "ctf",
         "relative_speed": "electrons",
+        "restoring_filter": "restoration",
+        "signal_to_noise": "restoration",
     },
 )

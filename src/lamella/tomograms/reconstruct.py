@@ -16,6 +16,8 @@ from lamella.kernels.sampling import ImageGrid, ViewFilter, frequencies, view_fi
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSink
 from lamella.tomograms.box import plan_tomogram, tomogram_shape
+from lamella.tomograms.corrected_views import ViewCorrection
+from lamella.tomograms.correction import Correction, plan_correction
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.tomograms.reprojection import Reprojection, views_to_check
 from lamella.tomograms.sirt import iterate_views
@@ -44,6 +46,8 @@ class ReconstructResult:
         crosses a slab as a whole.
     dose_weighted
         whether dose and voltage were known and used.
+    correction
+        of the contrast transfer.
     views, slabs
         number of views, and of slabs that were worked on one at a time.
     """
@@ -54,6 +58,7 @@ class ReconstructResult:
     deviation: float
     reprojection_correlation: float
     dose_weighted: bool
+    correction: Correction
     views: int
     slabs: int
 
@@ -87,6 +92,8 @@ def reconstruct(
     ------
     ProjectError
         if the series has no geometry.
+    InputError
+        if the contrast transfer is to be corrected and cannot be.
     ImageError
         if images and record differ in number or size, or an image holds NaN.
     GeometryError
@@ -124,6 +131,7 @@ def reconstruct(
         deviation=output.deviation,
         reprojection_correlation=check.correlation(),
         dose_weighted=work.dose is not None,
+        correction=work.correction,
         views=len(series),
         slabs=slabs,
     )
@@ -144,6 +152,7 @@ class _Work:
         self.series, self.geometry, self.images = series, geometry, images
         self.box, self.settings, self.device = box, settings, device
         self.grid = ImageGrid.of(geometry, series.image_shape_px, series.pixel_size_ang, box.voxel_size_ang)
+        self.correction = plan_correction(series, box, settings)
         self.dose = dose_weights(series, frequencies(), box.voxel_size_ang) if settings.dose_weighting else None
 
     def back_project(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
@@ -153,12 +162,13 @@ class _Work:
         check = self._reprojection()
         stored = store_views(
             self.series, self.images, np.arange(len(self.series)), self.grid,
-            lambda view: self._weighted(plan, view, spacing), mean_level,
+            lambda view: self._weighted(plan, view, spacing), mean_level, correction=self._corrected(self.correction),
             device=self.device, progress=_part(progress, 0.0, 0.3),
         )  # fmt: skip
         slabs = back_project_views(
-            stored, self.geometry, self.grid, plan, self.box, output, check=check, progress=_part(progress, 0.3, 1.0)
-        )
+            stored, self.geometry, self.grid, plan, self.box, output, layers=self.correction.layers,
+            check=check, progress=_part(progress, 0.3, 1.0),
+        )  # fmt: skip
         return slabs, check
 
     def iterate(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
@@ -168,7 +178,7 @@ class _Work:
         stored = store_views(
             self.series, self.images, np.arange(len(self.series)), self.grid, lambda view: self._plain(plan, view),
             background(self.series.imaging) if settings.non_negative else mean_level,
-            device=self.device, progress=_part(progress, 0.0, 0.1),
+            correction=self._corrected(self.correction), device=self.device, progress=_part(progress, 0.0, 0.1),
         )  # fmt: skip
         mass = 1 if self.series.imaging == "dark" else -1
         slabs = iterate_views(
@@ -200,13 +210,18 @@ class _Work:
     def _dose(self, view: int) -> Array | None:
         return None if self.dose is None else self.dose[view]
 
+    def _corrected(self, correction: Correction) -> ViewCorrection | None:
+        if correction.method == "none":
+            return None
+        return ViewCorrection(self.series, self.geometry, correction, self.grid, self.box, self.settings)
+
     def _reprojection(self) -> Reprojection:
         views = views_to_check(self.geometry)
         chosen = self.geometry.select(views)
         plan = RowPlan.rays(self.geometry)
         stored = store_views(
             self.series, self.images, views, self.grid, lambda view: self._plain(plan, view), mean_level,
-            device=self.device, progress=no_progress,
+            correction=self._corrected(self.correction.in_strips()), device=self.device, progress=no_progress,
         )  # fmt: skip
         return Reprojection(chosen, self.grid, stored, Loops.on(stored.device.type))
 

@@ -39,7 +39,36 @@ class ReconstructSettings(StepSettings):
     dose_weighting: bool = setting(
         True, "let each frequency of a view count by what the dose left of it, where dose and voltage are known"
     )
-    ctf: Literal["none"] = setting("none", "correction of the contrast transfer; none leaves the images as they are")
+    ctf: Literal["auto", "none", "phase-flip", "multiply", "wiener"] = setting(
+        "auto",
+        "correction of the contrast transfer: phase-flip turns the phases that it has inverted, multiply weights them "
+        "by it too, wiener restores amplitudes; auto flips phases where a defocus is known; none leaves the images be",
+    )
+    ctf_depth: Literal["auto", "strips", "slabs"] = setting(
+        "auto",
+        "strips: each place of an image is corrected for the defocus of the specimen's mid-plane there; slabs: each "
+        "slab of the tomogram for its own depth as well; auto takes slabs with wbp, strips with sirt",
+    )
+    ctf_tolerance: Positive | Auto = setting(
+        "auto",
+        "how far a depth may lie from one that is corrected for; auto lets the phase err by π/8 at the voxels' highest "
+        "frequency",
+        unit="Å",
+    )
+    deconvolve: bool = setting(
+        False,
+        "write NAME_deconvolved.mrc as well, amplitudes restored for the eye by the untilted view's contrast transfer",
+    )
+    snr_strength: float = setting(
+        1.0, "wiener, deconvolve: the supposed ratio of signal to noise at low frequencies is 1000 to this power",
+        ge=0, le=3,
+    )  # fmt: skip
+    snr_falloff: float = setting(
+        1.0, "wiener, deconvolve: that ratio falls with frequency k as exp(-200 Å · falloff · k)", ge=0, le=10
+    )
+    snr_high_pass: float = setting(
+        1000.0, "wiener, deconvolve: what is coarser than this is not enhanced", unit="Å", gt=0
+    )
     filter: Literal["ramp", "hamming", "hann", "sirt-like"] = setting(
         "ramp",
         "wbp: ramp weights frequencies by their distance from the axis; hamming and hann lower the highest of them "

@@ -6,9 +6,10 @@ import ctypes
 import mmap
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -20,6 +21,7 @@ from lamella.kernels.sampling import ImageGrid, ViewFilter, sample_image
 from lamella.progress import Progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.runtime import free_memory_bytes, threads
+from lamella.tomograms.corrected_views import ViewCorrection
 
 __all__ = [
     "StoredViews",
@@ -55,12 +57,16 @@ class StoredViews:
             file = tempfile.TemporaryFile()  # noqa: SIM115 (the map below keeps it; it has no name to be left behind)
             self.tensor = torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
 
-    def sample(self, index: int, padded: torch.Tensor, grid: ImageGrid, what: ViewFilter) -> None:
-        """Keep one view: an extended image, filtered and brought onto the finer grid."""
+    def fill(self, indices: Sequence[int], make: Callable[[list[torch.Tensor]], None]) -> None:
+        """Let `make` write some views, on the device."""
+        places = [self.tensor[index] for index in indices]
         if self.tensor.device == self.device:
-            sample_image(padded.to(self.device), grid, what, out=self.tensor[index])
-        else:
-            self.tensor[index].copy_(sample_image(padded.to(self.device), grid, what))
+            make(places)
+            return
+        made = [torch.empty_like(place, device=self.device) for place in places]
+        make(made)
+        for place, image in zip(places, made, strict=True):
+            place.copy_(image)
 
     def on_device(self, index: int) -> torch.Tensor:
         """One view as a tensor on the device."""
@@ -143,6 +149,7 @@ def store_views(
     filters: Callable[[int], ViewFilter],
     level: Level,
     *,
+    correction: ViewCorrection | None = None,
     device: str,
     progress: Progress,
 ) -> StoredViews:
@@ -156,13 +163,17 @@ def store_views(
         gives the filter of a view.
     level
         gives what is subtracted from an image.
+    correction
+        of the contrast transfer; each of its layers has images of its own: all views for the first layer, then all for
+        the second, and so on.
 
     Raises
     ------
     ImageError
         if a view holds NaN or infinity.
     """
-    kept = StoredViews(len(views), grid, device)
+    layers = 1 if correction is None else len(correction.correction.layers)
+    kept = StoredViews(layers * len(views), grid, device)
     lock, done = Lock(), 0
 
     def one(place: int) -> None:
@@ -177,10 +188,17 @@ def store_views(
             )
         padded = torch.from_numpy(extend(image, level(image), grid))
         del image
-        kept.sample(place, padded, grid, filters(view))
+        kept.fill(range(place, layers * len(views), len(views)), partial(make, view, padded))
         with lock:
             done += 1
             progress(done / len(views), "filtering views")
+
+    def make(view: int, padded: torch.Tensor, outs: list[torch.Tensor]) -> None:
+        padded = padded.to(kept.device)
+        if correction is None:
+            sample_image(padded, grid, filters(view), out=outs[0])
+        else:
+            correction.sample(view, padded, filters(view), outs)
 
     if kept.device.type == "cpu":
         with one_thread_each() as pool:
