@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lamella.tilts.clean_settings import CleanSettings
     from lamella.tilts.compare import geometry_error
     from lamella.tilts.fiducials import BeadTracks, follow_beads
+    from lamella.tilts.hand_fix import fix_hand, weigh_causes
     from lamella.tilts.matching import match_projections
     from lamella.tilts.outliers import erase_outliers
     from lamella.tilts.parameterisations import Best, solve_best
@@ -40,6 +41,7 @@ __all__ = [
     "align",
     "clean",
     "erase_outliers",
+    "fix_hand",
     "follow_beads",
     "geometry_error",
     "held_out_score",
@@ -49,6 +51,7 @@ __all__ = [
     "solve",
     "solve_best",
     "verdict",
+    "weigh_causes",
 ]
 
 open_room(
@@ -70,6 +73,7 @@ open_room(
         "align": "align",
         "clean": "clean",
         "erase_outliers": "outliers",
+        "fix_hand": "hand_fix",
         "follow_beads": "fiducials",
         "geometry_error": "compare",
         "held_out_score": "score",
@@ -79,5 +83,6 @@ open_room(
         "solve": "solve",
         "solve_best": "parameterisations",
         "verdict": "score",
+        "weigh_causes": "hand_fix",
     },
 )
