@@ -31,6 +31,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("lamella.cli.simulate:simulate", "write simulated raw data, with the truth beside it"),
 }
 
+# steps whose command does more than the step -> module:function(step)
+STEPS: dict[str, str] = {"ctf": "lamella.cli.ctf:ctf_function"}
+
 _USAGE = """\
 Usage: lamella COMMAND …
 
@@ -98,9 +101,8 @@ def find_command(name: str) -> Callable[..., Any]:
     """
     line = {step.name: step for step in steps.LINE}
     if name in line:
-        from lamella.cli.step import step_function
-
-        return step_function(line[name])
+        module, _, attribute = STEPS.get(name, "lamella.cli.step:step_function").partition(":")
+        return getattr(import_module(module), attribute)(line[name])  # type: ignore[no-any-return]
     if name in COMMANDS:
         module, _, attribute = COMMANDS[name][0].partition(":")
         return getattr(import_module(module), attribute)  # type: ignore[no-any-return]

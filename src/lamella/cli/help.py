@@ -31,7 +31,7 @@ def command_help(name: str, function: Callable[..., Any], width: int | None = No
     parameters = list(inspect.signature(function, eval_str=True).parameters.values())
     positional = [entry for entry in parameters if entry.kind is not _KIND.KEYWORD_ONLY]
     options = [entry for entry in parameters if entry.kind is _KIND.KEYWORD_ONLY]
-    usage = " ".join(["lamella", name, *(_placeholder(entry) for entry in positional), "[OPTIONS]" if options else ""])
+    usage = " ".join(["lamella", name, *(_in_usage(entry) for entry in positional), "[OPTIONS]" if options else ""])
     parts = [f"Usage: {usage.strip()}", _paragraphs(inspect.getdoc(function) or "", width)]
     if positional:
         parts.append(_table("Arguments", [(_placeholder(entry), _words(entry)) for entry in positional], width))
@@ -58,6 +58,12 @@ def _words(entry: inspect.Parameter) -> str:
 def _placeholder(entry: inspect.Parameter) -> str:
     name = entry.name.strip("_").replace("_", "-").upper()
     return f"{name} …" if entry.kind is _KIND.VAR_POSITIONAL else name
+
+
+def _in_usage(entry: inspect.Parameter) -> str:
+    """An argument that may be left out stands in brackets."""
+    name = _placeholder(entry)
+    return name if entry.default is _KIND.empty else f"[{name}]"
 
 
 def _option(entry: inspect.Parameter) -> str:

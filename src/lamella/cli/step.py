@@ -9,7 +9,7 @@ from lamella.cli.options import Json, Option, ProjectPath, given_settings, with_
 from lamella.cli.run import ExecutorName, How, SchedulerAddress, Series, Workers, finish, run_settings
 from lamella.workflow.steps import Step
 
-__all__ = ["step_function"]
+__all__ = ["do_step", "step_function"]
 
 
 def step_function(step: Step) -> Callable[..., int]:
@@ -33,7 +33,9 @@ def step_function(step: Step) -> Callable[..., int]:
         json: Json = False,
         given: dict[str, Any],
     ) -> int:
-        return _do(step, project, as_, input_, only, run_settings(executor, workers, scheduler, device), json, given)
+        return do_step(
+            step, project, as_, input_, only, run_settings(executor, workers, scheduler, device), json, given
+        )
 
     settings = step.settings_class()
     return with_options(
@@ -45,7 +47,7 @@ def step_function(step: Step) -> Callable[..., int]:
     )
 
 
-def _do(
+def do_step(
     step: Step,
     path: Any,
     label: str | None,
@@ -55,6 +57,7 @@ def _do(
     json: bool,
     given: dict[str, Any],
 ) -> int:
+    """Do one step of the project in the folder `path`, with the settings that were `given` as texts: the exit code."""
     from lamella.cli.view import open_view
     from lamella.workflow.plan import plan_job
     from lamella.workflow.project import Project

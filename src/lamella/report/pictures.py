@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -14,9 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from lamella.formats.atomic import atomic_path
 from lamella.report.plots.style import INK
 
-__all__ = ["as_data_uri", "as_svg", "as_webp"]
+__all__ = ["as_data_uri", "as_svg", "as_webp", "write_png"]
 
 
 def as_svg(figure: Figure, title: str, mark: str) -> str:
@@ -56,6 +58,18 @@ def as_webp(figure: Figure, *, dots_per_inch: int = 110, quality: int = 72) -> b
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(out, "WEBP", quality=quality, method=3)
     return out.getvalue()
+
+
+def write_png(path: Path | str, figure: Figure, *, dots_per_inch: int = 150) -> None:
+    """Write a figure as a PNG file, whole or not at all, whatever the file's suffix.
+
+    Raises
+    ------
+    OutputError
+        if it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dots_per_inch)
 
 
 def as_data_uri(webp: bytes) -> str:
