@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from lamella.tilts.clean import CleanResult, clean
     from lamella.tilts.clean_settings import CleanSettings
     from lamella.tilts.compare import geometry_error
+    from lamella.tilts.ctf import estimate_ctf
+    from lamella.tilts.ctf_result import CtfProfiles, CtfResult
+    from lamella.tilts.ctf_settings import CtfSettings
     from lamella.tilts.fiducials import BeadTracks, follow_beads
     from lamella.tilts.hand_fix import fix_hand, weigh_causes
     from lamella.tilts.matching import match_projections
@@ -32,6 +35,9 @@ __all__ = [
     "Candidate",
     "CleanResult",
     "CleanSettings",
+    "CtfProfiles",
+    "CtfResult",
+    "CtfSettings",
     "LocalTerm",
     "Score",
     "SlabMeasure",
@@ -64,6 +70,9 @@ open_room(
         "Candidate": "candidate",
         "CleanResult": "clean",
         "CleanSettings": "clean_settings",
+        "CtfProfiles": "ctf_result",
+        "CtfResult": "ctf_result",
+        "CtfSettings": "ctf_settings",
         "LocalTerm": "terms",
         "Score": "score",
         "SlabMeasure": "slab_measure",
@@ -73,6 +82,7 @@ open_room(
         "align": "align",
         "clean": "clean",
         "erase_outliers": "outliers",
+        "estimate_ctf": "ctf",
         "fix_hand": "hand_fix",
         "follow_beads": "fiducials",
         "geometry_error": "compare",

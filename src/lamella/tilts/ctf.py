@@ -1,0 +1,180 @@
+"""Defocus, astigmatism and hand of a tilt series, or of one image, from the rings in its power spectra."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lamella.errors import ImageError
+from lamella.geometry import TiltGeometry
+from lamella.parallel import each, part_of
+from lamella.progress import Progress, no_progress
+from lamella.records import ImageSource, TiltSeries
+from lamella.tilts.ctf_lens import Lens
+from lamella.tilts.ctf_profile import profile_of
+from lamella.tilts.ctf_record import found_of, profiles_of
+from lamella.tilts.ctf_result import CtfResult
+from lamella.tilts.ctf_series import fit_series
+from lamella.tilts.ctf_settings import CtfSettings
+from lamella.tilts.ctf_tiles import Looked, TilePlan, ViewSpectra, look_at_view, view_spectra
+
+__all__ = ["estimate_ctf"]
+
+_TILE_ANG = 1024.0
+_LOWEST_PER_ANG = 1 / 60
+_FEWEST_RINGS = 1.5  # that the images must be able to show at 5 µm
+_USUAL_DEFOCUS_ANG = 50000.0
+_STEEPEST_DEG = 85.0  # views tilted more have no depth that could be told
+_BYTES_PER_PIXEL = 40.0
+
+
+def estimate_ctf(
+    series: TiltSeries,
+    images: ImageSource,
+    settings: CtfSettings,
+    *,
+    even: ImageSource | None = None,
+    odd: ImageSource | None = None,
+    progress: Progress = no_progress,
+) -> CtfResult:
+    """Estimate the contrast transfer of every view.
+
+    Parameters
+    ----------
+    series
+        the record; with its geometry, else with the nominal angles. A single untilted view is an image by itself.
+    images
+        its tilt images.
+    settings
+        see `CtfSettings`.
+    even, odd
+        images of even and odd frames, whose spectra are taken where ``settings.spectra`` is ``frames``.
+
+    Returns
+    -------
+    CtfResult
+        the record with defocus and hand; or as it came, and why.
+
+    Raises
+    ------
+    ImageError
+        if images and record do not fit together, or spectra of frames are asked for and there are none.
+
+    Notes
+    -----
+    1. Tiles under Hann windows in lines parallel to the axis; their power spectra, relative to their noise, in sectors of
+       direction times bins of squared frequency k²: one transform per tile, and one to reduce and one to restore an
+       image.
+    2. Rings of all depths brought to the view's centre by the phase that their depth adds; a Fourier sum over k² tries
+       all defoci at once.
+    3. Fisher scoring of the spectra's Gamma likelihood (Whittle) over all views: defocus in each, astigmatism and phase
+       common or smooth, the rings' strength a smooth curve of any sign like that of neighbouring tilts.
+    4. The hand from both signs' likelihoods and their scatter over the views; the lie of the specimen from the change
+       of defocus over the views; defoci shrunk by the width with which focus scatters.
+
+    Standard errors are the inverse Fisher information's.
+    """
+    if tuple(images.shape) != (len(series), *series.image_shape_px):
+        raise ImageError(
+            f"{series.name}: images of shape {tuple(images.shape)} for {len(series)} views of {series.image_shape_px}",
+            mend="give the images that the record names",
+        )
+    if why := _impossible(series, settings):
+        return CtfResult(series=series, passed_on=why)
+    halves = _halves(series, settings, even, odd)
+    lens = Lens.of(series.optics)
+    plan = _plan(series, lens, settings)
+    geometry = series.geometry or TiltGeometry.from_angles(series.nominal_tilt_deg, series.nominal_axis_deg)
+    sources = (images, *halves)
+
+    def one(view: int) -> ViewSpectra | None:
+        return _spectra(sources, view, series.pixel_size_ang, geometry, plan)
+
+    height, width = series.image_shape_px
+    spectra = each(
+        one, range(len(series)), part_of(progress, 0.0, 0.7), "power spectra", _BYTES_PER_PIXEL * height * width
+    )
+    there = np.flatnonzero([view is not None for view in spectra])
+    views = [view for view in spectra if view is not None]
+    if not views:
+        return CtfResult(series=series, passed_on="the images are constant, masked or hold no numbers")
+    progress(0.7, "fitting rings")
+    fit = fit_series(views, geometry.select(there), lens, settings, hand=series.hand)
+    if fit is None:
+        return CtfResult(series=series, passed_on="no rings stand out of the noise: no estimate is possible")
+    progress(0.9, "judging the fit")
+    square = views[0].rings.middle
+    limit = float(np.sqrt(views[0].rings.edges[-1]))
+    pairs = list(zip(fit.fits, fit.joint.states, strict=True))
+    profiles = each(lambda pair: profile_of(*pair, square, limit), pairs)
+    found = found_of(series, geometry, fit, there, profiles, settings)
+    progress(1.0, "estimated")
+    return CtfResult(
+        series=found.series,
+        profiles=profiles_of(profiles, there, len(series), square, limit),
+        notes=found.notes,
+    )
+
+
+def _impossible(series: TiltSeries, settings: CtfSettings) -> str:
+    """Why no estimate can be made; empty where one may be."""
+    if series.imaging == "dark":
+        return "dark-field images have no contrast transfer of this kind"
+    if series.optics.voltage_kv is None:
+        return "the voltage is not known: state it with --voltage when the project is made"
+    lens = Lens.of(series.optics)
+    finest = TilePlan.finest_ang(series.pixel_size_ang, settings.max_resolution)
+    if finest >= settings.min_resolution:
+        return f"pixels of {series.pixel_size_ang:g} Å are too coarse for rings: their finest detail is {finest:.0f} Å"
+    usual = min(_USUAL_DEFOCUS_ANG, settings.max_defocus)
+    if lens.wavelength_ang * usual / finest**2 < _FEWEST_RINGS:
+        return f"pixels of {series.pixel_size_ang:g} Å are too coarse for rings at {usual / 1e4:g} µm"
+    return ""
+
+
+def _halves(
+    series: TiltSeries, settings: CtfSettings, even: ImageSource | None, odd: ImageSource | None
+) -> tuple[ImageSource, ...]:
+    if settings.spectra == "sums":
+        return ()
+    if even is None or odd is None:
+        raise ImageError(
+            f"{series.name}: there are no images of even and odd frames",
+            mend="set ctf.spectra to sums, or begin from movies",
+        )
+    return (even, odd)
+
+
+def _plan(series: TiltSeries, lens: Lens, settings: CtfSettings) -> TilePlan:
+    finest = TilePlan.finest_ang(series.pixel_size_ang, settings.max_resolution)
+    return TilePlan(
+        edge_ang=settings.tile or _TILE_ANG,
+        frequency_per_ang=(min(_LOWEST_PER_ANG, 1 / settings.min_resolution), 1 / finest),
+        turn_per_square=float(lens.turn(np.asarray(settings.max_defocus))),
+        mask=settings.mask,
+    )
+
+
+def _spectra(
+    sources: tuple[ImageSource, ...], view: int, pixel_ang: float, geometry: TiltGeometry, plan: TilePlan
+) -> ViewSpectra | None:
+    """Spectra of one view: of its image, or the mean of those of its halves, cut and weighted as the image is."""
+    if abs(geometry.y_tilt_deg[view]) > _STEEPEST_DEG:
+        return None
+    alone = geometry.select([view])
+    whole = look_at_view(sources[0].view(view), pixel_ang, plan)
+    if whole is None:
+        return None
+    if len(sources) == 1:
+        return view_spectra(whole, alone, plan)
+    parts = [look_at_view(source.view(view), pixel_ang, replace(plan, mask=False)) for source in sources[1:]]
+    spectra = [view_spectra(_weighted(part, whole), alone, plan) for part in parts if part is not None]
+    found = [one for one in spectra if one is not None]
+    if len(found) < 2 or found[0].power.shape != found[1].power.shape:
+        return found[0] if found else None
+    return replace(found[0], power=(found[0].power + found[1].power) / 2, tiles=2 * found[0].tiles)
+
+
+def _weighted(part: Looked, whole: Looked) -> Looked:
+    return replace(part, weight=whole.weight)

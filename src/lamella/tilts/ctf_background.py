@@ -1,0 +1,52 @@
+"""Smooth curves over frequency: the background of a spectrum and the strength of its rings."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline
+
+from lamella.tilts.ctf_tiles import ViewSpectra
+
+__all__ = ["background", "spline_basis"]
+
+Array = NDArray[np.float64]
+
+_SPACING = 0.02  # of the knots, 1/Å
+_ANISOTROPY = 3  # splines over frequency by which the background differs between directions
+
+
+def spline_basis(frequency: Array, limits: tuple[float, float], spacing: float, least: int = 4) -> Array:
+    """``(m, splines)`` cubic B-splines with even knots between two frequencies, at ``(m,)`` frequencies."""
+    low, high = limits
+    count = max(least - 2, int(np.ceil((high - low) / spacing)) + 1)
+    inner = np.linspace(low, high, count)
+    knots = np.concatenate([[low] * 3, inner, [high] * 3])
+    inside = np.clip(frequency, low, high - 1e-9 * (high - low))
+    return np.asarray(BSpline.design_matrix(inside, knots, 3).toarray())
+
+
+def background(view: ViewSpectra, spacing: float = _SPACING) -> Array:
+    """``(sectors, bins)`` smooth background of a view's mean spectrum; it may differ between directions.
+
+    A least-squares fit to the logarithm; rings, which are finer than the knots, average out.
+    """
+    rings = view.rings
+    filled = rings.terms > 0
+    power = view.whole()
+    k = np.sqrt(rings.square)
+    limits = float(np.sqrt(rings.edges[0])), float(np.sqrt(rings.edges[-1]))
+    design = design_background(k[filled], rings.cos2[filled], rings.sin2[filled], limits, spacing)
+    weight = np.sqrt(rings.terms[filled])
+    values = np.log(np.maximum(power[filled], 1e-12))
+    solution = np.linalg.lstsq(design * weight[:, None], values * weight, rcond=None)[0]
+    out = np.ones_like(power)
+    out[filled] = np.exp(design @ solution)
+    return out
+
+
+def design_background(k: Array, cos2: Array, sin2: Array, limits: tuple[float, float], spacing: float) -> Array:
+    """``(m, terms)`` splines over frequency, and a few more times the cosine and sine of twice the direction."""
+    plain = spline_basis(k, limits, spacing)
+    few = spline_basis(k, limits, (limits[1] - limits[0]), least=_ANISOTROPY + 1)
+    return np.concatenate([plain, few * cos2[:, None], few * sin2[:, None]], axis=1)

@@ -1,0 +1,269 @@
+"""From the spectra of all views to their defoci, the hand and the lie of the specimen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.geometry import TiltGeometry
+from lamella.parallel import each
+from lamella.tilts.ctf_depth import Hand, Surface, judge_hand, measure_surface, surface_depth
+from lamella.tilts.ctf_joint import JointFit, Sharing, fit_jointly
+from lamella.tilts.ctf_lens import Lens
+from lamella.tilts.ctf_search import Found, search
+from lamella.tilts.ctf_settings import CtfSettings
+from lamella.tilts.ctf_tiles import ViewSpectra
+from lamella.tilts.ctf_view_fit import ViewFit, ViewState
+
+__all__ = ["SERIES_SURE", "SeriesFit", "fit_series"]
+
+Array = NDArray[np.float64]
+
+SERIES_SURE = 0.95
+"""Confidence from which the data's hand is taken."""
+_FIRST_RING = 0.75  # of the first zero's squared frequency: where the fit begins
+_KNOTS = 0.5  # spacing of splines' knots, of the first zero's frequency: too wide to follow rings
+_KNOT_LIMITS = (0.012, 0.06)  # 1/Å
+_PHASES_DEG = np.arange(0.0, 180.0, 20.0)  # of a phase plate, tried in the search
+_SMOOTH_TERMS = 3  # of the astigmatism's course over the views
+_SHOWN = 16.0  # χ² by which a further term must improve the fit, beyond its number
+_LEAST_TILT_DEG = 0.3  # offset of the specimen's plane below which it is left as the alignment has it
+_SURFACE_ROUNDS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeriesFit:
+    """What was fitted to the views that have spectra.
+
+    Attributes
+    ----------
+    fits, joint
+        data, states and covariance.
+    alone
+        the same of each view by itself.
+    lens
+        with the amplitude contrast that was fitted or kept.
+    hand
+        what the data say of it, None where nothing.
+    used_hand
+        the sign with which the fit was made.
+    plane, bent
+        how the specimen lies: a plane, and with second-order terms; None where no tilt tells.
+    used_surface
+        which of them the fit holds.
+    smooth
+        whether the astigmatism changes over the views.
+    gain
+        ``(n,)`` log-likelihood of each view's rings over none.
+    """
+
+    fits: tuple[ViewFit, ...]
+    joint: JointFit
+    alone: JointFit
+    lens: Lens
+    hand: Hand | None
+    used_hand: int
+    plane: Surface | None
+    bent: Surface | None
+    used_surface: Surface | None
+    smooth: bool
+    gain: Array
+
+    def defocus_ang(self) -> Array:
+        """``(n,)`` mean defocus of each view."""
+        return np.array([state.defocus_ang for state in self.joint.states])
+
+
+def fit_series(
+    views: Sequence[ViewSpectra], geometry: TiltGeometry, lens: Lens, settings: CtfSettings, *, hand: int
+) -> SeriesFit | None:
+    """Fit all views; None where there are no rings.
+
+    Parameters
+    ----------
+    views, geometry
+        spectra and geometry of the same views.
+    hand
+        what the record says; kept where the data cannot tell.
+    """
+    phase, found = _search(views, lens, settings)
+    if not found.certain:
+        return None
+    wanted = None if settings.hand == "auto" else int(settings.hand)
+    used = wanted or found.hand
+    work = _Work(views, geometry, lens, settings, phase, found)
+    fits = work.fits(used)
+    joint = work.fit(fits, work.begin(fits))
+    judged = judge_hand(fits, joint.states, _each)
+    if wanted is None:
+        sign = hand if judged is None or judged.confidence < SERIES_SURE else judged.sign
+        if sign != used:
+            used, fits = sign, work.fits(sign)
+            joint = work.fit(fits, work.begin(fits))
+            judged = judge_hand(fits, joint.states, _each)
+    plane, bent, surface = None, None, None
+    if judged is not None and len(views) > 2:
+        plane, bent, surface = work.surfaces(fits, joint)
+        if surface is not None:
+            joint = work.fit(fits, joint.states)
+    smooth = work.smooth_helps(fits, joint) if settings.astigmatism == "auto" else settings.astigmatism == "smooth"
+    if smooth:
+        joint = work.fit(fits, joint.states, smooth=True)
+    alone = work.fit(fits, work.begin(fits), joint=False)
+    if not settings.joint:
+        joint = alone
+    gain = np.array(
+        [fit.gain(state, state.strength, np.zeros(1))[0] for fit, state in zip(fits, joint.states, strict=True)]
+    )
+    return SeriesFit(
+        fits=tuple(fits), joint=joint, alone=alone, lens=work.lens_of(joint), hand=judged, used_hand=used,
+        plane=plane, bent=bent, used_surface=surface, smooth=smooth, gain=gain,
+    )  # fmt: skip
+
+
+def _each(work: Callable[[int], Any], items: Sequence[int]) -> list[Any]:
+    return each(work, list(items))
+
+
+def _search(views: Sequence[ViewSpectra], lens: Lens, settings: CtfSettings) -> tuple[float, Found]:
+    """Phase to begin with, and the defoci found with it."""
+    limits = settings.min_defocus, settings.max_defocus
+    shift = settings.phase_shift
+    phases = _PHASES_DEG if isinstance(shift, str) else np.array([shift])
+    tried = []
+    for degrees in phases:
+        phase = lens.contrast_phase + math.radians(float(degrees))
+        found = search(views, lens, limits, phase, joint=settings.joint)
+        tried.append((float((np.maximum(found.significance, 0) ** 2).sum()), phase, found))
+    _, phase, found = max(tried, key=lambda one: one[0])
+    return phase, found
+
+
+class _Work:
+    """What all fits of a series have in common."""
+
+    def __init__(
+        self,
+        views: Sequence[ViewSpectra],
+        geometry: TiltGeometry,
+        lens: Lens,
+        settings: CtfSettings,
+        phase: float,
+        found: Found,
+    ) -> None:
+        self.views, self.geometry, self.lens, self.settings = views, geometry, lens, settings
+        self.phase, self.found = phase, found
+        middle = float(np.median(found.defocus_ang[found.significance >= np.median(found.significance)]))
+        first = (1 - phase / np.pi) / (lens.wavelength_ang * middle)  # squared frequency of the first zero
+        self.lowest = max(_FIRST_RING * max(first, 0.2 / (lens.wavelength_ang * middle)), settings.min_resolution**-2)
+        self.lowest = min(self.lowest, 0.5 * float(views[0].rings.edges[-1]))
+        self.spacing = float(np.clip(_KNOTS / math.sqrt(lens.wavelength_ang * middle), *_KNOT_LIMITS))
+
+    def fits(self, hand: int) -> list[ViewFit]:
+        """The views' data, for a hand."""
+        make = partial(ViewFit, lens=self.lens, lowest_square=self.lowest, spacing=self.spacing, slope=float(hand))
+        return each(make, list(self.views))
+
+    def begin(self, fits: Sequence[ViewFit]) -> list[ViewState]:
+        """Every view at the defocus that the search found."""
+        return [
+            fit.begin(float(defocus), self.phase) for fit, defocus in zip(fits, self.found.defocus_ang, strict=True)
+        ]
+
+    def fit(
+        self, fits: Sequence[ViewFit], states: Sequence[ViewState], *, smooth: bool = False, joint: bool = True
+    ) -> JointFit:
+        """Fit all views, with what the settings let them share."""
+        return fit_jointly(fits, states, self.geometry.y_tilt_deg, self._sharing(len(fits), smooth, joint), _each)
+
+    def _sharing(self, n: int, smooth: bool, joint: bool) -> Sharing:
+        kind = self.settings.astigmatism
+        joint = joint and self.settings.joint
+        if kind == "none":
+            astigmatism = np.zeros((n, 0))
+        elif kind == "free" or not joint:
+            astigmatism = np.eye(n)
+        else:
+            astigmatism = self._course(n, _SMOOTH_TERMS if (smooth or kind == "smooth") else 1)
+        phase = np.zeros((n, 0))
+        if self.settings.phase_shift == "free" or (not joint and self._fits_phase):
+            phase = np.eye(n)
+        elif self._fits_phase:
+            phase = np.ones((n, 1))
+        return Sharing(astigmatism=astigmatism, phase=phase, strengths=joint)
+
+    @property
+    def _fits_phase(self) -> bool:
+        return isinstance(self.settings.phase_shift, str) or self.settings.amplitude_contrast == "fit"
+
+    def _course(self, n: int, terms: int) -> Array:
+        """``(n, terms)`` Legendre polynomials of the tilt."""
+        tilt = self.geometry.y_tilt_deg
+        low, high = float(tilt.min()), float(tilt.max())
+        where = np.zeros(n) if high == low else 2 * (tilt - low) / (high - low) - 1
+        return np.asarray(np.polynomial.legendre.legvander(where, min(terms, n) - 1))
+
+    def smooth_helps(self, fits: Sequence[ViewFit], joint: JointFit) -> bool:
+        """Whether an astigmatism that changes over the views fits better than one that does not."""
+        n = len(fits)
+        if n < 8 or not self.settings.joint:
+            return False
+        course = self._course(n, _SMOOTH_TERMS)
+        changing = self.fit(fits, joint.states, smooth=True)
+        terms = np.stack([state.astigmatism_ang for state in changing.states])
+        inverse = np.linalg.pinv(course)[1:]
+        further = np.concatenate([inverse @ terms[:, 0], inverse @ terms[:, 1]])
+        pick = np.zeros((len(further), 4 * n))
+        pick[: len(inverse), 1::4] = inverse
+        pick[len(inverse) :, 2::4] = inverse
+        covariance = pick @ changing.covariance @ pick.T
+        return bool(further @ np.linalg.solve(covariance, further) > _SHOWN + len(further))
+
+    def surfaces(self, fits: Sequence[ViewFit], joint: JointFit) -> tuple[Surface, Surface, Surface | None]:
+        """The best plane, the best bent surface, and which of them the data support; its depth goes into the fits."""
+        plane = self._surface(fits, joint, 1)
+        bent = self._surface(fits, joint, 2)
+        second = bent.terms[2:] @ np.linalg.solve(bent.covariance[2:, 2:], bent.terms[2:])
+        used = None
+        if self.settings.surface == "bent" or (self.settings.surface == "auto" and second > _SHOWN + 3):
+            used = bent
+        elif _matters(plane):
+            used = plane
+        for fit, view in zip(fits, range(len(fits)), strict=True):
+            points = fit.view.points_ang
+            further = 0.0 if used is None else surface_depth(used, self.geometry.select([view]), points)
+            fit.depth = fit.view.depth_ang + further
+        return plane, bent, used
+
+    def _surface(self, fits: Sequence[ViewFit], joint: JointFit, order: int) -> Surface:
+        surface: Surface | None = None
+        for _ in range(_SURFACE_ROUNDS):
+            for view, fit in enumerate(fits):
+                further = 0.0
+                if surface is not None:
+                    further = surface_depth(surface, self.geometry.select([view]), fit.view.points_ang)
+                fit.depth = fit.view.depth_ang + further
+            surface = measure_surface(fits, joint.states, self.geometry, order, _each, surface)
+        assert surface is not None
+        return surface
+
+    def lens_of(self, joint: JointFit) -> Lens:
+        """The lens with the amplitude contrast that was fitted."""
+        if self.settings.amplitude_contrast == "recorded" or isinstance(self.settings.phase_shift, str):
+            return self.lens
+        phase = float(np.mean([state.phase for state in joint.states])) - math.radians(float(self.settings.phase_shift))
+        return Lens(
+            self.lens.wavelength_ang, self.lens.spherical_aberration_ang, float(np.clip(math.sin(phase), 0.0, 1.0))
+        )
+
+
+def _matters(plane: Surface) -> bool:
+    """Whether a plane's slope is beyond doubt and large enough to matter."""
+    chi = plane.terms @ np.linalg.solve(plane.covariance, plane.terms)
+    return bool(chi > _SHOWN + 2 and np.rad2deg(np.abs(plane.terms)).max() > _LEAST_TILT_DEG)
