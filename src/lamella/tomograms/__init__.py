@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lamella.rooms import open_room
 
 if TYPE_CHECKING:
+    from lamella.tomograms.deconvolve import RadialTransfer, deconvolve
     from lamella.tomograms.denoise import DenoiseResult, denoise
     from lamella.tomograms.denoise_settings import DenoiseSettings
     from lamella.tomograms.reconstruct import ReconstructResult, half_sets, plan_tomogram, reconstruct
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = [
     "DenoiseResult",
     "DenoiseSettings",
+    "RadialTransfer",
     "ReconstructResult",
     "ReconstructSettings",
+    "deconvolve",
     "denoise",
     "half_sets",
     "plan_tomogram",
@@ -28,8 +31,10 @@ open_room(
     {
         "DenoiseResult": "denoise",
         "DenoiseSettings": "denoise_settings",
+        "RadialTransfer": "deconvolve",
         "ReconstructResult": "reconstruct",
         "ReconstructSettings": "reconstruct_settings",
+        "deconvolve": "deconvolve",
         "denoise": "denoise",
         "half_sets": "reconstruct",
         "plan_tomogram": "reconstruct",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from lamella.errors import InputError
 from lamella.geometry import TiltGeometry
 from lamella.kernels.rows import Box
 from lamella.optics.electrons import electron_wavelength_ang
-from lamella.optics.restoration import Restoration
 from lamella.records import TiltSeries
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 
-__all__ = ["Correction", "Layer", "depth_planes", "depth_tolerance_ang", "plan_correction"]
+if TYPE_CHECKING:
+    from lamella.optics.restoration import Restoration  # torch comes with it, which a plan does not need
+
+__all__ = ["Correction", "Layer", "depth_planes", "depth_tolerance_ang", "obstacle", "plan_correction"]
 
 Array = NDArray[np.float64]
 
@@ -92,16 +94,16 @@ def plan_correction(series: TiltSeries, box: Box, settings: ReconstructSettings)
     whole: tuple[Layer, ...] = (Layer(first=0, planes=planes, height_ang=0.0),)
     if settings.ctf == "none":
         return Correction(method="none", layers=whole)
-    why_not, mend = _obstacle(series)
-    if why_not:
-        if settings.ctf != "auto":
-            raise InputError(f"{series.name}: the contrast transfer cannot be corrected: {why_not}", mend=mend)
-        return Correction(method="none", why_not=why_not, layers=whole)
     if settings.ctf_depth == "slabs" and settings.method == "sirt":
         raise InputError(
             "sirt takes images that are corrected once, not for each slab",
             mend="set reconstruct.ctf_depth to strips or auto, or reconstruct.method to wbp",
         )
+    why_not, mend = obstacle(series)
+    if why_not:
+        if settings.ctf != "auto":
+            raise InputError(f"{series.name}: the contrast transfer cannot be corrected: {why_not}", mend=mend)
+        return Correction(method="none", why_not=why_not, layers=whole)
     assert series.optics.voltage_kv is not None
     tolerance = (
         depth_tolerance_ang(series.optics.voltage_kv, box.voxel_size_ang)
@@ -112,6 +114,24 @@ def plan_correction(series: TiltSeries, box: Box, settings: ReconstructSettings)
     if settings.ctf_depth != "strips" and settings.method == "wbp" and series.geometry is not None:
         layers = _layers(series.geometry, box, tolerance)
     return Correction(method=AUTO if settings.ctf == "auto" else settings.ctf, layers=layers, tolerance_ang=tolerance)
+
+
+def obstacle(series: TiltSeries) -> tuple[str, str]:
+    """Why a record does not allow its contrast transfer to be corrected, and what mends it; empty where it does."""
+    if series.imaging == "dark":
+        return "dark-field images have none", "set reconstruct.ctf to none or auto"
+    if series.defocus is None:
+        return "no defocus is known", "run ctf first, or set reconstruct.ctf to none or auto"
+    if series.optics.voltage_kv is None:
+        return "no voltage is known", "state it with `lamella new --voltage`, or set reconstruct.ctf to none or auto"
+    numbers = [series.defocus.u_ang, series.defocus.v_ang, series.defocus.angle_deg]
+    if series.defocus.phase_shift_deg is not None:
+        numbers.append(series.defocus.phase_shift_deg)
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=0))
+    if len(bad):
+        place = series.place[bad[0]] if series.place is not None else bad[0] + 1
+        return f"the defocus of view {place} is not a number", "exclude the view, or run ctf again"
+    return "", ""
 
 
 def depth_tolerance_ang(voltage_kv: float, voxel_size_ang: float) -> float:
@@ -157,21 +177,3 @@ def _layers(geometry: TiltGeometry, box: Box, tolerance_ang: float) -> tuple[Lay
         Layer(first=a, planes=b - a, height_ang=((a + b - 1) / 2 - middle) * box.voxel_size_ang)
         for a, b in itertools.pairwise(edges)
     )
-
-
-def _obstacle(series: TiltSeries) -> tuple[str, str]:
-    """Why the record does not allow a correction, and what mends it; empty where it does."""
-    if series.imaging == "dark":
-        return "dark-field images have none", "set reconstruct.ctf to none or auto"
-    if series.defocus is None:
-        return "no defocus is known", "run ctf first, or set reconstruct.ctf to none or auto"
-    if series.optics.voltage_kv is None:
-        return "no voltage is known", "state it with `lamella new --voltage`, or set reconstruct.ctf to none or auto"
-    numbers = [series.defocus.u_ang, series.defocus.v_ang, series.defocus.angle_deg]
-    if series.defocus.phase_shift_deg is not None:
-        numbers.append(series.defocus.phase_shift_deg)
-    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=0))
-    if len(bad):
-        place = series.place[bad[0]] if series.place is not None else bad[0] + 1
-        return f"the defocus of view {place} is not a number", "exclude the view, or run ctf again"
-    return "", ""

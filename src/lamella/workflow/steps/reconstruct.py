@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import lamella.tomograms as tomograms
 from lamella.errors import InputError, ProjectError
 from lamella.formats.images import open_images
+from lamella.formats.mrc import open_mrc
 from lamella.geometry import TiltGeometry
+from lamella.kernels.rows import Box
 from lamella.progress import Progress
 from lamella.records import TiltSeries, Tomogram
 from lamella.tomograms.box import tomogram_shape
+from lamella.tomograms.correction import Correction, obstacle, plan_correction
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
+
+if TYPE_CHECKING:
+    from lamella.tomograms.reconstruct import HalfSets  # torch and numba come with it
 
 __all__ = ["needs", "run"]
 
@@ -28,8 +35,15 @@ def needs(record: TiltSeries, settings: ReconstructSettings) -> Needs:
     height, width = record.image_shape_px
     halves = 0 if settings.halves == "off" else 2
     stored = 6.0 * len(record) * height * width / tomogram.binning**2
+    box = Box(shape=tomogram_shape(tomogram), voxel_size_ang=tomogram.voxel_size_ang)
+    if settings.ctf != "none":  # what the defocus will be is not known yet
+        settings = settings.model_copy(update={"ctf": "auto"})
+    plan = plan_correction(record.with_changes(geometry=geometry), box, settings)
     whole = 12.0 * voxels if settings.method == "sirt" else 0.0
-    return Needs(disk=4 * voxels * (1 + halves), memory=stored + whole)
+    again = 5.0 * voxels if settings.deconvolve else 0.0
+    return Needs(
+        disk=4 * voxels * (1 + halves + settings.deconvolve), memory=max(stored * len(plan.layers) + whole, again)
+    )
 
 
 def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> Tomogram:
@@ -49,17 +63,31 @@ def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> 
     has_frames = record.even_images is not None and record.odd_images is not None
     halves = tomograms.half_sets(record, settings, has_frames)
     tomogram = tomograms.plan_tomogram(record, settings)
-    parts = 1 if halves.kind == "off" else 3
-    tomogram = replace(
-        tomogram,
-        volume=_volume(record, record.images, tomogram, settings, context, "", context.part("", (0, 1 / parts))),
+    parts = (1 if halves.kind == "off" else 3) + settings.deconvolve
+    volume, correction = _volume(
+        record, record.images, tomogram, settings, context, "", context.part("", (0, 1 / parts))
     )
-    if halves.kind == "off":
-        return tomogram
+    tomogram = replace(tomogram, volume=volume)
+    if halves.kind != "off":
+        tomogram = _with_halves(record, tomogram, halves, settings, context, parts)
+    if settings.deconvolve:
+        _deconvolve(record, tomogram, correction, settings, context, context.part("", (1 - 1 / parts, 1.0)))
+    return tomogram
+
+
+def _with_halves(
+    record: TiltSeries,
+    tomogram: Tomogram,
+    halves: HalfSets,
+    settings: ReconstructSettings,
+    context: Context,
+    parts: int,
+) -> Tomogram:
+    """Reconstruct the two halves, the second and third of so many parts of the work."""
     names = {}
     for place, (half, views) in enumerate((("even", halves.even), ("odd", halves.odd)), start=1):
-        images = getattr(record, f"{half}_images") if halves.kind == "frames" else record.images
-        names[half] = _volume(
+        images: tuple[str, ...] = getattr(record, f"{half}_images" if halves.kind == "frames" else "images")
+        names[half], _correction = _volume(
             record.select(views),
             tuple(images[view] for view in views),
             tomogram,
@@ -80,8 +108,8 @@ def _volume(
     context: Context,
     ending: str,
     progress: Progress,
-) -> str:
-    """Reconstruct one volume into its file; its name."""
+) -> tuple[str, Correction]:
+    """Reconstruct one volume into its file; its name, and how its contrast transfer was corrected."""
     source = open_images(images, context.root)
     with context.new_mrc(f"{ending}.mrc", tomogram_shape(tomogram), tomogram.voxel_size_ang) as writer:
         result = tomograms.reconstruct(
@@ -95,4 +123,25 @@ def _volume(
         context.measure(Deviation=result.deviation)
         if np.isfinite(result.reprojection_correlation):
             context.measure(ReprojectionCorrelation=result.reprojection_correlation)
-    return context.name(context.outputs[-1])
+    return context.name(context.outputs[-1]), result.correction
+
+
+def _deconvolve(
+    series: TiltSeries,
+    tomogram: Tomogram,
+    correction: Correction,
+    settings: ReconstructSettings,
+    context: Context,
+    progress: Progress,
+) -> None:
+    """Write the tomogram with restored amplitudes beside it, where its contrast transfer is known."""
+    why_not, _mend = obstacle(series)
+    if why_not:
+        context.say(f"not deconvolved: {why_not}")
+        return
+    assert tomogram.volume is not None
+    transfer = tomograms.RadialTransfer.of(series, correction.method)
+    source = open_mrc(context.root / tomogram.volume)
+    with context.new_mrc("_deconvolved.mrc", tomogram_shape(tomogram), tomogram.voxel_size_ang) as writer:
+        tomograms.deconvolve(source, tomogram.voxel_size_ang, transfer, settings, writer, progress=progress)
+    context.say("deconvolved for the eye beside it; not for measuring, picking or averaging")
