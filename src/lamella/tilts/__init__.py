@@ -47,6 +47,7 @@ __all__ = [
     "align",
     "clean",
     "erase_outliers",
+    "estimate_ctf",
     "fix_hand",
     "follow_beads",
     "geometry_error",

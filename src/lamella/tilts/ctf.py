@@ -63,9 +63,8 @@ def estimate_ctf(
 
     Notes
     -----
-    1. Tiles under Hann windows in lines parallel to the axis; their power spectra, relative to their noise, in sectors of
-       direction times bins of squared frequency k²: one transform per tile, and one to reduce and one to restore an
-       image.
+    1. Tiles under Hann windows in lines parallel to the axis; their power spectra, relative to their noise, in
+       sectors of direction times bins of squared frequency k²: one transform per tile, and two of each image.
     2. Rings of all depths brought to the view's centre by the phase that their depth adds; a Fourier sum over k² tries
        all defoci at once.
     3. Fisher scoring of the spectra's Gamma likelihood (Whittle) over all views: defocus in each, astigmatism and phase
@@ -173,7 +172,8 @@ def _spectra(
     found = [one for one in spectra if one is not None]
     if len(found) < 2 or found[0].power.shape != found[1].power.shape:
         return found[0] if found else None
-    return replace(found[0], power=(found[0].power + found[1].power) / 2, tiles=2 * found[0].tiles)
+    power = ((found[0].power + found[1].power) / 2).astype(np.float32)
+    return replace(found[0], power=power, tiles=2 * found[0].tiles)
 
 
 def _weighted(part: Looked, whole: Looked) -> Looked:

@@ -170,7 +170,7 @@ def measure_surface(
         before[: len(start.terms)] = start.terms
     covariance = np.linalg.inv(information)
     step = covariance @ (gradient - before / scale / 0.17**2)
-    return Surface(terms=before + step * scale, covariance=covariance * np.outer(scale, scale))
+    return Surface(terms=before + step * scale, covariance=np.asarray(covariance * np.outer(scale, scale), np.float64))
 
 
 def _monomials(points_ang: Array, count: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,6 @@ class JointFit:
         ``(4n, 4n)`` of (defocus, two of astigmatism, phase) of every view.
     priors
         what was expected of each view's rings.
-    misfit
-        minus the log-likelihood.
     """
 
     states: tuple[ViewState, ...]
@@ -106,7 +105,8 @@ def fit_jointly(
     reduced: list[Reduced] = []
     for number in range(_ROUNDS):
         limit = highest if number < 2 else np.inf
-        reduced = each(lambda v, limit=limit: fits[v].reduce(present[v], priors[v], limit), range(n))
+        now, expected = tuple(present), tuple(priors)
+        reduced = each(partial(_reduce, fits, now, expected, limit), range(n))
         present = [
             replace(state, mend=part.mend, strength=part.strength) for state, part in zip(present, reduced, strict=True)
         ]
@@ -124,6 +124,12 @@ def fit_jointly(
             break
     covariance = matrix @ np.linalg.inv(_assemble(reduced, matrix)[0] + damping) @ matrix.T
     return JointFit(states=tuple(present), covariance=covariance, priors=tuple(priors))
+
+
+def _reduce(
+    fits: Sequence[ViewFit], states: Sequence[ViewState], priors: Sequence[Prior | None], highest: float, view: int
+) -> Reduced:
+    return fits[view].reduce(states[view], priors[view], highest)
 
 
 def _layout(sharing: Sharing, n: int) -> Array:

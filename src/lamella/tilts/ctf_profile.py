@@ -82,7 +82,7 @@ def profile_of(fit: ViewFit, state: ViewState, square: Array, limit_per_ang: flo
     mean_turn = fit.lens.turn(np.asarray(1.0)) * abs(state.defocus_ang)
     ring = max(2 * np.pi / float(mean_turn) / step, 1e-9)  # samples
     correlation = _local_correlation(measured, fitted, sums[0], ring)
-    usable = filled & (square >= fit.lowest_square)
+    usable: NDArray[np.bool_] = filled & np.asarray(square >= fit.lowest_square)
     resolution = _resolution(correlation, usable, square, ring)
     coarse_m, coarse_f, weight = (
         _coarser(row, ring) for row in (measured * sums[0], fitted * sums[0], sums[0] * usable)
@@ -96,7 +96,7 @@ def profile_of(fit: ViewFit, state: ViewState, square: Array, limit_per_ang: flo
 
 
 def _same_phase(fit: ViewFit, state: ViewState, further_ang: Array) -> Array:
-    """Squared frequency at which the mean defocus gives the phase that a defocus farther by `further_ang` gives here."""
+    """Squared frequency at which the mean defocus gives the phase that one farther by `further_ang` gives here."""
     cs = fit.lens.spherical_aberration_ang * fit.lens.wavelength_ang**2 / 2  # χ = πλ (Δf s − cs s²)
     wanted = (state.defocus_ang + further_ang) * fit.square - cs * fit.square**2
     under = state.defocus_ang**2 - 4 * cs * wanted
@@ -122,7 +122,7 @@ def _local_correlation(measured: Array, fitted: Array, weight: Array, ring: floa
     return np.asarray(np.where(spread > 0, covariance / np.sqrt(np.maximum(spread, 1e-30)), 0.0))
 
 
-def _resolution(correlation: Array, usable: Array, square: Array, ring: float) -> float:
+def _resolution(correlation: Array, usable: NDArray[np.bool_], square: Array, ring: float) -> float:
     """Where the correlation falls below one half for longer than a gap."""
     good = (correlation >= _FIT) & usable
     last, gap = -1, 0

@@ -25,7 +25,6 @@ _TELLS = 4.5  # log-likelihood of a view's rings over none from which its own fi
 _BORROWED = 0.5  # a view of which less than this is its own has borrowed its value
 _SCALE = 0.1  # by which the growth of defocus with depth must be off before pixel size or voltage are doubted
 _SCALE_SURE = 5.0  # and by how many standard errors
-_EDGE = 0.03  # of the range searched: a defocus so near to its edge is doubted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,25 +187,25 @@ def _notes(
             f"is the scatter of focus over the series, {shrunk.scatter_ang:.0f} Å"
         )
     middle, low, high = shrunk.middle_ang, settings.min_defocus, settings.max_defocus
-    if min(middle - low, high - middle) < _EDGE * (high - low) and middle - low < 0.5 * low or high < middle * 1.03:
+    if middle < 1.2 * low or middle > high / 1.03:
         notes.append(
-            f"the defocus of {middle:.0f} Å lies at the edge of the range that was searched, {low:.0f} to {high:.0f} Å: "
-            "look at pixel size and voltage, or widen ctf.min_defocus and ctf.max_defocus"
+            f"the defocus of {middle:.0f} Å lies at the edge of the range that was searched, {low:.0f} to {high:.0f} "
+            "Å: look at pixel size and voltage, or widen ctf.min_defocus and ctf.max_defocus"
         )
     nominal = series.other_columns.get("rlnTomoNominalDefocus")
     if nominal is not None:
         stated = float(np.median([abs(float(text)) for text in nominal])) * 1e4
         if stated > 0 and not 0.5 < middle / stated < 2:
             notes.append(
-                f"the defocus of {middle / 1e4:.2f} µm is far from the {stated / 1e4:.2f} µm that the microscope was set "
-                "to: look at pixel size and voltage"
+                f"the defocus of {middle / 1e4:.2f} µm is far from the {stated / 1e4:.2f} µm that the microscope was "
+                "set to: look at pixel size and voltage"
             )
     if fit.used_surface is not None and fit.plane is not None:
         tilt, error = np.rad2deg(np.arctan(fit.plane.terms)), np.rad2deg(fit.plane.errors)
         notes.append(
-            f"the change of defocus over the views shows the specimen's plane {tilt[0]:.1f} ± {error[0]:.1f}° along the "
-            f"tilt and {-tilt[1]:.1f} ± {error[1]:.1f}° along the axis off the alignment's level: defoci hold for it, "
-            "the geometry was left"
+            f"the change of defocus over the views shows the specimen's plane {tilt[0]:.1f} ± {error[0]:.1f}° along "
+            f"the tilt and {-tilt[1]:.1f} ± {error[1]:.1f}° along the axis off the alignment's level: "
+            "defoci hold for it, the geometry was left"
         )
     if fit.smooth:
         notes.append("astigmatism changes over the series")
@@ -233,7 +232,7 @@ def _scale_notes(fit: SeriesFit) -> list[str]:
     if off < _SCALE or off < _SCALE_SURE * hand.slope_error:
         return []
     return [
-        f"defocus grows with depth {hand.slope:.2f} ± {hand.slope_error:.2f} times as much as geometry, pixel size and "
-        f"voltage let expect: look whether the pixel size is {hand.slope:.2f} times too large, the voltage wrong, or the "
-        "tilt angles scaled"
+        f"defocus grows with depth {hand.slope:.2f} ± {hand.slope_error:.2f} times as much as geometry, pixel size "
+        f"and voltage let expect: look whether the pixel size is {hand.slope:.2f} times too large, the voltage wrong, "
+        "or the tilt angles scaled"
     ]

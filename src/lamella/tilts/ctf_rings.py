@@ -111,7 +111,7 @@ def hann(size: int) -> NDArray[np.float32]:
 
 
 def overlap_factor(size: int, step: int) -> float:
-    """How many tiles under Hann windows, on a square grid of that step, count as one: the sum of squared correlations."""
+    """How many tiles under Hann windows, on a square grid of that step, count as one (sum of squared correlations)."""
     window = hann(size).astype(np.float64)
     total, norm = 1.0, float(window @ window)
     for shift in range(step, size, step):

@@ -89,7 +89,7 @@ def search(
 
 def defoci(limits_ang: tuple[float, float], lens: Lens, highest_square: float) -> Array:
     """Defoci to try."""
-    step = _STEP / float(lens.turn(np.float64(highest_square)))
+    step = _STEP / float(lens.turn(np.asarray(highest_square)))
     return np.arange(limits_ang[0], limits_ang[1] + step, step)
 
 
@@ -113,7 +113,7 @@ def search_view(view: ViewSpectra, lens: Lens, tried: Array, phase: float) -> tu
 
 
 def _turned(view: ViewSpectra, lens: Lens) -> NDArray[np.complex128]:
-    """``(bins,)`` spectrum over its background minus 1, every class brought to the centre's defocus for a hand of −1."""
+    """``(bins,)`` spectrum over background minus 1, all classes brought to the centre's defocus for a hand of −1."""
     rings = view.rings
     shape = rings.terms.shape
     level = background(view)

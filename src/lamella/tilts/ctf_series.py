@@ -235,20 +235,21 @@ class _Work:
             used = bent
         elif _matters(plane):
             used = plane
-        for fit, view in zip(fits, range(len(fits)), strict=True):
-            points = fit.view.points_ang
-            further = 0.0 if used is None else surface_depth(used, self.geometry.select([view]), points)
-            fit.depth = fit.view.depth_ang + further
+        for view, fit in enumerate(fits):
+            fit.depth = self._depth(fit, view, used)
         return plane, bent, used
+
+    def _depth(self, fit: ViewFit, view: int, surface: Surface | None) -> Array:
+        depth = fit.view.depth_ang
+        if surface is None:
+            return depth
+        return depth + surface_depth(surface, self.geometry.select([view]), fit.view.points_ang)
 
     def _surface(self, fits: Sequence[ViewFit], joint: JointFit, order: int) -> Surface:
         surface: Surface | None = None
         for _ in range(_SURFACE_ROUNDS):
             for view, fit in enumerate(fits):
-                further = 0.0
-                if surface is not None:
-                    further = surface_depth(surface, self.geometry.select([view]), fit.view.points_ang)
-                fit.depth = fit.view.depth_ang + further
+                fit.depth = self._depth(fit, view, surface)
             surface = measure_surface(fits, joint.states, self.geometry, order, _each, surface)
         assert surface is not None
         return surface

@@ -124,7 +124,7 @@ class ViewSpectra:
     @property
     def modes(self) -> Array:
         """``(sectors, bins)`` independent terms of the whole view in each bin."""
-        return self.rings.modes * self.tiles.sum()
+        return np.asarray(self.rings.modes * self.tiles.sum())
 
     def whole(self) -> NDArray[np.float64]:
         """``(sectors, bins)`` mean over all classes."""

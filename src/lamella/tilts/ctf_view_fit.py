@@ -4,9 +4,9 @@ The power of a bin is a Gamma variate (Whittle's likelihood) of mean
 
     B(k) · [Σ β_j φ_j(k) − Σ a_l ψ_l(k) · cos 2(χ + φ)],
 
-B a first background, φ_j splines that mend it, ψ_l splines of the rings' strength, which may change its sign: past the
-frequency where the specimen's thickness puts out the rings they come back inverted. It is linear in β and a, so those are
-solved for at each step (variable projection), and Fisher scoring needs no second derivatives.
+B a first background, φ_j splines that mend it, ψ_l splines of the rings' strength, which may change its sign: past
+the frequency where the specimen's thickness puts out the rings they come back inverted. It is linear in β and a, so
+those are solved for at each step (variable projection), and Fisher scoring needs no second derivatives.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class ViewFit:
     @property
     def _plain(self) -> int:
         """Splines of the background that are the same in all directions; B-splines sum to 1."""
-        return self.basis_strength.shape[1]
+        return int(self.basis_strength.shape[1])
 
     def angles(self, state: ViewState) -> Array:
         """2(χ + φ) of each bin at the view's centre, rad."""
