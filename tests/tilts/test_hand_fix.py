@@ -85,6 +85,7 @@ def test_an_axis_of_the_wrong_sense():
     assert_same_geometry(fixed.geometry, truth)
     assert_right_handed(agreement(fixed, images))
     np.testing.assert_allclose(fixed.nominal_axis_deg - wrong.nominal_axis_deg, 180)
+    assert (np.abs(fixed.geometry.z_rot_deg - fixed.nominal_axis_deg) < 90).all()  # a later align keeps the sense
     assert fixed.quality["CtfMeasuredHand"] == -1
     assert fixed.quality["AlignAxisDeg"] == 183
     for point in POINTS:
@@ -183,7 +184,9 @@ def test_the_causes_are_weighed():
     assert "mirrored images are the likelier" in weighed(-12.0, 11.0)
     assert "12.0°, is the mirror image of the stated one, 11.0°" in weighed(-12.0, 11.0)
     assert "the sign of the tilts is the likelier" in weighed(12.0, 11.0)
-    assert "the sign of the tilts is the likelier" in weighed(12.0 - 180, 11.0)
+    opposite = weighed(12.0 - 180, 11.0, quality={"RotationAndFlip": 5.0}, movies=("a.eer",) * len(TILTS))
+    assert "-168.0°, runs against the stated one, 11.0°" in opposite
+    assert "the sign of the tilts is the likelier" in opposite
     frames = {"movies": ("a.eer",) * len(TILTS), "quality": {"RotationAndFlip": 5.0}}
     assert "RotationAndFlip 5 mirrors the camera's pictures" in weighed(85.0, 85.0, **frames)
     assert "mirrored images are the likelier" in weighed(85.0, 85.0, **frames)

@@ -23,6 +23,8 @@ __all__ = ["fix_hand", "mirror_image", "weigh_causes"]
 _MIRRORED = 4  # of SerialEM's RotationAndFlip: the picture is mirrored before it is turned
 _LIKE_DEG = 6.0
 _UNLIKE_DEG = 12.0
+_OPPOSITE_DEG = 120.0  # `align` states an axis within 90° of the nominal one; other programs need not
+_SURE = 2
 
 _TURNED = ("CtfMeasuredHand", "CtfSagAngst")
 """Quality numbers whose sign goes with the specimen's z."""
@@ -148,7 +150,7 @@ def weigh_causes(series: TiltSeries) -> str:
     """What makes a hand of +1, both causes with what speaks for each in a record, in one sentence.
 
     What is weighed: the camera's orientation as the mdoc states it (``RotationAndFlip`` among the quality numbers, the
-    turn that frames still had), and whether the found axis is the stated one or its mirror image.
+    turn that frames still had), and whether the found axis is the stated one, its mirror image, or runs against it.
     """
     evidence, score = [], 0
     for said, weight in (_of_the_camera(series), _of_the_axis(series)):
@@ -183,10 +185,12 @@ def _of_the_camera(series: TiltSeries) -> tuple[str, int]:
 
 
 def _of_the_axis(series: TiltSeries) -> tuple[str, int]:
-    """Whether the found axis, a line in the image, is the stated one or its mirror image."""
+    """Whether the found axis is the stated one, its mirror image, or runs against it."""
     if series.geometry is None:
         return "", 0
     found, stated = float(series.geometry.z_rot_deg.mean()), float(series.nominal_axis_deg.mean())
+    if abs((found - stated + 180) % 360 - 180) > _OPPOSITE_DEG:
+        return f"the axis that was imported, {found:.1f}°, runs against the stated one, {stated:.1f}°", -_SURE
     plain, mirrored = (abs((found - axis + 90) % 180 - 90) for axis in (stated, -stated))
     if mirrored < _LIKE_DEG and plain > _UNLIKE_DEG:
         return f"the found axis, {found:.1f}°, is the mirror image of the stated one, {stated:.1f}°", 1
