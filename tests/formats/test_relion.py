@@ -447,22 +447,6 @@ def test_columns_of_the_ctf_without_a_defocus_are_kept_as_text(tmp_path: Path, r
         assert back.other_columns[label] == table.columns[label]
 
 
-def test_relions_astigmatism_follows_the_defocus(tmp_path: Path, rng: np.random.Generator) -> None:
-    series = made_series(rng)
-    assert series.defocus is not None
-    as_it_was = tuple(f"{value:.6f}" for value in series.defocus.u_ang - series.defocus.v_ang)
-    series = series.with_changes(other_columns={"rlnCtfAstigmatism": as_it_was})
-    path = tmp_path / "tilt_series.star"
-    write_tilt_series(path, [series], tmp_path)
-    assert read_star(tmp_path / "tilt_series/TS_1.star")["TS_1"].text("rlnCtfAstigmatism") == as_it_was
-    flat = series.with_changes(
-        defocus=Defocus(u_ang=series.defocus.u_ang, v_ang=series.defocus.u_ang - 50, angle_deg=series.defocus.angle_deg)
-    )
-    write_tilt_series(path, [flat], tmp_path)
-    table = read_star(tmp_path / "tilt_series/TS_1.star")["TS_1"]
-    np.testing.assert_allclose(table.numbers("rlnCtfAstigmatism"), 50)
-
-
 # ---- real tables
 
 

@@ -47,7 +47,6 @@ DEFOCUS = {
     "rlnPhaseShift": "phase_shift_deg",
     "rlnCtfFigureOfMerit": "figure_of_merit",
 }
-ASTIGMATISM = "rlnCtfAstigmatism"
 STAGE, AXIS, DOSE = "rlnTomoNominalStageTiltAngle", "rlnTomoNominalTiltAxisAngle", "rlnMicrographPreExposure"
 FRAMES, PLACE, SCALE = "rlnTomoTiltMovieFrameCount", "lamellaPlace", "rlnCtfScalefactor"
 NODES, COEFFICIENTS = "lamellaFieldNodesAngst", "rlnTomoDeformationCoefficients"
@@ -55,7 +54,6 @@ KNOWN = {*TEXT, *GEOMETRY, *DEFOCUS, STAGE, AXIS, DOSE, FRAMES, PLACE, SCALE, NO
 
 _OWN = "lamella"
 _RELION4 = "rlnTomoProjX"
-_SAME_ASTIGMATISM_ANG = 0.01
 _SAME_SCALE = 1e-4  # a CTF scale this close to cos(tilt) is that, written with few digits
 
 
@@ -151,19 +149,7 @@ def view_columns(series: TiltSeries, coefficients: Array | None) -> Columns:
     places = series.place if series.place is not None else np.arange(1, n + 1)
     columns[PLACE] = tuple(str(int(place)) for place in places)
     columns |= {_OWN + name: _texts(values) for name, values in series.scores.items()}
-    return columns | {label: tuple(column) for label, column in series.other_columns.items()} | _astigmatism(series)
-
-
-def _astigmatism(series: TiltSeries) -> Columns:
-    """RELION's u − v, where a table has it and the defocus has become another since; else nothing."""
-    if series.defocus is None or ASTIGMATISM not in series.other_columns:
-        return {}
-    now = series.defocus.u_ang - series.defocus.v_ang
-    try:
-        then = np.array([float(text) for text in series.other_columns[ASTIGMATISM]])
-    except ValueError:
-        return {}
-    return {} if np.abs(then - now).max() < _SAME_ASTIGMATISM_ANG else {ASTIGMATISM: _texts(now)}
+    return columns | {label: tuple(column) for label, column in series.other_columns.items()}
 
 
 def view_fields(
