@@ -61,7 +61,7 @@ def estimate(series: TiltSeries, images, settings, *, even=None, odd=None, progr
         "CtfDepthSlope": 1.02,
         "CtfDepthSlopeError": 0.05,
         "CtfTiltOffsetDeg": 0.4,
-        "CtfTiltOffsetErrorDeg": 0.6,
+        "CtfTiltOffsetDegError": 0.6,
         "CtfResolutionAngst": float(np.median(reached)),
     }
     stated = hand if settings.hand == "auto" else int(settings.hand)

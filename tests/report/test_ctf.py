@@ -105,7 +105,7 @@ def test_pictures_show_every_view_with_its_circle(found):
 def test_one_image_has_curve_and_picture(found):
     series, profiles = found
     figure = plot_ctf_image(series.select([4]), profiles.select([4]), "image.mrc")
-    assert figure.axes[0].get_title(loc="left") == "image.mrc"
+    assert figure.get_suptitle() == "image.mrc"
     assert len(figure.axes[1].images) == 1
 
 

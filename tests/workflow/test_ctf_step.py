@@ -121,7 +121,11 @@ def test_views_that_reach_too_little_are_left_out_unless_included(series, contex
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"imaging": "dark"}, "dark-field"), ({"optics": Optics()}, "voltage is unknown")],
+    [
+        ({"imaging": "dark"}, "dark-field"),
+        ({"optics": Optics()}, "voltage is unknown"),
+        ({"pixel_size_ang": 33.6}, "pixels of 33.6 Å are too coarse"),
+    ],
 )
 def test_what_can_have_no_estimate_passes_on(changes, why, series, context, stood_in):
     given = replace(series, **changes)
@@ -180,16 +184,6 @@ def test_lost_views_are_refused(series, context, monkeypatch):
     monkeypatch.setattr(tilts, "estimate_ctf", lambda *_, **__: lost, raising=False)
     with pytest.raises(PostconditionError, match="lost views"):
         ctf.run(series, CtfSettings(), context)
-
-
-@pytest.mark.usefixtures("stood_in")
-def test_a_hand_that_contradicts_is_warned_of_and_kept(series, context):
-    found = ctf.run(series, CtfSettings(hand="+1"), context)
-    assert found.hand == 1
-    assert "warning: ctf.hand = +1, and the data say -1 (confidence 0.999)" in said(context)
-    context.messages.clear()
-    ctf.run(series, CtfSettings(hand="-1"), context)
-    assert "warning" not in said(context)
 
 
 def test_without_an_alignment_the_stated_angles_serve(series, context, stood_in):
@@ -277,7 +271,7 @@ def test_an_undecided_hand_is_not_mended(series, context, monkeypatch):
     doubtful = replace(found, series=found.series.with_changes(quality={"CtfHandConfidence": 0.8}))
     monkeypatch.setattr(tilts, "estimate_ctf", lambda *_, **__: doubtful, raising=False)
     assert ctf.run(series, CtfSettings(fix="mirror"), context).images == series.images
-    assert "is not done: the hand is undecided (+1, confidence 0.800)" in said(context)
+    assert "is not done: the hand is undecided (confidence 0.800)" in said(context)
     with pytest.raises(InputError, match=r"set ctf\.hand = auto, or ctf\.fix = none"):
         ctf.run(series, CtfSettings(fix="mirror", hand="-1"), context)
 

@@ -143,6 +143,7 @@ def _do_image(step: Step, path: Path, options: dict[str, Any], given: dict[str, 
     for note in opened.notes:
         print(f"  {note}")
     told = []
+    several = opened.sections is not None and len(opened.sections) > 1
     with open_view() as view:
         for found in estimate_images(opened, settings, view.work(f"ctf {path.name}")):
             view.say(_line(found))
@@ -150,7 +151,7 @@ def _do_image(step: Step, path: Path, options: dict[str, Any], given: dict[str, 
                 view.say(f"  {note}")
             numbers = _numbers(found)
             if options["output"] is not None and found.result.profiles is not None:
-                picture = _picture_path(options["output"], found.section)
+                picture = _picture_path(options["output"], found.section if several else None)
                 _draw(found, picture)
                 numbers["picture"] = str(picture)
                 view.say(f"  {picture}")
@@ -185,7 +186,7 @@ def _numbers(found: ImageCtf) -> dict[str, Any]:
         "defocus_error_ang": series.scores.get("CtfDefocusErrorAngst"),
         "astigmatism_error_ang": series.scores.get("CtfAstigmatismErrorAngst"),
     }
-    if "CtfAmplitudeContrast" in series.quality:
+    if "CtfAmplitudeContrastError" in series.quality:  # it was fitted
         values["amplitude_contrast"] = [series.quality["CtfAmplitudeContrast"]]
     return {
         name: value if isinstance(value, (str, int)) or value is None else float(value[0])

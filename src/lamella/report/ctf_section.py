@@ -105,7 +105,7 @@ def hand_words(series: TiltSeries) -> Iterator[str]:
             yield f"The record keeps {_sign(series.hand)}."
     if (how := series.other.get(HAND_FIXED)) is not None:
         yield f"The data said +1: {_FIXES.get(how, how)} (ctf.fix = {how}), which makes it −1."
-    elif measured > 0:
+    elif measured > 0 and confidence >= _DECIDED:
         yield "Unmirrored images of a calibrated microscope give −1."
         causes = series.other.get(HAND_CAUSES, _CAUSES)
         yield causes[:1].upper() + causes[1:] + "."
@@ -133,14 +133,14 @@ def _facts(series: TiltSeries) -> dict[str, str]:
     facts["hand"] = _sign(series.hand)
     pairs = (
         ("depth term, measured over expected", "CtfDepthSlope", "CtfDepthSlopeError", ""),
-        ("tilt offset by defocus", "CtfTiltOffsetDeg", "CtfTiltOffsetErrorDeg", "°"),
-        ("x-tilt by defocus", "CtfXTiltOffsetDeg", "CtfXTiltOffsetErrorDeg", "°"),
+        ("tilt offset by defocus", "CtfTiltOffsetDeg", "CtfTiltOffsetDegError", "°"),
+        ("x-tilt by defocus", "CtfXTiltOffsetDeg", "CtfXTiltOffsetDegError", "°"),
         ("amplitude contrast, fitted", "CtfAmplitudeContrast", "CtfAmplitudeContrastError", ""),
         ("change of focus between views", "CtfDefocusSpreadAngst", "", " Å"),
-        ("sag", "CtfSagAngst", "CtfSagErrorAngst", " Å"),
+        ("sag", "CtfSagAngst", "CtfSagAngstError", " Å"),
     )
     for name, value, error_name, unit in pairs:
-        if value in numbers:
+        if value in numbers and (error_name in numbers or value != "CtfAmplitudeContrast"):
             spread = f" ± {_short(numbers[error_name], unit)}" if error_name in numbers else ""
             facts[name] = f"{_short(numbers[value], unit)}{spread}{unit}"
     if series.geometry is not None and "CtfTiltOffsetDeg" in numbers:

@@ -19,7 +19,7 @@ from lamella.tilts.ctf_series import fit_series
 from lamella.tilts.ctf_settings import CtfSettings
 from lamella.tilts.ctf_tiles import Looked, TilePlan, ViewSpectra, look_at_view, view_spectra
 
-__all__ = ["estimate_ctf"]
+__all__ = ["estimate_ctf", "why_impossible"]
 
 _TILE_ANG = 1024.0
 _LOWEST_PER_ANG = 1 / 60
@@ -79,7 +79,7 @@ def estimate_ctf(
             f"{series.name}: images of shape {tuple(images.shape)} for {len(series)} views of {series.image_shape_px}",
             mend="give the images that the record names",
         )
-    if why := _impossible(series, settings):
+    if why := why_impossible(series, settings):
         return CtfResult(series=series, passed_on=why)
     halves = _halves(series, settings, even, odd)
     lens = Lens.of(series.optics)
@@ -116,7 +116,7 @@ def estimate_ctf(
     )
 
 
-def _impossible(series: TiltSeries, settings: CtfSettings) -> str:
+def why_impossible(series: TiltSeries, settings: CtfSettings) -> str:
     """Why no estimate can be made; empty where one may be."""
     if series.imaging == "dark":
         return "dark-field images have no contrast transfer of this kind"

@@ -20,8 +20,10 @@ Array = NDArray[np.float64]
 
 MOST_VIEWS = 96
 """Of longer series every second (third, …) view is shown."""
-_TICKS_ANG = (40.0, 20.0, 14.0, 10.0, 8.0, 7.0, 6.0, 5.0, 4.5, 4.0, 3.5, 3.0, 2.5, 2.0)
+_TICKS_ANG = (40.0, 20.0, 14.0, 12.0, 10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.5, 4.0, 3.5, 3.0, 2.5, 2.0)
 _APART, _EDGE = 0.08, 0.02  # of the axis: labels nearer to each other or to its end would touch
+_NOWHERE_ANG = 500.0  # a fit resolution as coarse as that stands for none
+_NO_ERROR_ANG = 1e5  # the same of a standard error
 _BEYOND = 1.4  # pictures reach so far beyond where the best view's fit ends
 
 
@@ -41,12 +43,7 @@ def plot_defocus(series: TiltSeries) -> Figure:
     astigmatism.axhline(0, color=INK, linewidth=0.7, alpha=0.5)
     astigmatism.set_ylabel("astigmatism / Å")
     _directions(astigmatism, tilt, defocus.angle_deg)
-    if defocus.max_resolution_ang is not None:
-        resolution.plot(tilt, defocus.max_resolution_ang, color=COLOURS[3], marker="o", markersize=3.5, linewidth=1.2)
-        median = float(np.median(defocus.max_resolution_ang))
-        resolution.axhline(median, color=INK, linewidth=1, linestyle="--")
-        resolution.set_title(f"median {median:.1f} Å", loc="right", color=INK, fontsize=9.5)
-    resolution.set_ylabel("fit resolution / Å")
+    _resolution(resolution, tilt, defocus.max_resolution_ang)
     for axis in axes[1]:
         axis.set_xlabel("nominal tilt / °")
     return figure
@@ -63,7 +60,7 @@ def plot_ctf_profiles(series: TiltSeries, profiles: CtfProfiles, most: int = 4) 
     _resolution_axis(axes[-1, 0], profiles, INK)
     axes[-1, 0].set_xlabel("resolution")
     figure.supylabel("power over the background", fontsize=10.5, color=INK)
-    legend(axes[0, 0], loc="upper right", ncols=3)
+    _legend_above(axes[0, 0])
     return figure
 
 
@@ -120,8 +117,8 @@ def plot_ctf_image(series: TiltSeries, profiles: CtfProfiles, title: str) -> Fig
     _resolution_axis(curve, profiles, INK)
     curve.set_xlabel("resolution")
     curve.set_ylabel("power over the background")
-    curve.set_title(title, loc="left", color=INK)
-    legend(curve, loc="upper right", ncols=3)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, color=INK)
+    legend(curve, loc="lower right", ncols=3)
     _draw_picture(picture, series, profiles, 0)
     picture.set_title("left: measured, right: fitted", loc="left", color=INK, fontsize=9.5)
     return figure
@@ -146,6 +143,9 @@ def _alone(axis: Axes, series: TiltSeries, mean: Array) -> None:
     if found is None or not np.isfinite(found).any():
         axis.text(0.5, 0.5, "no estimates of single views", transform=axis.transAxes, ha="center", color=INK)
         return
+    told = np.isfinite(found) if error is None else np.isfinite(found) & (error < _NO_ERROR_ANG)
+    found = np.where(told, found, np.nan)
+    error = None if error is None else np.where(told, error, np.nan)
     joint = series.scores.get("CtfDefocusErrorAngst")
     if joint is not None:
         order = np.argsort(tilt)
@@ -153,12 +153,32 @@ def _alone(axis: Axes, series: TiltSeries, mean: Array) -> None:
     apart = found - mean
     _bars(axis, tilt, apart, error, color=COLOURS[1], marker="s", linestyle="none")
     axis.axhline(0, color=INK, linewidth=0.7, alpha=0.5)
-    usual = np.nanpercentile(np.abs(apart), 90)
+    if not told.any():
+        return
+    usual = float(np.nanpercentile(np.abs(apart), 90))
     reach = 2.5 * max(usual, float(np.nanmedian(error)) if error is not None else 0.0, 1.0)
     axis.set_ylim(-reach, reach)
-    beyond = int((np.abs(apart) > reach).sum())
+    beyond = int((np.abs(apart[told]) > reach).sum())
     text = "band: standard error of the joint estimate" + (f"; {beyond} beyond the axis" if beyond else "")
     axis.set_title(text, loc="right", color=INK, fontsize=9)
+
+
+def _resolution(axis: Axes, tilt: Array, reached_ang: Array | None) -> None:
+    """Fit resolution of each view; crosses at the edge where a fit holds nowhere."""
+    axis.set_ylabel("fit resolution / Å")
+    if reached_ang is None:
+        return
+    holds = reached_ang < _NOWHERE_ANG
+    shown = np.where(holds, reached_ang, np.nan)
+    axis.plot(tilt, shown, color=COLOURS[3], marker="o", markersize=3.5, linewidth=1.2)
+    title = f"median {np.median(reached_ang):.1f} Å"
+    if holds.any():
+        axis.axhline(float(np.median(reached_ang[holds])), color=INK, linewidth=1, linestyle="--")
+    if not holds.all():
+        top = axis.get_ylim()[1]
+        axis.plot(tilt[~holds], np.full(int((~holds).sum()), top), color=COLOURS[4], marker="x", linestyle="none")
+        title += f"; × {int((~holds).sum())} without rings"
+    axis.set_title(title, loc="right", color=INK, fontsize=9.5)
 
 
 def _borrowed(axis: Axes, series: TiltSeries, values: Array) -> None:
@@ -175,7 +195,7 @@ def _borrowed(axis: Axes, series: TiltSeries, values: Array) -> None:
             markeredgecolor=COLOURS[4],
             label="borrowed from the others",
         )
-        legend(axis, loc="lower right", bbox_to_anchor=(1.02, 0.97), borderpad=0.1)
+        _legend_above(axis)
 
 
 def _directions(axis: Axes, tilt: Array, angle_deg: Array) -> None:
@@ -184,7 +204,7 @@ def _directions(axis: Axes, tilt: Array, angle_deg: Array) -> None:
     middle = np.rad2deg(np.angle(twice.mean())) / 2
     apart = (angle_deg - middle + 90) % 180 - 90
     if np.abs(apart).max() < 0.5:
-        axis.set_title(f"U at {middle:.0f}° from x", loc="right", color=INK, fontsize=9.5)
+        axis.set_title(f"U at {middle % 180:.0f}° from x", loc="right", color=INK, fontsize=9.5)
         return
     right = axis.twinx()
     right.plot(tilt, middle + apart, color=COLOURS[1], linewidth=1.0, linestyle="--")
@@ -223,7 +243,7 @@ def _draw_curves(axis: Axes, series: TiltSeries, profiles: CtfProfiles, view: in
 def _end(series: TiltSeries, view: int) -> float | None:
     """Frequency to which a view's fit holds, 1/Å; None where it is unknown."""
     reached = None if series.defocus is None else series.defocus.max_resolution_ang
-    if reached is None or not (np.isfinite(reached[view]) and reached[view] > 0):
+    if reached is None or not 0 < reached[view] < _NOWHERE_ANG:
         return None
     return 1 / float(reached[view])
 
@@ -241,6 +261,11 @@ def _resolution_axis(axis: Axes, profiles: CtfProfiles, ink: str) -> None:
             last = place
     axis.set_xticks([1 / tick**2 for tick in ticks], [f"{tick:g} Å" for tick in ticks])
     axis.tick_params(colors=ink)
+
+
+def _legend_above(axis: Axes) -> None:
+    """Beside the title, where it hides no curve."""
+    legend(axis, loc="lower right", bbox_to_anchor=(1.01, 0.97), ncols=3, borderpad=0.1)
 
 
 def _plain(axis: Axes) -> None:
@@ -289,7 +314,8 @@ def _caption(series: TiltSeries, view: int) -> str:
     defocus = _defocus(series)
     text = f"{angle_text(series.nominal_tilt_deg[view])}: {defocus.mean_ang[view] / 1e4:.3f} µm"
     if defocus.max_resolution_ang is not None:
-        text += f", to {defocus.max_resolution_ang[view]:.1f} Å"
+        reached = defocus.max_resolution_ang[view]
+        text += f", to {reached:.1f} Å" if reached < _NOWHERE_ANG else ", no rings"
     return text
 
 

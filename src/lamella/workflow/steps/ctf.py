@@ -14,6 +14,7 @@ from lamella.formats.images import open_images
 from lamella.geometry import TiltGeometry
 from lamella.records import CtfProfiles, ImageSource, TiltSeries
 from lamella.records.ctf_profiles import HAND_FIXED
+from lamella.tilts.ctf import why_impossible
 from lamella.tilts.ctf_result import CtfResult
 from lamella.tilts.ctf_settings import CtfSettings
 from lamella.tilts.view_choice import MIN_VIEWS, views_left, views_of_places
@@ -40,7 +41,7 @@ def doubts(record: TiltSeries, settings: CtfSettings, root: Path, *, judge: bool
     """What `lamella check` warns of: why no contrast transfer will be estimated."""
     if record.optics.voltage_kv is None:
         return ["its voltage is unknown, so no defocus will be estimated (--voltage)"]
-    return [f"{why}, so no defocus will be estimated"] if (why := _hopeless(record)) else []
+    return [f"{why}, so no defocus will be estimated"] if (why := why_impossible(record, settings)) else []
 
 
 def run(record: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeries:
@@ -72,7 +73,7 @@ def run(record: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeri
     start = record.select(wanted) if reasons else record
     if record.optics.voltage_kv is None:
         context.lacks(f"{record.name}: its voltage is unknown", mend="state it with --voltage when making the project")
-    elif why := _hopeless(record):
+    elif why := why_impossible(record, settings):
         context.pass_on(why)
     if context.passed_on:
         return _left(record, start, reasons, context)
@@ -95,13 +96,6 @@ def run(record: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeri
     return _left(record, settled, reasons, context)
 
 
-def _hopeless(record: TiltSeries) -> str:
-    """Why a series can have no estimate, whatever its images show; empty where it can."""
-    if record.imaging == "dark":
-        return "dark-field images have no contrast transfer of this kind"
-    return ""
-
-
 def _left(record: TiltSeries, kept: TiltSeries, reasons: dict[int, str], context: Context) -> TiltSeries:
     """Put the views that are left out aside; what is kept."""
     views = sorted(reasons)
@@ -113,6 +107,8 @@ def _left(record: TiltSeries, kept: TiltSeries, reasons: dict[int, str], context
 def _estimate(series: TiltSeries, settings: CtfSettings, context: Context) -> CtfResult:
     images = open_images(series.images or (), context.root)
     even, odd = _halves(series, settings, context)
+    if even is None:
+        settings = settings.model_copy(update={"spectra": "sums"})
     if series.geometry is None:
         context.say("the views are not aligned: tilt angles and axis are those that the microscope stated")
         geometry = TiltGeometry.from_angles(series.nominal_tilt_deg, series.nominal_axis_deg)

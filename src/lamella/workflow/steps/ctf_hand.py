@@ -1,4 +1,4 @@
-"""What `ctf` does about the hand: where the data contradict the user, and where it is +1 and shall be made −1."""
+"""What `ctf` does about a hand of +1: its causes are told, and it is made −1 where the user says how."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lamella.formats.images import image_name, open_images
 from lamella.formats.mrc_writer import MrcWriter
 from lamella.records import CtfProfiles, TiltSeries
 from lamella.records.ctf_profiles import HAND_CAUSES, HAND_FIXED
+from lamella.tilts.ctf_series import SERIES_SURE
 from lamella.tilts.ctf_settings import CtfSettings
 from lamella.tilts.hand_fix import fix_hand, weigh_causes
 from lamella.workflow.context import Context
@@ -21,12 +22,11 @@ __all__ = ["IMAGES", "mirrored_profiles", "settle_hand"]
 IMAGES: Mapping[str, str] = {"images": ".mrcs", "even_images": "_even.mrcs", "odd_images": "_odd.mrcs"}
 """Field of the record → ending of the file that mirrored images are written to."""
 
-_DECIDED = 0.95
 _DONE = {"axis": "the tilt axis was turned by 180°", "mirror": "the images were mirrored left to right"}
 
 
 def settle_hand(series: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeries:
-    """Warn where the data contradict the stated hand; name the causes of +1, and mend it where the user says how.
+    """Name the causes of a hand of +1, and mend it where the user says how.
 
     Parameters
     ----------
@@ -41,22 +41,19 @@ def settle_hand(series: TiltSeries, settings: CtfSettings, context: Context) -> 
         as it was, or with the hand −1 and ``lamellaCtfHandFixed``; mirrored images are new stacks in the step's folder.
     """
     measured, confidence = series.quality.get("CtfMeasuredHand", 0.0), series.quality.get("CtfHandConfidence", 0.5)
-    if settings.hand != "auto" and measured and int(measured) != int(settings.hand):
-        context.say(
-            f"warning: ctf.hand = {settings.hand}, and the data say {measured:+.0f} (confidence {confidence:.3f})"
-        )
     if measured <= 0:
         if settings.fix != "none":
             found = f"the data say {measured:+.0f}" if measured else "the hand was not measured"
             context.say(f"ctf.fix = {settings.fix} has nothing to mend: {found}")
         return series
+    if confidence < SERIES_SURE:
+        if settings.fix != "none":
+            context.say(f"ctf.fix = {settings.fix} is not done: the hand is undecided (confidence {confidence:.3f})")
+        return series
     causes = weigh_causes(series)
     series = series.with_changes(other={HAND_CAUSES: causes})
     if settings.fix == "none":
-        context.say(f"{'warning: ' if confidence >= _DECIDED else ''}{causes}")
-        return series
-    if confidence < _DECIDED:
-        context.say(f"ctf.fix = {settings.fix} is not done: the hand is undecided (+1, confidence {confidence:.3f})")
+        context.say(f"warning: {causes}")
         return series
     fixed: TiltSeries = fix_hand(series, "axis") if settings.fix == "axis" else _mirrored(series, context)
     context.say(f"the data say +1 (confidence {confidence:.3f}): {_DONE[settings.fix]}, so the hand is −1")
