@@ -94,7 +94,14 @@ def test_report_is_there_and_needs_no_network(project):
 def test_second_run_has_nothing_to_do(project, capsys):
     assert main(["run", str(project), "--to", "denoise", "--no-report", "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert [step["record"] for step in told["steps"]] == ["motion", "clean", "align", "reconstruct", "denoise"]
+    assert [step["record"] for step in told["steps"]] == [
+        "motion",
+        "clean",
+        "align",
+        "ctf",
+        "reconstruct",
+        "denoise",
+    ]
     assert all(step["made"] == [] and step["kept"] == ["TS_01"] for step in told["steps"])
 
 
