@@ -70,23 +70,29 @@ TERMS = {
 }
 
 
-@pytest.mark.parametrize("method", FACTORS)
-@pytest.mark.parametrize("name", TERMS)
-def test_slabs_correct_each_speck_for_its_own_depth(name, method):
+@pytest.mark.parametrize(
+    ("name", "method", "point"),
+    [
+        ("plain", "multiply", [80.0, -60.0, 600.0]),
+        ("hand +1", "phase-flip", [-120.0, 90.0, -550.0]),
+        ("x-tilt and shifts", "phase-flip", [80.0, -60.0, 600.0]),
+        ("axis along y", "multiply", [-120.0, 90.0, -550.0]),
+    ],
+)
+def test_slabs_correct_each_speck_for_its_own_depth(name, method, point):
     series = lens_series(**TERMS[name])
-    for point in ([80.0, -60.0, 600.0], [-120.0, 90.0, -550.0]):
-        seen = lens_images(series, np.array([point]), SIGMA, np.negative)
-        wanted = lens_images(series, np.array([point]), SIGMA, lambda c: -FACTORS[method](c))
-        truth = around(volume_of(series, wanted, settings(ctf="none"))[0], point)
-        slabs, result = volume_of(series, seen, settings(ctf=method, ctf_tolerance=60.0))
-        assert len(result.correction.layers) > 10
-        good = likeness(around(slabs, point), truth)
-        assert good > 0.99
-        assert around(slabs, point).min() == pytest.approx(truth.min(), rel=0.05)  # mass stays dark
-        strips = volume_of(series, seen, settings(ctf=method, ctf_tolerance=60.0, ctf_depth="strips"))[0]
-        assert 1 - likeness(around(strips, point), truth) > 2 * (1 - good)  # a slab away from the middle needs more
-        nothing = volume_of(series, seen, settings(ctf="none"))[0]
-        assert likeness(around(nothing, point), truth) < 0.8
+    seen = lens_images(series, np.array([point]), SIGMA, np.negative)
+    wanted = lens_images(series, np.array([point]), SIGMA, lambda c: -FACTORS[method](c))
+    truth = around(volume_of(series, wanted, settings(ctf="none"))[0], point)
+    slabs, result = volume_of(series, seen, settings(ctf=method, ctf_tolerance=60.0))
+    assert len(result.correction.layers) > 10
+    good = likeness(around(slabs, point), truth)
+    assert good > 0.99
+    assert around(slabs, point).min() == pytest.approx(truth.min(), rel=0.05)  # mass stays dark
+    strips = volume_of(series, seen, settings(ctf=method, ctf_tolerance=60.0, ctf_depth="strips"))[0]
+    assert 1 - likeness(around(strips, point), truth) > 2 * (1 - good)  # a slab away from the middle needs more
+    nothing = volume_of(series, seen, settings(ctf="none"))[0]
+    assert likeness(around(nothing, point), truth) < 0.8
 
 
 @pytest.mark.parametrize("how", [{}, {"method": "sirt", "iterations": 5}])
@@ -163,6 +169,22 @@ def test_strips_are_blended_without_seams():
     assert np.ptp(along) > 0.1 * along.max()  # the factor does change with depth
 
 
+def test_torch_loops_and_temporary_files_give_the_same(rng, monkeypatch):
+    from lamella.kernels.loops import Loops
+    from lamella.tomograms import tilt_images
+
+    series = lens_series(TiltGeometry.from_angles(TILTS, 85.0, x_tilt_deg=2.0))
+    images = rng.standard_normal((len(TILTS), *SHAPE)).astype(np.float32)
+    how = settings(thickness=200.0, size_x=200.0, size_y=200.0, ctf_tolerance=40.0)
+    usual, result = volume_of(series, images, how)
+    assert len(result.correction.layers) > 3
+    with monkeypatch.context() as patch:
+        patch.setattr(Loops, "on", classmethod(lambda cls, device: cls(compiled=False)))
+        np.testing.assert_allclose(volume_of(series, images, how)[0], usual, atol=2e-4 * np.abs(usual).max())
+    monkeypatch.setattr(tilt_images, "free_memory_bytes", lambda device: 1_000_000)
+    np.testing.assert_array_equal(volume_of(series, images, how)[0], usual)
+
+
 def test_depths_on_images_are_those_of_the_specimen(rng):
     geometry = TiltGeometry.from_angles(
         TILTS, 85.0, x_tilt_deg=3.0, x_shift_ang=31.0, y_shift_ang=-12.0, magnification=1.01
@@ -225,3 +247,9 @@ class TestChoice:
     def test_slabs_of_sirt(self):
         with pytest.raises(InputError, match="takes images that are corrected once"):
             plan_correction(lens_series(), self.box, settings(method="sirt", ctf_depth="slabs"))
+
+    def test_mass_that_is_counted_from_a_level_that_the_correction_removes(self):
+        how = settings(method="sirt", non_negative=True, ctf="multiply")
+        with pytest.raises(InputError, match="takes the images' mean level away"):
+            plan_correction(lens_series(), self.box, how)
+        assert plan_correction(lens_series(), self.box, how.model_copy(update={"ctf": "auto"})).method == "phase-flip"

@@ -23,6 +23,8 @@ __all__ = ["ViewCorrection"]
 
 Array = NDArray[np.float64]
 
+_COLUMNS = 128
+
 
 class ViewCorrection:
     """Corrects views on the finer grid on which they are stored.
@@ -143,25 +145,27 @@ class _Transfer:
         u, v = (part[view] for part in defocus.at_depth(spread, series.hand))
         self.changes = u - u[0]
         slow, fast = (torch.from_numpy(line).to(device) for line in grid.fine_frequencies())
-        ky, kx = (fast[None], slow[:, None]) if grid.swapped else (slow[:, None], fast[None])
+        shape = (len(slow), len(fast))
+        self.phase, self.per_ang = (torch.empty(shape, device=device) for _ in range(2))
+        self.signal_to_noise = torch.empty(shape, device=device) if self.method == "wiener" else None
         shift = 0.0 if defocus.phase_shift_deg is None else float(defocus.phase_shift_deg[view])
         constant = math.radians(shift) + math.asin(optics.amplitude_contrast)
-        chi = phase_aberration(
-            ky, kx, defocus_u_ang=float(u[0]), defocus_v_ang=float(v[0]), angle_deg=float(defocus.angle_deg[view]),
-            voltage_kv=optics.voltage_kv, spherical_aberration_mm=optics.spherical_aberration_mm,
-        )  # fmt: skip
-        self.phase = (chi + constant).float()
-        per_ang = phase_aberration(
-            ky, kx, defocus_u_ang=1.0, defocus_v_ang=1.0, angle_deg=0.0, voltage_kv=optics.voltage_kv,
-            spherical_aberration_mm=0.0,
-        )  # fmt: skip
-        self.per_ang = per_ang.float()
-        self.signal_to_noise = None
-        if self.method == "wiener":
-            self.signal_to_noise = signal_to_noise(
-                torch.hypot(kx, ky).float(), strength=settings.snr_strength, falloff=settings.snr_falloff,
-                high_pass_ang=settings.snr_high_pass,
+        for start in range(0, len(fast), _COLUMNS):  # some at a time: these are in float64
+            part = slice(start, start + _COLUMNS)
+            ky, kx = (fast[None, part], slow[:, None]) if grid.swapped else (slow[:, None], fast[None, part])
+            self.phase[:, part] = constant + phase_aberration(
+                ky, kx, defocus_u_ang=float(u[0]), defocus_v_ang=float(v[0]), angle_deg=float(defocus.angle_deg[view]),
+                voltage_kv=optics.voltage_kv, spherical_aberration_mm=optics.spherical_aberration_mm,
             )  # fmt: skip
+            self.per_ang[:, part] = phase_aberration(
+                ky, kx, defocus_u_ang=1.0, defocus_v_ang=1.0, angle_deg=0.0, voltage_kv=optics.voltage_kv,
+                spherical_aberration_mm=0.0,
+            )  # fmt: skip
+            if self.signal_to_noise is not None:
+                self.signal_to_noise[:, part] = signal_to_noise(
+                    torch.hypot(kx, ky), strength=settings.snr_strength, falloff=settings.snr_falloff,
+                    high_pass_ang=settings.snr_high_pass,
+                )  # fmt: skip
 
     def at_level(self, level: int) -> _Factor:
         return _Factor(self, float(self.changes[level]))

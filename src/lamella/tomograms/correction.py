@@ -88,7 +88,7 @@ def plan_correction(series: TiltSeries, box: Box, settings: ReconstructSettings)
     Raises
     ------
     InputError
-        if a correction is asked for that the record does not allow, or slabs of sirt.
+        if a correction is asked for that the record does not allow, or one that sirt does not.
     """
     planes = box.shape[0]
     whole: tuple[Layer, ...] = (Layer(first=0, planes=planes, height_ang=0.0),)
@@ -98,6 +98,11 @@ def plan_correction(series: TiltSeries, box: Box, settings: ReconstructSettings)
         raise InputError(
             "sirt takes images that are corrected once, not for each slab",
             mend="set reconstruct.ctf_depth to strips or auto, or reconstruct.method to wbp",
+        )
+    if settings.ctf in ("multiply", "wiener") and settings.method == "sirt" and settings.non_negative:
+        raise InputError(
+            f"{settings.ctf} takes the images' mean level away, from which reconstruct.non_negative counts mass",
+            mend="set reconstruct.ctf to phase-flip, or reconstruct.non_negative to false",
         )
     why_not, mend = obstacle(series)
     if why_not:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from lamella.progress import Progress, no_progress
 from lamella.records import Optics, TiltSeries, VolumeSink, VolumeSource
 from lamella.runtime import free_memory_bytes, give_memory_back, prepare
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
+from lamella.tomograms.scratch import array_in_file
 
 __all__ = ["RadialTransfer", "deconvolve"]
 
@@ -214,5 +214,4 @@ def _room(shape: tuple[int, int, int]) -> Tensor:
     """Room for a spectrum, complex64."""
     if 8 * math.prod(shape) < _SHARE * free_memory_bytes("cpu"):
         return torch.empty(shape, dtype=torch.complex64)
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (the map below keeps it; it has no name to be left behind)
-    return torch.from_numpy(np.memmap(file, np.complex64, "w+", shape=shape))
+    return torch.from_numpy(array_in_file(shape, np.complex64))

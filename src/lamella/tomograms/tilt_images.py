@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from lamella.progress import Progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.runtime import free_memory_bytes, threads
 from lamella.tomograms.corrected_views import ViewCorrection
+from lamella.tomograms.scratch import array_in_file
 
 __all__ = [
     "StoredViews",
@@ -54,8 +54,7 @@ class StoredViews:
         if size < _SHARE * free_memory_bytes("cpu"):
             self.tensor = pages(size // 4).reshape(shape)
         else:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 (the map below keeps it; it has no name to be left behind)
-            self.tensor = torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
+            self.tensor = torch.from_numpy(array_in_file(shape, np.float32))
 
     def fill(self, indices: Sequence[int], make: Callable[[list[torch.Tensor]], None]) -> None:
         """Let `make` write some views, on the device."""
