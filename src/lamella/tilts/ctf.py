@@ -103,8 +103,8 @@ def estimate_ctf(
     if fit is None:
         return CtfResult(series=series, passed_on="no rings stand out of the noise: no estimate is possible")
     progress(0.9, "judging the fit")
-    square = views[0].rings.middle
-    limit = float(np.sqrt(views[0].rings.edges[-1]))
+    rings = fit.fits[0].view.rings
+    square, limit = rings.middle, float(np.sqrt(rings.edges[-1]))
     pairs = list(zip(fit.fits, fit.joint.states, strict=True))
     profiles = each(lambda pair: profile_of(*pair, square, limit), pairs)
     found = found_of(series, geometry, fit, there, profiles, settings)

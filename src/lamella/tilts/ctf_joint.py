@@ -122,7 +122,8 @@ def fit_jointly(
                 present = [_looked_around(*one) for one in zip(fits, present, priors, strict=True)]
         if number >= 4 and np.abs(moved[:, 0]).max() < _SOLVED_ANG:
             break
-    covariance = matrix @ np.linalg.inv(_assemble(reduced, matrix)[0] + damping) @ matrix.T
+    blocks = np.stack([part.sure_information for part in reduced])
+    covariance = matrix @ np.linalg.inv(_information(blocks, matrix) + damping) @ matrix.T
     return JointFit(states=tuple(present), covariance=covariance, priors=tuple(priors))
 
 
@@ -165,12 +166,15 @@ def _values(states: Sequence[ViewState], matrix: Array, sharing: Sharing) -> Arr
 
 
 def _assemble(reduced: Sequence[Reduced], matrix: Array) -> tuple[Array, Array]:
-    n = len(reduced)
-    rows = matrix.reshape(n, 4, -1)
-    blocks = np.stack([part.information for part in reduced])
-    information = np.einsum("vip,vij,vjq->pq", rows, blocks, rows, optimize=True)
+    rows = matrix.reshape(len(reduced), 4, -1)
     gradient = np.einsum("vip,vi->p", rows, np.stack([part.gradient for part in reduced]))
-    return information, gradient
+    return _information(np.stack([part.information for part in reduced]), matrix), gradient
+
+
+def _information(blocks: Array, matrix: Array) -> Array:
+    rows = matrix.reshape(len(blocks), 4, -1)
+    information: Array = np.einsum("vip,vij,vjq->pq", rows, blocks, rows, optimize=True)
+    return information
 
 
 def _moved(state: ViewState, change: Array) -> ViewState:

@@ -22,7 +22,7 @@ __all__ = ["Found", "found_of", "profiles_of"]
 Array = NDArray[np.float64]
 
 _TELLS = 4.5  # log-likelihood of a view's rings over none from which its own fit is believed
-_BORROWED = 0.5  # a view of which less than this is its own has borrowed its value
+_BORROWED = 0.2  # a value of which less than this is the view's own is borrowed
 _SCALE = 0.1  # by which the growth of defocus with depth must be off before pixel size or voltage are doubted
 _SCALE_SURE = 5.0  # and by how many standard errors
 

@@ -30,7 +30,7 @@ class Rings:
     tile_px
         (height, width) of the tile.
     index
-        ``(h, w // 2 + 1)`` number of the bin, sector-major, −1 for none.
+        ``(h, w // 2 + 1)`` number of the bin as first made, sector-major, −1 for none.
     terms
         ``(sectors, bins)`` number of terms in each bin.
     square
@@ -92,6 +92,20 @@ class Rings:
         return cls(
             tile_px, index, terms.reshape(SECTORS, bins).astype(np.float64), mean(square),
             mean(np.cos(2 * direction)), mean(np.sin(2 * direction)), edges,
+        )  # fmt: skip
+
+    def merged(self, factor: int) -> Rings:
+        """The same with so many neighbouring bins in one; bins left over at the end go."""
+        count = self.terms.shape[1] // factor
+        terms = self.terms[:, : count * factor].reshape(SECTORS, count, factor)
+
+        def mean(values: Array) -> Array:
+            parts = values[:, : count * factor].reshape(SECTORS, count, factor)
+            return np.asarray((parts * terms).sum(axis=2) / np.maximum(terms.sum(axis=2), 1))
+
+        return Rings(
+            self.tile_px, self.index, terms.sum(axis=2), mean(self.square), mean(self.cos2), mean(self.sin2),
+            self.edges[: count * factor + 1 : factor],
         )  # fmt: skip
 
     @cached_property

@@ -35,6 +35,8 @@ _SMOOTH_TERMS = 3  # of the astigmatism's course over the views
 _SHOWN = 16.0  # χ² by which a further term must improve the fit, beyond its number
 _LEAST_TILT_DEG = 0.3  # offset of the specimen's plane below which it is left as the alignment has it
 _SURFACE_ROUNDS = 2
+_TURN_OF_BIN = 0.9  # rad: change of a ring's phase within a bin of the fit
+_LEAST_BINS = 80
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,13 +159,22 @@ class _Work:
         phase: float,
         found: Found,
     ) -> None:
-        self.views, self.geometry, self.lens, self.settings = views, geometry, lens, settings
+        self.geometry, self.lens, self.settings = geometry, lens, settings
         self.phase, self.found = phase, found
         middle = float(np.median(found.defocus_ang[found.significance >= np.median(found.significance)]))
         first = (1 - phase / np.pi) / (lens.wavelength_ang * middle)  # squared frequency of the first zero
         self.lowest = max(_FIRST_RING * max(first, 0.2 / (lens.wavelength_ang * middle)), settings.min_resolution**-2)
+        factor = self._factor(views, float(np.quantile(found.defocus_ang, 0.9)))
+        self.views = [view.merged(factor) for view in views]
         self.lowest = min(self.lowest, 0.5 * float(views[0].rings.edges[-1]))
         self.spacing = float(np.clip(_KNOTS / math.sqrt(lens.wavelength_ang * middle), *_KNOT_LIMITS))
+
+    def _factor(self, views: Sequence[ViewSpectra], largest_ang: float) -> int:
+        """Bins that may be taken together at the defoci that were found, the same in all views."""
+        rings = views[0].rings
+        deepest = max(float(np.abs(view.depth_ang).max()) for view in views)
+        turn = float(self.lens.turn(np.asarray(largest_ang + deepest))) * float(rings.edges[1] - rings.edges[0])
+        return int(max(1, min(_TURN_OF_BIN / turn, rings.terms.shape[1] / _LEAST_BINS)))
 
     def fits(self, hand: int) -> list[ViewFit]:
         """The views' data, for a hand."""

@@ -130,15 +130,16 @@ class ViewSpectra:
         """``(sectors, bins)`` mean over all classes."""
         return np.asarray(np.tensordot(self.tiles / self.tiles.sum(), self.power, 1), dtype=np.float64)
 
-    def kept(self, first_bin: int) -> ViewSpectra:
-        """The same without the bins below one."""
-        rings = self.rings
-        cut = {name: getattr(rings, name)[:, first_bin:] for name in ("terms", "square", "cos2", "sin2")}
-        return replace(
-            self,
-            rings=Rings(rings.tile_px, rings.index, edges=rings.edges[first_bin:], **cut),
-            power=np.ascontiguousarray(self.power[:, :, first_bin:]),
-        )
+    def merged(self, factor: int) -> ViewSpectra:
+        """The same with so many neighbouring bins in one: for defoci far below the largest that was sought."""
+        if factor == 1:
+            return self
+        rings = self.rings.merged(factor)
+        count = rings.terms.shape[1]
+        shape = (*self.power.shape[:2], count, factor)
+        terms = self.rings.terms[:, : count * factor].reshape(shape[1:])
+        power = (self.power[:, :, : count * factor].reshape(shape) * terms).sum(axis=3) / np.maximum(rings.terms, 1)
+        return replace(self, rings=rings, power=power.astype(np.float32))
 
 
 def look_at_view(image: Image, pixel_ang: float, plan: TilePlan) -> Looked | None:

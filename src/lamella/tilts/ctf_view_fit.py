@@ -26,6 +26,7 @@ __all__ = ["Prior", "Reduced", "ViewFit", "ViewState"]
 Array = NDArray[np.float64]
 
 _WEAK = 0.5  # standard deviation of the rings' strength where nothing is known of it
+_LEAST_SURE = 0.05  # part of a fitted strength's square that is taken for signal at least
 _MEND = 0.3  # of a first background's corrections
 
 
@@ -68,6 +69,9 @@ class Reduced:
     ----------
     information, gradient
         ``(4, 4)`` and ``(4,)``.
+    sure_information
+        the same with what of the rings' strength is noise taken out: a fitted strength is its true one plus an error,
+        whose square would be counted as information.
     mend, strength
         β and a at the present phase.
     strength_deviation
@@ -76,6 +80,7 @@ class Reduced:
 
     information: Array
     gradient: Array
+    sure_information: Array
     mend: Array
     strength: Array
     strength_deviation: Array
@@ -167,18 +172,23 @@ class ViewFit:
         linear[:nb, nb:] = -basis_b.T @ (mean.real[:, None] * basis_a)
         linear[nb:, :nb] = linear[:nb, nb:].T
         linear[nb:, nb:] = basis_a.T @ (cc[:, None] * basis_a)
-        cross = np.concatenate([basis_b.T @ (mean.imag[:, None] * change), -basis_a.T @ (sc[:, None] * change)])
-        own = change.T @ (ss[:, None] * change)
-        right_linear = np.concatenate([basis_b.T @ wr, -basis_a.T @ data.real])
-        right_own = change.T @ data.imag
+        right = np.concatenate([basis_b.T @ wr, -basis_a.T @ data.real])
         own_deviation = _deviations(linear, nb)
-        self._add_priors(linear, right_linear, nb, prior)
-        solved = np.linalg.solve(linear, np.concatenate([cross, right_linear[:, None]], axis=1))
-        information = own - cross.T @ solved[:, :4]
-        gradient = right_own - cross.T @ solved[:, 4]
+        self._add_priors(linear, right, nb, prior)
+        inverse = np.linalg.inv(linear)
+        solved = inverse @ right
+
+        def four(change: Array) -> tuple[Array, Array]:
+            cross = np.concatenate([basis_b.T @ (mean.imag[:, None] * change), -basis_a.T @ (sc[:, None] * change)])
+            own = change.T @ (ss[:, None] * change)
+            return own - cross.T @ inverse @ cross, change.T @ data.imag - cross.T @ solved
+
+        information, gradient = four(change)
+        unsure = np.einsum("mi,ij,mj->m", basis_a, inverse[nb:, nb:], basis_a, optimize=True)
+        sure = np.sqrt(np.clip(1 - unsure / np.maximum(strength**2, 1e-30), _LEAST_SURE, 1))
         return Reduced(
-            information=information, gradient=gradient, mend=solved[:nb, 4], strength=solved[nb:, 4],
-            strength_deviation=own_deviation,
+            information=information, gradient=gradient, sure_information=four(change * sure[:, None])[0],
+            mend=solved[:nb], strength=solved[nb:], strength_deviation=own_deviation,
         )  # fmt: skip
 
     def _add_priors(self, linear: Array, right: Array, nb: int, prior: Prior | None) -> None:
