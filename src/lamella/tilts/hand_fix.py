@@ -195,5 +195,6 @@ def _of_the_axis(series: TiltSeries) -> tuple[str, int]:
     if mirrored < _LIKE_DEG and plain > _UNLIKE_DEG:
         return f"the found axis, {found:.1f}°, is the mirror image of the stated one, {stated:.1f}°", 1
     if plain < _LIKE_DEG and mirrored > _UNLIKE_DEG:
-        return f"the found axis, {found:.1f}°, is the stated one, {stated:.1f}°, not its mirror image", -1
+        text = f"the found axis, {found:.1f}°, is the stated one, {stated:.1f}°, not its mirror image"
+        return f"{text}, so that nothing mirrored the images after it was stated", -1
     return "", 0
