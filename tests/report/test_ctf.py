@@ -58,7 +58,7 @@ def test_numbers_are_drawn_over_the_tilt(found):
     np.testing.assert_allclose(
         alone.containers[0].lines[0].get_ydata(), series.scores["CtfAloneDefocusAngst"] - series.defocus.mean_ang
     )
-    np.testing.assert_allclose(astigmatism.containers[0].lines[0].get_ydata(), 250)
+    np.testing.assert_allclose(astigmatism.containers[0].lines[0].get_ydata(), 500)
     np.testing.assert_allclose(resolution.get_lines()[0].get_ydata(), series.defocus.max_resolution_ang)
     assert len(curve(defocus, "borrowed from the others")) == 2  # those at ±60°
     as_svg(figure, "defocus", "a")

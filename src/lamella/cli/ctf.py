@@ -204,7 +204,7 @@ def _line(found: ImageCtf) -> str:
     ]
     for key, text in (
         ("defocus_error_ang", "± {:.0f} Å (mean)"),
-        ("astigmatism_error_ang", "± {:.0f} Å (astigmatism)"),
+        ("astigmatism_error_ang", "± {:.0f} Å (U − V)"),
         ("phase_shift_deg", "phase shift {:.1f}°"),
         ("amplitude_contrast", "amplitude contrast {:.3f}"),
         ("score", "score {:.3f}"),

@@ -125,7 +125,7 @@ def _facts(series: TiltSeries) -> dict[str, str]:
         facts["fit resolution, median"] = f"{np.median(reached):.1f} Å, best {reached.min():.1f} Å"
     if (error := series.scores.get("CtfDefocusErrorAngst")) is not None:
         facts["standard error of defocus"] = f"{np.nanmedian(error):.0f} Å (median)"
-    facts["astigmatism"] = f"{np.median((defocus.u_ang - defocus.v_ang) / 2):.0f} Å"
+    facts["astigmatism U − V"] = f"{np.median(defocus.u_ang - defocus.v_ang):.0f} Å"
     if (weak := series.scores.get("CtfBorrowed")) is not None and (weak > 0).any():
         facts["views that borrow"] = f"{int((weak > 0).sum())} of {len(series)}"
     if defocus.phase_shift_deg is not None:

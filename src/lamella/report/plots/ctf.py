@@ -37,11 +37,11 @@ def plot_defocus(series: TiltSeries) -> Figure:
     _borrowed(upper, series, defocus.mean_ang / 1e4)
     upper.set_ylabel("defocus / µm")
     _alone(alone, series, defocus.mean_ang)
-    spread = (defocus.u_ang - defocus.v_ang) / 2
+    spread = defocus.u_ang - defocus.v_ang
     error = series.scores.get("CtfAstigmatismErrorAngst")
-    _bars(astigmatism, tilt, spread, error, color=COLOURS[2], marker="o", label="(U − V) / 2")
+    _bars(astigmatism, tilt, spread, error, color=COLOURS[2], marker="o")
     astigmatism.axhline(0, color=INK, linewidth=0.7, alpha=0.5)
-    astigmatism.set_ylabel("astigmatism / Å")
+    astigmatism.set_ylabel("astigmatism U − V / Å")
     _directions(astigmatism, tilt, defocus.angle_deg)
     _resolution(resolution, tilt, defocus.max_resolution_ang)
     for axis in axes[1]:
