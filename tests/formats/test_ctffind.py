@@ -132,6 +132,7 @@ def test_other_constants_are_told_and_an_unknown_voltage_is_taken(tmp_path):
         ("1 30000 nan 0 0 0.1 5\n", "line 1"),
         ("1 30000 29000 0 0 0.1 5\n2 30000 29000 0 0 0.1 5 7 7 7\n", "line 2"),
         ("1 30000 abc 0 0 0.1 5\n", "line 1"),
+        ("1e300 30000 29000 0 0 0.1 5\n", "line 1"),
         ("# Pixel size: 1.2.3 Angstroms\n1 30000 29000 0 0 0.1 5\n", "no number"),
         ("1 30000 29000 0 0 0.1 5 2\n", "dfHand"),
     ],

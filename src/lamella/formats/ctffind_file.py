@@ -30,6 +30,7 @@ __all__ = ["CtffindFile", "read_ctffind", "write_aretomo_ctf", "write_ctffind"]
 Array = NDArray[np.float64]
 
 _PLAIN, _WITH_HAND, _WITH_TILT = 7, 8, 10
+_MOST = 10**6  # micrographs
 _STATED = {
     "pixel_size_ang": re.compile(r"Pixel size:\s*([\d.eE+-]+)"),
     "voltage_kv": re.compile(r"acceleration voltage:\s*([\d.eE+-]+)"),
@@ -116,7 +117,7 @@ def _numbers(path: Path, number: int, text: str, count: int) -> list[float]:
     except ValueError:
         values = []
     right = len(values) == count if count else len(values) in (_PLAIN, _WITH_HAND) or len(values) >= _WITH_TILT
-    if not right or not all(math.isfinite(value) for value in values[:5]):
+    if not right or not all(math.isfinite(value) for value in values[:5]) or not 0 <= values[0] <= _MOST:
         raise FormatError(
             f"{path}: line {number} is '{text[:60]}', not {count or _PLAIN} numbers",
             mend="take the file as CTFFIND or AreTomo wrote it",

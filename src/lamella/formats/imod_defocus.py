@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 
 _ASTIGMATISM, _AXIS_IN_RADIANS, _PHASE, _PHASE_IN_RADIANS, _INVERTED, _CUT_ON = 1, 2, 4, 8, 16, 32
 _PLAIN = 5
+_MOST = 10**6  # views
 _LARGEST_DEVIATION_DEG = 5.0
 _SAME_DEG = 1e-3
 
@@ -99,6 +100,8 @@ def read_defocus(path: Path | str) -> DefocusRanges:
     if not rows:
         raise FormatError(f"{path}: no range of views", mend="save the defoci in ctfplotter")
     table = np.array(rows)
+    if not table[:, 4].all():
+        raise FormatError(f"{path}: a defocus of 0", mend="leave out the ranges that were not fitted")
     after = iter(range(_PLAIN, wanted))
     zero = np.zeros(len(table))
     v, axis = (table[:, next(after)] * 10, table[:, next(after)]) if flags & _ASTIGMATISM else (zero, zero)
@@ -123,7 +126,7 @@ def _numbers(path: Path, number: int, words: list[str], wanted: int) -> list[flo
         values = [float(word) for word in words]
     except ValueError:
         values = []
-    whole = all(value == round(value) for value in values[:2] if math.isfinite(value))
+    whole = all(0 <= value <= _MOST and value == round(value) for value in values[:2])
     if len(values) < wanted or not all(map(math.isfinite, values)) or not whole:
         raise FormatError(
             f"{path}: line {number} is '{' '.join(words)[:60]}', not two views and {wanted - 2} numbers",
