@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from lamella.errors import InputError
-from lamella.optics import contrast_transfer, restoring_filter, signal_to_noise
+from lamella.optics import restoring_filter, signal_to_noise, wiener_filter
 
 
-def ctf():
-    return contrast_transfer((64, 64), 4.0, defocus_u_ang=25000.0, voltage_kv=300.0, amplitude_contrast=0.07)
+def phase():
+    """χ + arcsin w of an image at 25000 Å underfocus."""
+    k = torch.linspace(0, 0.12, 500, dtype=torch.float64)
+    return torch.pi * 0.0196875 * 25000.0 * k**2 - torch.pi / 2 * 2.7e7 * 0.0196875**3 * k**4 + math.asin(0.07)
 
 
 def test_contrast_keeps_its_sign():
-    c = ctf()
+    c = torch.sin(phase())
     for method in ("phase-flip", "multiply", "wiener"):
-        restored = c * restoring_filter(c, method, torch.full_like(c, 50.0))
+        restored = c * restoring_filter(phase(), method, torch.full_like(c, 50.0))
         assert restored.min() >= 0
-        assert restored[0, 0] > 0
-    assert set(restoring_filter(c, "phase-flip").unique().tolist()) == {-1.0, 1.0}
+        assert restored[0] > 0
+    assert set(restoring_filter(phase(), "phase-flip").unique().tolist()) == {-1.0, 1.0}
     assert restoring_filter(torch.zeros(1), "phase-flip") == 1  # nothing is lost where the transfer is 0
-    torch.testing.assert_close(restoring_filter(c, "multiply"), c)
+    torch.testing.assert_close(restoring_filter(phase(), "multiply"), c)
+    with pytest.raises(InputError, match="without a ratio"):
+        restoring_filter(torch.ones(3), "wiener")
+
+
+def test_the_filter_of_views_lies_between_multiplication_and_amplitudes_restored():
+    c = torch.sin(phase())
+    torch.testing.assert_close(restoring_filter(phase(), "wiener", torch.zeros_like(c)), c)
+    strong = restoring_filter(phase(), "wiener", torch.full_like(c, 1e6))
+    low, seen = phase().abs() < math.pi / 2, c.abs() > 0.1
+    assert strong[low].max() <= 1  # low frequencies are not enhanced
+    torch.testing.assert_close((strong * c)[~low & seen], torch.ones_like(c)[~low & seen], rtol=1e-3, atol=0)
+    middle = restoring_filter(phase(), "wiener", torch.full_like(c, 9.0))[~low]
+    torch.testing.assert_close(middle, (wiener_filter(c, torch.full_like(c, 9.0)) * 10 / 9)[~low])
 
 
 def test_wieners_filter_is_least_squares(rng):
     """Of all factors for a datum c·x + noise, it leaves the least mean square error."""
     c, power = 0.4, 9.0
     x, noise = rng.normal(0, 3, 100_000), rng.normal(0, 1, 100_000)
-    best = float(restoring_filter(torch.tensor(c), "wiener", torch.tensor(power)))
+    best = float(wiener_filter(torch.tensor(c), torch.tensor(power)))
     error = [np.mean((factor * (c * x + noise) - x) ** 2) for factor in (0.95 * best, best, 1.05 * best)]
     assert error[1] < min(error[0], error[2])
-    assert float(restoring_filter(torch.tensor(0.1), "wiener", torch.tensor(0.0))) == 0
-    strongest = restoring_filter(torch.linspace(-1, 1, 2001), "wiener", torch.tensor(400.0)).abs().max()
+    assert float(wiener_filter(torch.tensor(0.1), torch.tensor(0.0))) == 0
+    strongest = wiener_filter(torch.linspace(-1, 1, 2001), torch.tensor(400.0)).abs().max()
     assert float(strongest) == pytest.approx(10.0, rel=1e-3)
-    with pytest.raises(InputError, match="without a ratio"):
-        restoring_filter(torch.ones(3), "wiener")
 
 
 def test_signal_to_noise_is_the_published_curve():

@@ -117,7 +117,7 @@ def test_a_phase_plate_and_wieners_filter():
     point = [80.0, -60.0, 50.0]
     seen = lens_images(series, np.array([point]), SIGMA, np.negative)
     flat = {"snr_strength": 1.0, "snr_falloff": 0.0, "snr_high_pass": 1e6}  # 2000 at all frequencies but 0
-    factors = {"phase-flip": np.abs, "wiener": lambda c: c**2 / (c**2 + 1 / 2000)}
+    factors = {"phase-flip": np.abs, "wiener": lambda c: 2001 * c**2 / (1 + 2000 * c**2)}
     for method, factor in factors.items():
         wanted = lens_images(series, np.array([point]), SIGMA, lambda c, factor=factor: -factor(c))
         truth = around(volume_of(series, wanted, settings(ctf="none"))[0], point)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lamella.optics.ctf import contrast_transfer, phase_aberration
     from lamella.optics.dose import critical_exposure, dose_filter
     from lamella.optics.electrons import electron_wavelength_ang, relative_speed
-    from lamella.optics.restoration import restoring_filter, signal_to_noise
+    from lamella.optics.restoration import restoring_filter, signal_to_noise, wiener_filter
 
 __all__ = [
     "contrast_transfer",
@@ -21,6 +21,7 @@ __all__ = [
     "relative_speed",
     "restoring_filter",
     "signal_to_noise",
+    "wiener_filter",
 ]
 
 open_room(
@@ -34,5 +35,6 @@ open_room(
         "relative_speed": "electrons",
         "restoring_filter": "restoration",
         "signal_to_noise": "restoration",
+        "wiener_filter": "restoration",
     },
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamella.errors import InputError
 
-__all__ = ["Restoration", "restoring_filter", "signal_to_noise"]
+__all__ = ["Restoration", "restoring_filter", "signal_to_noise", "wiener_filter"]
 
 Restoration = Literal["phase-flip", "multiply", "wiener"]
 
@@ -48,29 +48,46 @@ def signal_to_noise(
     return rise * torch.exp(_DECADES * strength * math.log(10) - _FALLOFF_ANG * falloff * frequency_per_ang)
 
 
-def restoring_filter(transfer: Tensor, method: Restoration, signal_to_noise: Tensor | None = None) -> Tensor:
-    """The filter that restores an image of known transfer.
+def wiener_filter(transfer: Tensor, signal_to_noise: Tensor) -> Tensor:
+    """Wiener's filter c / (c² + 1 / s) for a transfer c and a ratio s of signal to noise power; 0 where s is 0.
+
+    It is nowhere above √s / 2.
+    """
+    return transfer * signal_to_noise / (transfer**2 * signal_to_noise + 1)
+
+
+def restoring_filter(phase: Tensor, method: Restoration, signal_to_noise: Tensor | None = None) -> Tensor:
+    """The filter that restores an image whose contrast transfer is c = sin(phase).
 
     Parameters
     ----------
-    transfer
-        contrast transfer c of any shape, + at frequency 0 as `contrast_transfer` gives it, so that contrast keeps its
-        sign.
+    phase
+        χ + phase shift + arcsin(amplitude contrast), radians, of any shape: c is + at frequency 0, so that contrast
+        keeps its sign.
     method
-        ``phase-flip``: sign of c, where c is 0 too nothing is lost; ``multiply``: c, by which views count as they carry
-        signal; ``wiener``: c / (c² + 1 / s), least squares for a signal-to-noise ratio s.
+        ``phase-flip``: sign of c, and where c is 0 nothing is lost; ``multiply``: c, by which views count as they carry
+        signal; ``wiener``: c (1 + s) / (1 + s c²), and no more than 1 before the first maximum of |c|.
     signal_to_noise
-        s, for ``wiener``; 0 gives 0.
+        s, for ``wiener``.
 
     Returns
     -------
     Tensor
-        of the shape of `transfer`. Wiener's is nowhere above √s / 2.
+        of the shape of `phase`.
+
+    Notes
+    -----
+    ``wiener`` is Wiener's filter over that of a lens with c = 1. It restores what the lens did, and leaves the fall of
+    the signal with frequency: views that are summed by interpolation must not hold fine signal far below coarse one.
+    It is a flip for much signal and multiplication for little. Low frequencies, of which c leaves least, are not
+    enhanced: noise, thickness and background change slowly too.
     """
+    transfer = torch.sin(phase)
     if method == "phase-flip":
         return torch.where(transfer < 0, -1.0, 1.0).to(transfer.dtype)
     if method == "multiply":
         return transfer
     if signal_to_noise is None:
         raise InputError("Wiener's filter without a ratio of signal to noise", mend="give one")
-    return transfer * signal_to_noise / (transfer**2 * signal_to_noise + 1)
+    restored = transfer * (1 + signal_to_noise) / (transfer**2 * signal_to_noise + 1)
+    return torch.where(phase.abs() < math.pi / 2, restored.clamp(-1, 1), restored)

@@ -179,9 +179,9 @@ class _Factor:
 
     def __call__(self, columns: slice) -> Tensor:
         whole = self.transfer
-        transfer = torch.sin(torch.add(whole.phase[:, columns], whole.per_ang[:, columns], alpha=self.change_ang))
+        phase = torch.add(whole.phase[:, columns], whole.per_ang[:, columns], alpha=self.change_ang)
         ratio = None if whole.signal_to_noise is None else whole.signal_to_noise[:, columns]
-        return restoring_filter(transfer, whole.method, ratio)
+        return restoring_filter(phase, whole.method, ratio)
 
 
 def _depths_in(geometry: TiltGeometry, layer: Layer, box: Box) -> Array:

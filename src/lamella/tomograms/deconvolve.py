@@ -15,7 +15,7 @@ from torch import Tensor
 from lamella.errors import ImageError, PostconditionError
 from lamella.fourier import fast_size
 from lamella.optics.ctf import phase_aberration
-from lamella.optics.restoration import Restoration, restoring_filter, signal_to_noise
+from lamella.optics.restoration import Restoration, restoring_filter, signal_to_noise, wiener_filter
 from lamella.progress import Progress, no_progress
 from lamella.records import Optics, TiltSeries, VolumeSink, VolumeSource
 from lamella.runtime import free_memory_bytes, give_memory_back, prepare
@@ -38,7 +38,7 @@ class RadialTransfer:
     optics, defocus_ang, phase_shift_deg
         of the least tilted view.
     corrected
-        how the views were corrected before they were combined: what is left is c (``none``), |c|, c², or 1.
+        how the views were corrected before they were combined: what they were multiplied by is part of the transfer.
     """
 
     optics: Optics
@@ -59,20 +59,18 @@ class RadialTransfer:
             corrected=corrected,
         )
 
-    def at(self, frequency_per_ang: Tensor) -> Tensor:
-        """The transfer at spatial frequencies."""
+    def at(self, frequency_per_ang: Tensor, signal_to_noise: Tensor | None = None) -> Tensor:
+        """The transfer at spatial frequencies; the ratio of signal to noise is for views corrected by ``wiener``."""
         assert self.optics.voltage_kv is not None
-        if self.corrected == "wiener":
-            return torch.ones_like(frequency_per_ang)
         chi = phase_aberration(
             torch.zeros_like(frequency_per_ang), frequency_per_ang,
             defocus_u_ang=self.defocus_ang, defocus_v_ang=self.defocus_ang, angle_deg=0.0,
             voltage_kv=self.optics.voltage_kv, spherical_aberration_mm=self.optics.spherical_aberration_mm,
         )  # fmt: skip
-        value = torch.sin(chi + math.radians(self.phase_shift_deg) + math.asin(self.optics.amplitude_contrast))
+        phase = chi + math.radians(self.phase_shift_deg) + math.asin(self.optics.amplitude_contrast)
         if self.corrected == "none":
-            return value
-        return value.abs() if self.corrected == "phase-flip" else value**2
+            return torch.sin(phase)
+        return torch.sin(phase) * restoring_filter(phase, self.corrected, signal_to_noise)
 
 
 def deconvolve(
@@ -159,7 +157,7 @@ def _filter_along_z(
         )  # fmt: skip
         terms = _extend_along_z(spectrum[:, part], padded[0])
         terms = torch.fft.fft(terms, dim=0)
-        terms *= restoring_filter(transfer.at(frequency), "wiener", ratio)
+        terms *= wiener_filter(transfer.at(frequency, ratio), ratio)
         spectrum[:, part] = torch.fft.ifft(terms, dim=0)[:nz]
         progress(0.4 + 0.3 * start / rows, "restoring amplitudes")
 
