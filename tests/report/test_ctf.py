@@ -140,9 +140,10 @@ def test_section_holds_numbers_plots_and_table(found):
     assert html.count("<tr>") == VIEWS + 1
     for text in ("1.020 ± 0.050", "0.40 ± 0.60°", "+1.50°", "2 of 13", "32250", "fit to / Å"):
         assert text in html, text
-    assert "the profiles have gone" in "".join(ctf_parts(replace(entry, ctf_profiles=None), "m"))
+    assert "no profiles at hand" in "".join(ctf_parts(replace(entry, ctf_profiles=None), "m"))
     passed = SeriesReport(raw=series, ctf_passed_on="passed on: dark-field <images>")
     assert "dark-field &lt;images&gt;" in "".join(ctf_parts(passed, "m"))
+    assert "record came with" in "".join(ctf_parts(replace(entry, ctf_passed_on="passed on: no rings"), "m"))
     assert "not estimated yet" in "".join(ctf_parts(SeriesReport(raw=series), "m"))
 
 

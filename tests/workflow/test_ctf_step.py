@@ -156,6 +156,9 @@ def test_no_estimate_is_passed_on_in_the_estimates_own_words(series, context, mo
     assert context.passed_on == "no view shows a ring"
     assert context.messages == ["few rings"]
     assert context.outputs == []
+    known = estimate(series, None, CtfSettings()).series
+    assert ctf.run(known, CtfSettings(), context) is known
+    assert context.messages[-1] == "the defocus that the record came with stays"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ def ctf_parts(entry: SeriesReport, mark: str) -> list[str]:
     if found is None or found.defocus is None:
         return [*parts, missing(entry.ctf_passed_on or "not estimated yet")]
     parts += [
+        missing(f"{entry.ctf_passed_on}; the defocus is the one that the record came with")
+        if entry.ctf_passed_on
+        else "",
         page.facts(_facts(found)),
         draw_plot(
             lambda: plot_defocus(found),
@@ -41,7 +44,7 @@ def ctf_parts(entry: SeriesReport, mark: str) -> list[str]:
         f"<p>{page.text(' '.join(hand_words(found)))}</p>",
     ]
     if profiles is None:
-        parts.append(missing("the profiles have gone"))
+        parts.append(missing("no profiles at hand"))
     else:
         parts += [
             draw_plot(

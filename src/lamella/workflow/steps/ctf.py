@@ -76,13 +76,13 @@ def run(record: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeri
     elif why := why_impossible(record, settings):
         context.pass_on(why)
     if context.passed_on:
-        return _left(record, start, reasons, context)
+        return _passed_on(record, start, reasons, context)
     result = _estimate(start, settings, context)
     for note in result.notes:
         context.say(note)
     if result.passed_on or result.profiles is None:
         context.pass_on(result.passed_on or "no estimate was possible")
-        return _left(record, start, reasons, context)
+        return _passed_on(record, start, reasons, context)
     found = result.series
     _check(start, found, settings)
     poor = _poor_views(found, settings)
@@ -94,6 +94,12 @@ def run(record: TiltSeries, settings: CtfSettings, context: Context) -> TiltSeri
     if record.geometry is None:
         settled = settled.with_changes(geometry=None)
     return _left(record, settled, reasons, context)
+
+
+def _passed_on(record: TiltSeries, kept: TiltSeries, reasons: dict[int, str], context: Context) -> TiltSeries:
+    if record.defocus is not None:
+        context.say("the defocus that the record came with stays")
+    return _left(record, kept, reasons, context)
 
 
 def _left(record: TiltSeries, kept: TiltSeries, reasons: dict[int, str], context: Context) -> TiltSeries:
