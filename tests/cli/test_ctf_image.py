@@ -13,6 +13,7 @@ from PIL import Image
 
 import lamella.tilts as tilts
 from lamella.cli import main
+from lamella.formats.eer_write import write_eer
 from lamella.formats.mrc import write_mrc
 from lamella.records import TiltSeries
 from lamella.tilts.ctf_result import CtfResult
@@ -106,6 +107,25 @@ def test_frames_of_a_tiff_are_added_up(tmp_path, given, frames, capsys):
     ((series, image),) = given
     assert series.image_shape_px == (SIZE, SIZE + 16)
     np.testing.assert_array_equal(image, frames.sum(axis=0)[::-1])  # row 0 of a TIFF is its top
+
+
+def test_events_of_an_eer_file_are_added_up(tmp_path, given, rng, capsys):
+    events = [rng.choice(SIZE * SIZE * 16, 300, replace=False) for _ in range(5)]
+    write_eer(tmp_path / "movie.eer", events, (SIZE, SIZE), pixel_size_ang=1.5)
+    words = ["ctf", "--image", str(tmp_path / "movie.eer"), "--pixel-size", "header", "--voltage", "300"]
+    assert main(words) == 0
+    assert "5 raw frames added up as they are" in capsys.readouterr().out
+    ((series, image),) = given
+    assert series.pixel_size_ang == pytest.approx(1.5)
+    # two events of one frame in one pixel count once
+    assert 0.9 * 1500 < image.sum() <= 1500
+
+
+def test_a_volume_is_doubted(tmp_path, given, frames, capsys):
+    write_mrc(tmp_path / "volume.mrc", frames.astype(np.float32), 2.0)
+    assert main(["ctf", "--image", str(tmp_path / "volume.mrc"), *SAID]) == 0
+    assert "the header says that it is a volume" in capsys.readouterr().out
+    assert len(given) == 4
 
 
 @pytest.mark.usefixtures("given")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import lamella.tilts as tilts
 from lamella.errors import FormatError, ImageError, InputError
+from lamella.formats.images import holds_volume
 from lamella.formats.movies import MovieFile, StackMovie, open_movie
 from lamella.formats.mrc import MrcFile
 from lamella.progress import Progress, no_progress
@@ -181,6 +182,8 @@ def _sections(file: MovieFile, section: int | None, add_up: bool, notes: list[st
         return None
     if count > 1:
         notes.append(f"{count} sections, each an image of its own (--section takes one, --sum adds them up)")
+        if isinstance(file, StackMovie) and holds_volume(file.stack):
+            notes.append("the header says that it is a volume, not a stack: are its sections images?")
     return tuple(range(count))
 
 
