@@ -14,6 +14,7 @@ from lamella.formats.images import open_images
 from lamella.geometry import TiltGeometry
 from lamella.records import CtfProfiles, ImageSource, TiltSeries
 from lamella.records.ctf_profiles import HAND_FIXED
+from lamella.runtime import threads
 from lamella.tilts.ctf import why_impossible
 from lamella.tilts.ctf_result import CtfResult
 from lamella.tilts.ctf_settings import CtfSettings
@@ -27,6 +28,7 @@ __all__ = ["doubts", "needs", "run"]
 
 _SLACK = 0.05  # a value may come to lie a little beyond the range that was searched when it is refined
 _PICTURE_BYTES = 4.0 * 256**2
+_BYTES_PER_PIXEL = 40.0  # of each image that is worked on
 
 
 def needs(record: TiltSeries, settings: CtfSettings) -> Needs:
@@ -34,7 +36,7 @@ def needs(record: TiltSeries, settings: CtfSettings) -> Needs:
     height, width = record.image_shape_px
     stacks = sum(getattr(record, field) is not None for field in IMAGES) if settings.fix == "mirror" else 0
     disk = (_PICTURE_BYTES + 4.0 * height * width * stacks) * len(record)
-    return Needs(disk=disk, memory=60.0 * height * width)
+    return Needs(disk=disk, memory=_BYTES_PER_PIXEL * height * width * min(len(record), threads()))
 
 
 def doubts(record: TiltSeries, settings: CtfSettings, root: Path, *, judge: bool) -> list[str]:
