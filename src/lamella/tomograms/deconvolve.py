@@ -25,7 +25,8 @@ from lamella.tomograms.scratch import array_in_file
 __all__ = ["RadialTransfer", "deconvolve"]
 
 _PADDING = 0.1  # of each side, at least, mirrored and faded, so that opposite faces do not see each other
-_BLOCK_BYTES = 64 * 2**20  # transformed at a time along z
+_BLOCK_BYTES = 16 * 2**20  # transformed at a time along z
+_TABLE = 1 << 16  # entries of the filter over frequency
 _SHARE = 0.4  # of the free memory, above which the spectrum is kept in a temporary file
 
 
@@ -146,19 +147,19 @@ def _filter_along_z(
     """Multiply by the filter, some rows of the planes' spectra at a time, in place."""
     nz, rows, columns = spectrum.shape
     kz, ky, kx = torch.fft.fftfreq(padded[0]), torch.fft.fftfreq(padded[1]), torch.fft.rfftfreq(padded[2])
+    frequency = torch.linspace(0, math.sqrt(0.75) / voxel_size_ang, _TABLE, dtype=torch.float64)  # to the corner
+    ratio = signal_to_noise(
+        frequency, strength=settings.snr_strength, falloff=settings.snr_falloff, high_pass_ang=settings.snr_high_pass
+    )
+    table = wiener_filter(transfer.at(frequency, ratio), ratio).float()
     at_once = max(1, _BLOCK_BYTES // (8 * padded[0] * columns))
     for start in range(0, rows, at_once):
         part = slice(start, min(start + at_once, rows))
-        square = kz[:, None, None] ** 2 + ky[None, part, None] ** 2 + kx**2
-        frequency = square.sqrt_() / voxel_size_ang
-        ratio = signal_to_noise(
-            frequency, strength=settings.snr_strength, falloff=settings.snr_falloff,
-            high_pass_ang=settings.snr_high_pass,
-        )  # fmt: skip
-        terms = _extend_along_z(spectrum[:, part], padded[0])
-        terms = torch.fft.fft(terms, dim=0)
-        terms *= wiener_filter(transfer.at(frequency, ratio), ratio)
-        spectrum[:, part] = torch.fft.ifft(terms, dim=0)[:nz]
+        place = (kz[:, None, None] ** 2 + (ky[part, None] ** 2 + kx**2)).sqrt_().mul_((_TABLE - 1) / math.sqrt(0.75))
+        factor = table[place.round_().to(torch.int32)]
+        del place
+        terms = torch.fft.fft(_extend_along_z(spectrum[:, part], padded[0]), dim=0)
+        spectrum[:, part] = torch.fft.ifft(terms.mul_(factor), dim=0)[:nz]
         progress(0.4 + 0.3 * start / rows, "restoring amplitudes")
 
 

@@ -42,7 +42,8 @@ class ReconstructSettings(StepSettings):
     ctf: Literal["auto", "none", "phase-flip", "multiply", "wiener"] = setting(
         "auto",
         "correction of the contrast transfer: phase-flip turns the phases that it has inverted, multiply weights them "
-        "by it too, wiener restores amplitudes; auto flips phases where a defocus is known; none leaves the images be",
+        "by it too, wiener restores amplitudes as far as the noise allows; auto flips phases where a defocus is known; "
+        "none leaves the images as they are",
     )
     ctf_depth: Literal["auto", "strips", "slabs"] = setting(
         "auto",
