@@ -9,6 +9,7 @@ from tests.tomograms.blobs import series_of
 from tests.tomograms.scatterers import lens_images, transfer
 
 from lamella.errors import InputError
+from lamella.fourier import shell_correlation
 from lamella.geometry import TiltGeometry
 from lamella.kernels.rows import Box, RowPlan
 from lamella.kernels.sampling import ImageGrid, sample_image, view_filter
@@ -93,6 +94,22 @@ def test_slabs_correct_each_speck_for_its_own_depth(name, method, point):
     assert 1 - likeness(around(strips, point), truth) > 2 * (1 - good)  # a slab away from the middle needs more
     nothing = volume_of(series, seen, settings(ctf="none"))[0]
     assert likeness(around(nothing, point), truth) < 0.8
+
+
+def test_correlation_with_the_truth_is_restored_beyond_the_first_zero(rng):
+    """Specks all over the box; the lens inverts them between 1/27 and 1/19 Å."""
+    series = lens_series(TiltGeometry.from_angles(np.arange(-60, 61, 6.0), 85.0))
+    points = rng.uniform(-1, 1, (16, 3)) * (200, 200, 500)
+    seen = lens_images(series, points, SIGMA, np.negative)
+    sharp = volume_of(series, lens_images(series, points, SIGMA, lambda c: -np.ones_like(c)), settings(ctf="none"))[0]
+    found = {}
+    for how in ({"ctf": "none"}, {}, {"ctf": "multiply", "ctf_depth": "strips"}, {"ctf": "wiener"}):
+        volume = volume_of(series, seen, settings(**how))[0]
+        k, curve, _count = shell_correlation(torch.from_numpy(volume), torch.from_numpy(sharp))
+        inverted = (k / PIXEL > 1 / 25) & (k / PIXEL < 1 / 20)
+        found[how.get("ctf", "auto")] = float(curve[inverted].mean())
+    assert found.pop("none") < -0.7
+    assert min(found.values()) > 0.7
 
 
 @pytest.mark.parametrize("how", [{}, {"method": "sirt", "iterations": 5}])
