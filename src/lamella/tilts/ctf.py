@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamella.errors import ImageError
 from lamella.geometry import TiltGeometry
@@ -22,6 +23,10 @@ from lamella.tilts.ctf_tiles import Looked, TilePlan, ViewSpectra, look_at_view,
 __all__ = ["estimate_ctf", "why_impossible"]
 
 _TILE_ANG = 1024.0
+_FAR_ANG = 50000.0  # defocus up to which tiles of that edge resolve rings well
+_LARGEST_TILE_ANG = 2048.0
+_FEW_SECTORS, _MANY_SECTORS = 12, 36  # directions: a difference of 250 Å, and of 2500 Å, blurs no ring within one
+_FEW_VIEWS = 3  # up to so many views are fitted in many directions, for single images may be very astigmatic
 _LOWEST_PER_ANG = 1 / 60
 _FEWEST_RINGS = 1.5  # that the images must be able to show at 5 µm
 _USUAL_DEFOCUS_ANG = 50000.0
@@ -83,23 +88,19 @@ def estimate_ctf(
         return CtfResult(series=series, passed_on=why)
     halves = _halves(series, settings, even, odd)
     lens = Lens.of(series.optics)
-    plan = _plan(series, lens, settings)
     geometry = series.geometry or TiltGeometry.from_angles(series.nominal_tilt_deg, series.nominal_axis_deg)
-    sources = (images, *halves)
-
-    def one(view: int) -> ViewSpectra | None:
-        return _spectra(sources, view, series.pixel_size_ang, geometry, plan)
-
-    height, width = series.image_shape_px
-    spectra = each(
-        one, range(len(series)), part_of(progress, 0.0, 0.7), "power spectra", _BYTES_PER_PIXEL * height * width
-    )
-    there = np.flatnonzero([view is not None for view in spectra])
-    views = [view for view in spectra if view is not None]
-    if not views:
-        return CtfResult(series=series, passed_on="the images are constant, masked or hold no numbers")
-    progress(0.7, "fitting rings")
-    fit = fit_series(views, geometry.select(there), lens, settings, hand=series.hand)
+    edge = settings.tile or _TILE_ANG
+    fit, there = None, np.zeros(0, np.int64)
+    for part in ((0.0, 0.7), (0.7, 0.9)):
+        plan = _plan(series, lens, settings, edge)
+        there, views = _all_spectra((images, *halves), series, geometry, plan, part_of(progress, *part))
+        if not views:
+            return CtfResult(series=series, passed_on="the images are constant, masked or hold no numbers")
+        fit = fit_series(views, geometry.select(there), lens, settings, hand=series.hand)
+        wider = 0.0 if fit is None else _TILE_ANG * float(np.median(fit.defocus_ang())) / _FAR_ANG
+        if settings.tile or wider <= edge:
+            break
+        edge = min(wider, _LARGEST_TILE_ANG)  # rings lie closer than such tiles resolve: once more with larger ones
     if fit is None:
         return CtfResult(series=series, passed_on="no rings stand out of the noise: no estimate is possible")
     progress(0.9, "judging the fit")
@@ -145,14 +146,27 @@ def _halves(
     return (even, odd)
 
 
-def _plan(series: TiltSeries, lens: Lens, settings: CtfSettings) -> TilePlan:
+def _plan(series: TiltSeries, lens: Lens, settings: CtfSettings, edge_ang: float) -> TilePlan:
     finest = TilePlan.finest_ang(series.pixel_size_ang, settings.max_resolution)
     return TilePlan(
-        edge_ang=settings.tile or _TILE_ANG,
+        edge_ang=edge_ang,
         frequency_per_ang=(min(_LOWEST_PER_ANG, 1 / settings.min_resolution), 1 / finest),
         turn_per_square=float(lens.turn(np.asarray(settings.max_defocus))),
         mask=settings.mask,
+        sectors=_FEW_SECTORS if len(series) > _FEW_VIEWS else _MANY_SECTORS,
     )
+
+
+def _all_spectra(
+    sources: tuple[ImageSource, ...], series: TiltSeries, geometry: TiltGeometry, plan: TilePlan, progress: Progress
+) -> tuple[NDArray[np.int64], list[ViewSpectra]]:
+    """Which views have spectra, and those."""
+    height, width = series.image_shape_px
+    spectra = each(
+        lambda view: _spectra(sources, view, series.pixel_size_ang, geometry, plan),
+        range(len(series)), progress, "power spectra", _BYTES_PER_PIXEL * height * width,
+    )  # fmt: skip
+    return np.flatnonzero([view is not None for view in spectra]), [view for view in spectra if view is not None]
 
 
 def _spectra(

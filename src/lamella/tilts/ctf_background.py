@@ -8,11 +8,12 @@ from scipy.interpolate import BSpline
 
 from lamella.tilts.ctf_tiles import ViewSpectra
 
-__all__ = ["background", "spline_basis"]
+__all__ = ["background", "design_background", "first_zero_spacing", "spline_basis"]
 
 Array = NDArray[np.float64]
 
-_SPACING = 0.02  # of the knots, 1/Å
+_KNOTS = 0.5  # spacing of knots, of the frequency of the first zero: too wide to follow rings
+_KNOT_LIMITS = (0.02, 0.06)  # 1/Å
 _ANISOTROPY = 3  # splines over frequency by which the background differs between directions
 
 
@@ -26,7 +27,12 @@ def spline_basis(frequency: Array, limits: tuple[float, float], spacing: float, 
     return np.asarray(BSpline.design_matrix(inside, knots, 3).toarray())
 
 
-def background(view: ViewSpectra, spacing: float = _SPACING) -> Array:
+def first_zero_spacing(wavelength_ang: float, defocus_ang: float) -> float:
+    """Spacing of knots, 1/Å, for the rings of a defocus."""
+    return float(np.clip(_KNOTS / np.sqrt(wavelength_ang * defocus_ang), *_KNOT_LIMITS))
+
+
+def background(view: ViewSpectra, spacing: float) -> Array:
     """``(sectors, bins)`` smooth background of a view's mean spectrum; it may differ between directions.
 
     A least-squares fit to the logarithm; rings, which are finer than the knots, average out.

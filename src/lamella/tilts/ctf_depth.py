@@ -69,11 +69,11 @@ def judge_hand(fits: Sequence[ViewFit], states: Sequence[ViewState], each: Calla
     log_odds = _log_odds(np.abs(difference.sum()), difference)
     total = curves.sum(axis=0)
     slope = sign * _peak(total, sign)
-    others = np.array([sign * _peak(total - curve, sign) for curve in curves]) if len(tell) > 2 else np.array([slope])
+    others = np.array([sign * _peak(total - curve, sign) for curve in curves]) if len(tell) > 1 else np.array([slope])
     error = math.sqrt((len(others) - 1) / len(others) * float(((others - others.mean()) ** 2).sum()))
     return Hand(
         sign=sign, confidence=1 / (1 + math.exp(-log_odds)), log_odds=log_odds, slope=slope,
-        slope_error=error if len(tell) > 2 else math.nan, views=len(tell),
+        slope_error=error if len(tell) > 1 else math.nan, views=len(tell),
     )  # fmt: skip
 
 

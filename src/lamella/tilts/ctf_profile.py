@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import map_coordinates, uniform_filter1d
 
 from lamella.tilts.ctf_view_fit import ViewFit, ViewState
 
@@ -107,19 +107,23 @@ def _same_phase(fit: ViewFit, state: ViewState, further_ang: Array) -> Array:
 def _local_correlation(measured: Array, fitted: Array, weight: Array, ring: float) -> Array:
     """Correlation in a sliding window of `_WINDOW` rings, of samples that divide a ring into `_PER_RING` at most."""
     smooth = max(1, round(ring / _PER_RING))
-    narrow = np.ones(smooth)
-    total = np.maximum(np.convolve(weight, narrow, "same"), 1e-12)
-    a = np.convolve(measured * weight, narrow, "same") / total
-    b = np.convolve(fitted * weight, narrow, "same") / total
-    window = np.ones(max(3, round(_WINDOW * ring) | 1))
+    total = np.maximum(_moving(weight, smooth), 1e-12)
+    a, b = _moving(measured * weight, smooth) / total, _moving(fitted * weight, smooth) / total
+    window = max(3, round(_WINDOW * ring))
+    count = np.maximum(_moving(weight, window), 1e-12)
 
     def mean(values: Array) -> Array:
-        return np.convolve(values * weight, window, "same") / np.maximum(np.convolve(weight, window, "same"), 1e-12)
+        return _moving(values * weight, window) / count
 
     ma, mb = mean(a), mean(b)
     covariance = mean(a * b) - ma * mb
     spread = np.maximum(mean(a * a) - ma**2, 0) * np.maximum(mean(b * b) - mb**2, 0)
     return np.asarray(np.where(spread > 0, covariance / np.sqrt(np.maximum(spread, 1e-30)), 0.0))
+
+
+def _moving(values: Array, window: int) -> Array:
+    """Moving mean, zero beyond the ends."""
+    return np.asarray(uniform_filter1d(values, window, axis=-1, mode="constant"))
 
 
 def _resolution(correlation: Array, usable: NDArray[np.bool_], square: Array, ring: float) -> float:
@@ -172,10 +176,7 @@ def _picture(fit: ViewFit, state: ViewState, limit_per_ang: float) -> NDArray[np
     model = np.zeros(rings.terms.shape)
     model[fit.used] = -swing * np.cos(fit.angles(state)) / level
     smooth = max(1, round(bins / 100))
-    measured, model = (
-        np.apply_along_axis(lambda line: np.convolve(line, np.ones(smooth) / smooth, "same"), 1, part)
-        for part in (measured, model)
-    )
+    measured, model = (_moving(part, smooth) for part in (measured, model))
     axis = (np.arange(_PICTURE_PX) - _PICTURE_PX // 2) / (_PICTURE_PX // 2) * limit_per_ang
     ky, kx = np.meshgrid(axis, axis, indexing="ij")
     square = kx**2 + ky**2

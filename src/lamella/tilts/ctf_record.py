@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 _TELLS = 4.5  # log-likelihood of a view's rings over none from which its own fit is believed
 _BORROWED = 0.2  # a value of which less than this is the view's own is borrowed
 _SCALE = 0.1  # by which the growth of defocus with depth must be off before pixel size or voltage are doubted
+_NOMINAL = (0.6, 1.7)  # a defocus may be so many times what the microscope was set to
 _SCALE_SURE = 5.0  # and by how many standard errors
 
 
@@ -195,7 +196,7 @@ def _notes(
     nominal = series.other_columns.get("rlnTomoNominalDefocus")
     if nominal is not None:
         stated = float(np.median([abs(float(text)) for text in nominal])) * 1e4
-        if stated > 0 and not 0.5 < middle / stated < 2:
+        if stated > 0 and not _NOMINAL[0] < middle / stated < _NOMINAL[1]:
             notes.append(
                 f"the defocus of {middle / 1e4:.2f} µm is far from the {stated / 1e4:.2f} µm that the microscope was "
                 "set to: look at pixel size and voltage"

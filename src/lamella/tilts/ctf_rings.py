@@ -12,9 +12,7 @@ __all__ = ["Rings", "hann", "overlap_factor"]
 
 Array = NDArray[np.float64]
 
-SECTORS = 12
-"""Directions over half a turn: a difference of 250 Å between the two defoci blurs no ring within one."""
-_TURN_PER_BIN = 1.2
+_TURN_PER_BIN = 1.6
 """Largest change of the phase 2χ within a bin, rad, at the largest defocus that is sought."""
 _LEAST_BINS = 160
 _NEIGHBOURS = (1 + 2 * (4 / 9 + 1 / 36)) ** 2
@@ -57,6 +55,7 @@ class Rings:
         frequency_per_ang: tuple[float, float],
         *,
         turn_per_square: float,
+        sectors: int = 12,
     ) -> Rings:
         """Bins of a tile of (height, width), between two frequencies.
 
@@ -68,6 +67,8 @@ class Rings:
             lowest and highest.
         turn_per_square
             change of the phase 2χ with squared frequency at the largest defocus, 2π λ Δf, rad Å².
+        sectors
+            directions over half a turn.
         """
         low, high = (value**2 for value in frequency_per_ang)
         bins = max(_LEAST_BINS, int(np.ceil(turn_per_square * (high - low) / _TURN_PER_BIN)))
@@ -76,7 +77,7 @@ class Rings:
         kx = np.fft.rfftfreq(tile_px[1])[None, :] / pixel_ang[1]
         square = ky**2 + kx**2
         direction = np.arctan2(np.broadcast_to(ky, square.shape), np.broadcast_to(kx, square.shape))
-        sector = np.floor(direction % np.pi / np.pi * SECTORS + 0.5).astype(int) % SECTORS
+        sector = np.floor(direction % np.pi / np.pi * sectors + 0.5).astype(int) % sectors
         place = np.floor((square - low) / (high - low) * bins).astype(int)
         inside = (place >= 0) & (place < bins)
         inside[ky[:, 0] < 0, 0] = False  # the conjugates of the rows above
@@ -85,22 +86,22 @@ class Rings:
         index = np.where(inside, sector * bins + place, -1).astype(np.int32)
 
         def mean(values: Array) -> Array:
-            sums = np.bincount(index[inside], values[inside], minlength=SECTORS * bins)
-            return np.asarray(sums / np.maximum(terms, 1)).reshape(SECTORS, bins)
+            sums = np.bincount(index[inside], values[inside], minlength=sectors * bins)
+            return np.asarray(sums / np.maximum(terms, 1)).reshape(sectors, bins)
 
-        terms = np.bincount(index[inside], minlength=SECTORS * bins)
+        terms = np.bincount(index[inside], minlength=sectors * bins)
         return cls(
-            tile_px, index, terms.reshape(SECTORS, bins).astype(np.float64), mean(square),
+            tile_px, index, terms.reshape(sectors, bins).astype(np.float64), mean(square),
             mean(np.cos(2 * direction)), mean(np.sin(2 * direction)), edges,
         )  # fmt: skip
 
     def merged(self, factor: int) -> Rings:
         """The same with so many neighbouring bins in one; bins left over at the end go."""
-        count = self.terms.shape[1] // factor
-        terms = self.terms[:, : count * factor].reshape(SECTORS, count, factor)
+        sectors, count = len(self.terms), self.terms.shape[1] // factor
+        terms = self.terms[:, : count * factor].reshape(sectors, count, factor)
 
         def mean(values: Array) -> Array:
-            parts = values[:, : count * factor].reshape(SECTORS, count, factor)
+            parts = values[:, : count * factor].reshape(sectors, count, factor)
             return np.asarray((parts * terms).sum(axis=2) / np.maximum(terms.sum(axis=2), 1))
 
         return Rings(

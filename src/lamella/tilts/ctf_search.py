@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
 from lamella.kernels.rings import ring_moments
-from lamella.tilts.ctf_background import background
+from lamella.tilts.ctf_background import background, first_zero_spacing
 from lamella.tilts.ctf_lens import Lens
 from lamella.tilts.ctf_tiles import ViewSpectra
 
@@ -20,6 +21,7 @@ Array = NDArray[np.float64]
 
 _STEP = 1.0  # change of the phase 2χ at the highest frequency from one defocus tried to the next, rad
 _FADING = (0.035, 0.07, 0.2)  # 1/Å: rings' strength is sought as a Gaussian of one of these widths
+_RANGES_ANG = (0.0, 8e3, 1.8e4, np.inf)  # the rings of small defoci are as wide as a background's usual knots
 _FIRST_TURN = 0.75 * 2 * np.pi  # phase 2χ at which the sum begins: the background below is too steep
 _SCATTER_ANG = 700.0  # views may differ in defocus by so much from what most have
 _RANGE_ANG = 1800.0  # and lie so far from it before they need a reason of their own
@@ -95,28 +97,34 @@ def defoci(limits_ang: tuple[float, float], lens: Lens, highest_square: float) -
 
 def search_view(view: ViewSpectra, lens: Lens, tried: Array, phase: float) -> tuple[Array, Array]:
     """``(defoci,)`` how many standard deviations of noise each defocus stands out, for a hand of −1 and of +1."""
-    rings, turned = view.rings, _turned(view, lens)
+    rings = view.rings
     square = rings.middle
     modes = view.modes.sum(axis=0)
-    angles = lens.turn(square) * tried[:, None] + lens.rest(square) + 2 * phase
-    counts = angles >= _FIRST_TURN
-    turn = np.exp(-1j * angles) * counts
-    out = []
-    for terms in (turned, turned.conj()):
-        best = np.full(len(tried), -np.inf)
-        for width in _FADING:
-            weight = np.exp(-square / (2 * width**2))
-            spread = np.sqrt((counts * (weight**2 * modes)).sum(axis=1) / 2)
-            best = np.maximum(best, -(turn @ (weight * terms)).real / np.maximum(spread, 1e-9))
-        out.append(best)
+    out = np.zeros((2, len(tried)))
+    for low, high in pairwise(_RANGES_ANG):
+        chosen = (tried >= low) & (tried < high)
+        if not chosen.any():
+            continue
+        spacing = first_zero_spacing(lens.wavelength_ang, float(np.median(tried[chosen])))
+        turned = _turned(view, lens, spacing)
+        angles = lens.turn(square) * tried[chosen, None] + lens.rest(square) + 2 * phase
+        counts = angles >= _FIRST_TURN
+        turn = np.exp(-1j * angles) * counts
+        for row, terms in enumerate((turned, turned.conj())):
+            best = np.full(len(turn), -np.inf)
+            for width in _FADING:
+                weight = np.exp(-square / (2 * width**2))
+                spread = np.sqrt((counts * (weight**2 * modes)).sum(axis=1) / 2)
+                best = np.maximum(best, -(turn @ (weight * terms)).real / np.maximum(spread, 1e-9))
+            out[row, chosen] = best
     return out[0], out[1]
 
 
-def _turned(view: ViewSpectra, lens: Lens) -> NDArray[np.complex128]:
+def _turned(view: ViewSpectra, lens: Lens, spacing: float) -> NDArray[np.complex128]:
     """``(bins,)`` spectrum over background minus 1, all classes brought to the centre's defocus for a hand of −1."""
     rings = view.rings
     shape = rings.terms.shape
-    level = background(view)
+    level = background(view, spacing)
     flat = (view.power / level).reshape(len(view.tiles), -1).astype(np.float32)
     ones, zeros = np.ones(flat.shape[1], np.float32), np.zeros(flat.shape[1], np.float32)
     sums = ring_moments(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lamella.geometry import TiltGeometry
 from lamella.parallel import each
+from lamella.tilts.ctf_background import first_zero_spacing
 from lamella.tilts.ctf_depth import Hand, Surface, judge_hand, measure_surface, surface_depth
 from lamella.tilts.ctf_joint import JointFit, Sharing, fit_jointly
 from lamella.tilts.ctf_lens import Lens
@@ -28,14 +29,13 @@ Array = NDArray[np.float64]
 SERIES_SURE = 0.95
 """Confidence from which the data's hand is taken."""
 _FIRST_RING = 0.75  # of the first zero's squared frequency: where the fit begins
-_KNOTS = 0.5  # spacing of splines' knots, of the first zero's frequency: too wide to follow rings
-_KNOT_LIMITS = (0.012, 0.06)  # 1/Å
 _PHASES_DEG = np.arange(0.0, 180.0, 20.0)  # of a phase plate, tried in the search
 _SMOOTH_TERMS = 3  # of the astigmatism's course over the views
 _SHOWN = 16.0  # χ² by which a further term must improve the fit, beyond its number
 _LEAST_TILT_DEG = 0.3  # offset of the specimen's plane below which it is left as the alignment has it
 _SURFACE_ROUNDS = 2
 _TURN_OF_BIN = 0.9  # rad: change of a ring's phase within a bin of the fit
+_LEAST_RANGE_DEG = 20.0  # of tilts over which a course of the astigmatism can be told
 _LEAST_BINS = 80
 
 
@@ -167,7 +167,7 @@ class _Work:
         factor = self._factor(views, float(np.quantile(found.defocus_ang, 0.9)))
         self.views = [view.merged(factor) for view in views]
         self.lowest = min(self.lowest, 0.5 * float(views[0].rings.edges[-1]))
-        self.spacing = float(np.clip(_KNOTS / math.sqrt(lens.wavelength_ang * middle), *_KNOT_LIMITS))
+        self.spacing = first_zero_spacing(lens.wavelength_ang, middle)
 
     def _factor(self, views: Sequence[ViewSpectra], largest_ang: float) -> int:
         """Bins that may be taken together at the defoci that were found, the same in all views."""
@@ -223,7 +223,7 @@ class _Work:
     def smooth_helps(self, fits: Sequence[ViewFit], joint: JointFit) -> bool:
         """Whether an astigmatism that changes over the views fits better than one that does not."""
         n = len(fits)
-        if n < 8 or not self.settings.joint:
+        if n < 8 or not self.settings.joint or np.ptp(self.geometry.y_tilt_deg) < _LEAST_RANGE_DEG:
             return False
         course = self._course(n, _SMOOTH_TERMS)
         changing = self.fit(fits, joint.states, smooth=True)

@@ -18,7 +18,7 @@ class CtfSettings(StepSettings):
     """Defocus, astigmatism and hand of a tilt series."""
 
     min_defocus: float = setting(3000.0, "least defocus that is sought", unit="Å", ge=500, le=200000)
-    max_defocus: float = setting(100000.0, "largest defocus that is sought", unit="Å", ge=1000, le=500000)
+    max_defocus: float = setting(200000.0, "largest defocus that is sought", unit="Å", ge=1000, le=500000)
     min_resolution: float = setting(
         40.0, "coarsest detail that is fitted; where the first ring lies inside, the fit begins there", unit="Å", gt=4
     )

@@ -53,12 +53,15 @@ class TilePlan:
         change of the phase 2χ with squared frequency at the largest defocus, rad Å².
     mask
         whether beads, opaque film and borders are left out.
+    sectors
+        directions over half a turn that spectra are kept in.
     """
 
     edge_ang: float
     frequency_per_ang: tuple[float, float]
     turn_per_square: float
     mask: bool = True
+    sectors: int = 12
 
     @classmethod
     def finest_ang(cls, pixel_ang: float, wanted_ang: float) -> float:
@@ -218,7 +221,7 @@ def view_spectra(looked: Looked, geometry: TiltGeometry, plan: TilePlan) -> View
     """
     edge = _even(plan.edge_ang / looked.pixel_ang[0]), _even(plan.edge_ang / looked.pixel_ang[1])
     edge = min(edge[0], _even(1.5 * looked.image.shape[0])), min(edge[1], _even(1.5 * looked.image.shape[1]))
-    rings = _rings(edge, looked.pixel_ang, plan.frequency_per_ang, plan.turn_per_square)
+    rings = _rings(edge, looked.pixel_ang, plan.frequency_per_ang, plan.turn_per_square, plan.sectors)
     places, lines, step = _places(looked, float(geometry.z_rot_deg[0]), edge)
     if len(places) == 0:
         return None
@@ -272,9 +275,13 @@ def view_spectra(looked: Looked, geometry: TiltGeometry, plan: TilePlan) -> View
 
 @lru_cache(maxsize=8)
 def _rings(
-    edge: tuple[int, int], pixel: tuple[float, float], frequency: tuple[float, float], turn_per_square: float
+    edge: tuple[int, int],
+    pixel: tuple[float, float],
+    frequency: tuple[float, float],
+    turn_per_square: float,
+    sectors: int,
 ) -> Rings:
-    return Rings.of(edge, pixel, frequency, turn_per_square=turn_per_square)
+    return Rings.of(edge, pixel, frequency, turn_per_square=turn_per_square, sectors=sectors)
 
 
 def _even(size: float) -> int:

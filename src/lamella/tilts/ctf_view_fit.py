@@ -121,7 +121,7 @@ class ViewFit:
         limits = float(np.sqrt(self.lowest_square)), float(np.sqrt(rings.edges[-1]))
         self.basis_background = design_background(k, self.cos2, self.sin2, limits, self.spacing)
         self.basis_strength = spline_basis(k, limits, self.spacing)
-        self.level = background(self.view)[self.used]
+        self.level = background(self.view, self.spacing)[self.used]
         self.relative = np.ascontiguousarray(self.view.power[:, self.used] / self.level).astype(np.float32)
         self.modes = rings.modes[self.used]
         self.turn, self.rest = self.lens.turn(self.square), self.lens.rest(self.square)
