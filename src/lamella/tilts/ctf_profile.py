@@ -187,11 +187,12 @@ def _picture(fit: ViewFit, state: ViewState, limit_per_ang: float) -> NDArray[np
     columns = np.where(left, np.clip(place, 0, bins - 1), np.clip(place, 0, bins - 1) + bins)
     values = map_coordinates(wrapped, [turn, columns], order=1, mode="nearest")
     strongest = np.sqrt(square)
-    # rings fade: each part of the picture is set against the fit's own strength there
+    # rings fade: each part of the picture is set against the fit's own strength there, or the noise where that is more
     strength = np.abs(
         np.interp(strongest, np.sqrt(fit.square[np.argsort(fit.square)]), np.abs(swing / level)[np.argsort(fit.square)])
     )
-    floor = 0.15 * float(np.abs(swing).max()) + 1e-9
+    noise = 1.4826 * float(np.median(np.abs(measured - model)[fit.used]))
+    floor = max(0.15 * float(np.abs(swing).max()), 1.5 * noise) + 1e-9
     scaled = np.clip(values / np.maximum(strength, floor) / 1.5, -1, 1)
     outside = (square < fit.lowest_square) | (square > rings.edges[-1])
     return np.where(outside, 0.0, scaled).astype(np.float32)
