@@ -27,7 +27,7 @@ COMMON: dict[str, Any] = {
 }  # fmt: skip
 SETS: dict[str, dict[str, Any]] = {
     "5 Å per pixel, 3 e/Å² per view": {"pixel_size": 5.0},
-    "3 Å per pixel, no noise": {"pixel_size": 3.0, "noise": False, "damage": False},
+    "3 Å per pixel, no noise": {"pixel_size": 3.0, "particles": 140, "noise": False, "damage": False},
 }
 CASES: dict[str, dict[str, Any]] = {
     "none": {"ctf": "none"},
