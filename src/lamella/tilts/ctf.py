@@ -26,6 +26,8 @@ _TILE_ANG = 1024.0
 _FAR_ANG = 50000.0  # defocus up to which tiles of that edge resolve rings well
 _LARGEST_TILE_ANG = 2048.0
 _FEW_SECTORS, _MANY_SECTORS = 12, 36  # directions: a difference of 250 Å, and of 2500 Å, blurs no ring within one
+_LEAST_SCORE = 0.3  # correlation of the best view's rings with the fit, below which they are none
+_NOTHING = "no rings stand out of the noise: no estimate is possible"
 _FEW_VIEWS = 3  # up to so many views are fitted in many directions, for single images may be very astigmatic
 _LOWEST_PER_ANG = 1 / 60
 _FEWEST_RINGS = 1.5  # that the images must be able to show at 5 µm
@@ -102,12 +104,14 @@ def estimate_ctf(
             break
         edge = min(wider, _LARGEST_TILE_ANG)  # rings lie closer than such tiles resolve: once more with larger ones
     if fit is None:
-        return CtfResult(series=series, passed_on="no rings stand out of the noise: no estimate is possible")
+        return CtfResult(series=series, passed_on=_NOTHING)
     progress(0.9, "judging the fit")
     rings = fit.fits[0].view.rings
     square, limit = rings.middle, float(np.sqrt(rings.edges[-1]))
     pairs = list(zip(fit.fits, fit.joint.states, strict=True))
     profiles = each(lambda pair: profile_of(*pair, square, limit), pairs)
+    if max(one.score for one in profiles) < _LEAST_SCORE:
+        return CtfResult(series=series, passed_on=_NOTHING)
     found = found_of(series, geometry, fit, there, profiles, settings)
     progress(1.0, "estimated")
     return CtfResult(

@@ -13,7 +13,7 @@ from lamella.geometry import TiltGeometry
 from lamella.records import Defocus, TiltSeries
 from lamella.tilts.ctf_profile import RingProfile
 from lamella.tilts.ctf_result import CtfProfiles
-from lamella.tilts.ctf_series import SERIES_SURE, SeriesFit
+from lamella.tilts.ctf_series import SERIES_SURE, TELLS, SeriesFit
 from lamella.tilts.ctf_settings import CtfSettings
 from lamella.tilts.ctf_shrink import Shrunk, shrink
 
@@ -21,9 +21,9 @@ __all__ = ["Found", "found_of", "profiles_of"]
 
 Array = NDArray[np.float64]
 
-_TELLS = 4.5  # log-likelihood of a view's rings over none from which its own fit is believed
 _BORROWED = 0.2  # a value of which less than this is the view's own is borrowed
 _SCALE = 0.1  # by which the growth of defocus with depth must be off before pixel size or voltage are doubted
+_FEW_RINGS = 3.0
 _NOMINAL = (0.6, 1.7)  # a defocus may be so many times what the microscope was set to
 _SCALE_SURE = 5.0  # and by how many standard errors
 
@@ -49,7 +49,7 @@ def found_of(
     own = _spread(fit.defocus_ang(), there, n, 0.0)
     error = _spread(fit.joint.deviation(0), there, n, np.inf)
     gain = _spread(fit.gain, there, n, 0.0)
-    error = np.where(gain >= _TELLS, error, np.inf)
+    error = np.where(gain >= TELLS, error, np.inf)
     shrunk = shrink(own, error) if settings.joint else _kept(own, error)
     u, v, angle, astigmatism_error = _astigmatism(fit, there, shrunk, n)
     phase = _spread(np.array([state.phase for state in fit.joint.states]), there, n, np.nan)
@@ -74,7 +74,7 @@ def found_of(
         "CtfImageCentreAngst": _at_image_centre(geometry, defocus, fit.used_hand),
     }
     record = series.with_changes(
-        defocus=defocus, hand=fit.used_hand, scores=scores, quality=_quality(fit, shrunk, defocus),
+        defocus=defocus, hand=fit.used_hand, scores=scores, quality=_quality(fit, shrunk, defocus, min(series.image_shape_px) * series.pixel_size_ang / 2),
         optics=replace(series.optics, amplitude_contrast=fit.lens.amplitude_contrast),
     )  # fmt: skip
     return Found(series=record, notes=_notes(series, fit, shrunk, settings, borrowed))
@@ -135,7 +135,8 @@ def _at_image_centre(geometry: TiltGeometry, defocus: Defocus, hand: int) -> Arr
     return np.asarray((u + v)[:, 0] / 2)
 
 
-def _quality(fit: SeriesFit, shrunk: Shrunk, defocus: Defocus) -> dict[str, float]:
+def _quality(fit: SeriesFit, shrunk: Shrunk, defocus: Defocus, half_field_ang: float) -> dict[str, float]:
+    """Numbers of the series; the sag is the height of a bent specimen at the field's edge over its middle."""
     assert defocus.max_resolution_ang is not None
     numbers = {
         "CtfResolutionAngst": float(np.median(defocus.max_resolution_ang)),
@@ -161,20 +162,10 @@ def _quality(fit: SeriesFit, shrunk: Shrunk, defocus: Defocus) -> dict[str, floa
         numbers |= {
             "CtfTiltOffsetDeg": float(tilt[0]), "CtfTiltOffsetDegError": float(error[0]),
             "CtfXTiltOffsetDeg": float(-tilt[1]), "CtfXTiltOffsetDegError": float(error[1]),
-            "CtfSagAngst": _sag(fit), "CtfSagAngstError": float(fit.bent.errors[2] * _reach(fit) ** 2),
+            "CtfSagAngst": float((fit.bent.terms[2] + fit.bent.terms[4]) / 2 * half_field_ang**2),
+            "CtfSagAngstError": float(np.hypot(fit.bent.errors[2], fit.bent.errors[4]) / 2 * half_field_ang**2),
         }  # fmt: skip
     return {name: float(value) for name, value in numbers.items()}
-
-
-def _reach(fit: SeriesFit) -> float:
-    return max(float(np.abs(one.view.points_ang[:, 0]).max()) for one in fit.fits)
-
-
-def _sag(fit: SeriesFit) -> float:
-    """Height of the bent surface's edge over its middle, mean over the directions, Å."""
-    assert fit.bent is not None
-    reach = min(float(np.abs(one.view.points_ang[:, :2]).max()) for one in fit.fits)
-    return float((fit.bent.terms[2] + fit.bent.terms[4]) / 2 * reach**2)
 
 
 def _notes(
@@ -201,6 +192,12 @@ def _notes(
                 f"the defocus of {middle / 1e4:.2f} µm is far from the {stated / 1e4:.2f} µm that the microscope was "
                 "set to: look at pixel size and voltage"
             )
+    rings = fit.fits[0].lens.wavelength_ang * middle * float(fit.fits[0].view.rings.edges[-1])
+    if rings < _FEW_RINGS:
+        notes.append(
+            f"only {rings:.1f} rings lie within the images' resolution: another defocus may fit as well, and standard "
+            "errors hold for this one"
+        )
     if fit.used_surface is not None and fit.plane is not None:
         tilt, error = np.rad2deg(np.arctan(fit.plane.terms)), np.rad2deg(fit.plane.errors)
         notes.append(

@@ -74,7 +74,7 @@ def search(
         if view is not None:
             for hand, curve in zip((-1, 1), search_view(view, lens, tried, phase), strict=True):
                 curves[hand][number] = curve
-    gains = {hand: np.maximum(curve, 0) ** 2 / 2 for hand, curve in curves.items()}
+    gains = {hand: _without_ends(np.maximum(curve, 0) ** 2 / 2) for hand, curve in curves.items()}
     reach = 2 * round(_SCATTER_ANG / (tried[1] - tried[0])) + 1
     sums = {hand: maximum_filter1d(gain, reach, axis=1).sum(axis=0) for hand, gain in gains.items()}
     best = max((-1, 1), key=lambda hand: float(sums[hand].max() if joint else gains[hand].max(axis=1).sum()))
@@ -87,6 +87,16 @@ def search(
     stands_out = (total.max() - np.median(total)) > _SERIES * max(spread, np.sqrt(many))
     certain = bool((z > _SINGLE).any() or (many > 2 and joint and stands_out))
     return Found(defocus_ang=tried[places], significance=z, hand=best, certain=certain)
+
+
+def _without_ends(gains: Array) -> Array:
+    """Gains ``(n, defoci)`` without what falls from the ends of the range inwards: a slope is no peak."""
+    out = gains.copy()
+    for line in out:
+        for values in (line, line[::-1]):
+            rises = np.flatnonzero(np.diff(values) > 0)
+            values[: rises[0] + 1 if len(rises) else len(values)] = 0
+    return out
 
 
 def defoci(limits_ang: tuple[float, float], lens: Lens, highest_square: float) -> Array:

@@ -22,12 +22,14 @@ from lamella.tilts.ctf_settings import CtfSettings
 from lamella.tilts.ctf_tiles import ViewSpectra
 from lamella.tilts.ctf_view_fit import ViewFit, ViewState
 
-__all__ = ["SERIES_SURE", "SeriesFit", "fit_series"]
+__all__ = ["SERIES_SURE", "TELLS", "SeriesFit", "fit_series"]
 
 Array = NDArray[np.float64]
 
 SERIES_SURE = 0.95
 """Confidence from which the data's hand is taken."""
+TELLS = 8.0
+"""Log-likelihood of a view's rings over none from which its own fit is believed: noise gives half of it."""
 _FIRST_RING = 0.75  # of the first zero's squared frequency: where the fit begins
 _PHASES_DEG = np.arange(0.0, 180.0, 20.0)  # of a phase plate, tried in the search
 _SMOOTH_TERMS = 3  # of the astigmatism's course over the views
@@ -123,6 +125,8 @@ def fit_series(
     gain = np.array(
         [fit.gain(state, state.strength, np.zeros(1))[0] for fit, state in zip(fits, joint.states, strict=True)]
     )
+    if gain.max() < TELLS:
+        return None
     return SeriesFit(
         fits=tuple(fits), joint=joint, alone=alone, lens=work.lens_of(joint), hand=judged, used_hand=used,
         plane=plane, bent=bent, used_surface=surface, smooth=smooth, gain=gain,
