@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 from lamella.geometry import TiltGeometry
@@ -44,8 +45,8 @@ class Scene:
     seed: int = 1
 
 
-def make(scene: Scene) -> tuple[TiltSeries, ArrayImages]:
-    """The true record and its images."""
+def truth(scene: Scene) -> TiltSeries:
+    """The true record."""
     rng = np.random.default_rng([scene.seed, 77])
     n = len(scene.tilts)
     geometry = TiltGeometry.from_angles(
@@ -54,7 +55,18 @@ def make(scene: Scene) -> tuple[TiltSeries, ArrayImages]:
     )  # fmt: skip
     mean = scene.defocus + rng.normal(0, scene.spread, n)
     half, angle = np.hypot(*scene.astigmatism), np.rad2deg(np.arctan2(*scene.astigmatism[::-1])) / 2
-    defocus = Defocus(u_ang=mean + half, v_ang=mean - half, angle_deg=np.full(n, angle))
+    return TiltSeries(
+        name="scene", pixel_size_ang=scene.pixel, image_shape_px=(scene.size, scene.size),
+        nominal_tilt_deg=np.array(scene.tilts), nominal_axis_deg=np.full(n, scene.axis), geometry=geometry,
+        defocus=Defocus(u_ang=mean + half, v_ang=mean - half, angle_deg=np.full(n, angle)), hand=scene.hand,
+        optics=Optics(voltage_kv=scene.voltage, amplitude_contrast=scene.contrast),
+    )  # fmt: skip
+
+
+def make(scene: Scene) -> tuple[TiltSeries, ArrayImages]:
+    """The true record and its images."""
+    rng = np.random.default_rng([scene.seed, 78])
+    series = truth(scene)
     field = scene.size * scene.pixel
     reach = np.array([field * 0.5 / np.cos(np.deg2rad(max(map(abs, scene.tilts)))) + 800, field * 0.5 + 800])
     lie = np.deg2rad(scene.axis)
@@ -63,14 +75,11 @@ def make(scene: Scene) -> tuple[TiltSeries, ArrayImages]:
     count = int(4 * wide[0] * wide[1] * density)
     points = rng.uniform(-1, 1, (count, 3)) * [wide[0], wide[1], scene.thickness / 2]
     points[:, 2] += scene.sag * (points[:, 0] ** 2 + points[:, 1] ** 2) / (field / 2) ** 2
-    images = np.stack([_view(scene, geometry, defocus, points, v, rng, density) for v in range(n)])
-    series = TiltSeries(
-        name="scene", pixel_size_ang=scene.pixel, image_shape_px=(scene.size, scene.size),
-        nominal_tilt_deg=np.array(scene.tilts), nominal_axis_deg=np.full(n, scene.axis), geometry=geometry,
-        defocus=defocus, hand=scene.hand,
-        optics=Optics(voltage_kv=scene.voltage, amplitude_contrast=scene.contrast),
-    )  # fmt: skip
-    return series, ArrayImages(images)
+    assert series.geometry is not None
+    assert series.defocus is not None
+    views = range(len(scene.tilts))
+    images = [_view(scene, series.geometry, series.defocus, points, v, rng, density) for v in views]
+    return series, ArrayImages(np.stack(images))
 
 
 def _view(
@@ -89,7 +98,7 @@ def _view(
     places, depth = places[near], depth[near]
     padded = scene.size + 2 * PAD
     ky, kx = np.fft.fftfreq(padded)[:, None] / scene.pixel, np.fft.rfftfreq(padded)[None] / scene.pixel
-    falloff = np.exp(-scene.b_factor / 4 * (kx**2 + ky**2) / 2)
+    falloff = np.exp(-scene.b_factor / 4 * (kx**2 + ky**2) / 2).astype(np.float32)
     total = np.zeros((padded, padded // 2 + 1), np.complex64)
     # a tilted slab holds more scatterers per area of the image
     cosine = float(one.rotations()[0, 2, 2])
@@ -105,8 +114,8 @@ def _view(
             (padded, padded), scene.pixel, defocus_u_ang=u, defocus_v_ang=v, angle_deg=float(defocus.angle_deg[view]),
             voltage_kv=scene.voltage, amplitude_contrast=scene.contrast, phase_shift_deg=scene.phase_deg,
         ).numpy()  # fmt: skip
-        total += np.fft.rfft2(drawn.astype(np.float32)).astype(np.complex64) * transfer
-    image = -scale * np.fft.irfft2(total * falloff, s=(padded, padded))[PAD:-PAD, PAD:-PAD]
+        total += scipy.fft.rfft2(drawn.astype(np.float32)) * transfer
+    image = -scale * scipy.fft.irfft2(total * falloff, s=(padded, padded))[PAD:-PAD, PAD:-PAD]
     return (100 + image + rng.normal(size=image.shape)).astype(np.float32)
 
 

@@ -73,8 +73,9 @@ def found_of(
         "CtfBorrowed": borrowed.astype(np.float64),
         "CtfImageCentreAngst": _at_image_centre(geometry, defocus, fit.used_hand),
     }
+    half_field = min(series.image_shape_px) * series.pixel_size_ang / 2
     record = series.with_changes(
-        defocus=defocus, hand=fit.used_hand, scores=scores, quality=_quality(fit, shrunk, defocus, min(series.image_shape_px) * series.pixel_size_ang / 2),
+        defocus=defocus, hand=fit.used_hand, scores=scores, quality=_quality(fit, shrunk, defocus, half_field),
         optics=replace(series.optics, amplitude_contrast=fit.lens.amplitude_contrast),
     )  # fmt: skip
     return Found(series=record, notes=_notes(series, fit, shrunk, settings, borrowed))
