@@ -87,6 +87,11 @@ def _compare_one(project: Path, tomogram: Tomogram, true: TiltSeries, specimen: 
         "error before alignment (nominal angles and axis)": f"{before.rms_ang / pixel:.2f} px",
         "tilt axis, found / true": f"{found.geometry.z_rot_deg.mean():.2f}° / {true.geometry.z_rot_deg.mean():.2f}°",
     }
+    if found.defocus is not None and true.defocus is not None:
+        u, v = found.defocus_at(difference.shift_ang)  # of the true centre voxel, where it lies in our frame
+        off = np.abs((u + v) / 2 - true.defocus.mean_ang)
+        numbers["error of defocus, median / worst view"] = f"{np.median(off):.0f} Å / {off.max():.0f} Å"
+        numbers["hand, found / true"] = f"{found.hand:+d} / {true.hand:+d}"
     for name, curve in curves.items():
         numbers[f"shell correlation with the specimen, {MOST_ANG:.0f}–{LEAST_ANG:.0f} Å, {name}"] = (
             f"{_mean_in_band(curve, voxel):.3f}, falls below 0.143 at {_resolution(curve, voxel):.0f} Å"

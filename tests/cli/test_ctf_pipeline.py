@@ -94,6 +94,14 @@ def test_later_steps_and_select_take_the_record(project, capsys):
     assert beside["made_from"] == ["select", "ctf", "align", "clean", "motion", "raw"]
 
 
+def test_a_stated_hand_stays_and_the_data_are_heard(project, capsys):
+    assert main(["ctf", str(project), "--as", "stated", "--input", "align", "--hand", "+1"]) == 0
+    assert "ctf.hand = +1 contradicts the data" in capsys.readouterr().out
+    (found,) = read_tilt_series(project / "ctf.stated/tilt_series.star", project)
+    assert found.hand == 1
+    assert found.quality["CtfMeasuredHand"] == -1
+
+
 def test_one_view_is_an_image_by_itself(project, raw, tmp_path, capsys):
     (found,) = read_tilt_series(project / "ctf/tilt_series.star", project)
     flat = int(np.argmin(np.abs(found.nominal_tilt_deg)))
