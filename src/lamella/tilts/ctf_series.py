@@ -119,7 +119,7 @@ def fit_series(
     smooth = work.smooth_helps(fits, joint) if settings.astigmatism == "auto" else settings.astigmatism == "smooth"
     if smooth:
         joint = work.fit(fits, joint.states, smooth=True)
-    alone = work.fit(fits, work.begin(fits), joint=False)
+    alone = joint if len(views) == 1 else work.fit(fits, work.begin(fits), joint=False)
     if not settings.joint:
         joint = alone
     gain = np.array(
