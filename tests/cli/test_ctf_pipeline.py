@@ -94,14 +94,6 @@ def test_later_steps_and_select_take_the_record(project, capsys):
     assert beside["made_from"] == ["select", "ctf", "align", "clean", "motion", "raw"]
 
 
-def test_a_stated_hand_stays_and_the_data_are_heard(project, capsys):
-    assert main(["ctf", str(project), "--as", "stated", "--input", "align", "--hand", "+1"]) == 0
-    assert "ctf.hand = +1 contradicts the data" in capsys.readouterr().out
-    (found,) = read_tilt_series(project / "ctf.stated/tilt_series.star", project)
-    assert found.hand == 1
-    assert found.quality["CtfMeasuredHand"] == -1
-
-
 def test_one_view_is_an_image_by_itself(project, raw, tmp_path, capsys):
     (found,) = read_tilt_series(project / "ctf/tilt_series.star", project)
     flat = int(np.argmin(np.abs(found.nominal_tilt_deg)))
@@ -129,7 +121,7 @@ def test_sound_project_is_told_nothing_of_ctf_by_the_check(project, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fix", ["axis", "mirror"])
-def test_a_series_of_the_other_hand_is_mended(fix, tmp_path):
+def test_a_series_of_the_other_hand_is_mended(fix, tmp_path, capsys):
     raw = simulate(tmp_path / "S", hand=1, width=512, height=512, tilt_step=5)
     project = with_true_geometry(raw, tmp_path / "P")
     assert main(["run", str(project), "--to", "ctf", "--no-report", "--set", f"ctf.fix={fix}"]) == 0
@@ -140,6 +132,12 @@ def test_a_series_of_the_other_hand_is_mended(fix, tmp_path):
     axis, before = found.geometry.z_rot_deg, aligned.geometry.z_rot_deg
     if fix == "axis":
         np.testing.assert_allclose((axis - before) % 360, 180, atol=1e-6)
+        # a hand that the user states stays, and the data are heard
+        capsys.readouterr()
+        assert main(["ctf", str(project), "--as", "stated", "--input", "align", "--fix", "none", "--hand", "-1"]) == 0
+        assert "ctf.hand = -1 contradicts the data" in capsys.readouterr().out
+        (stated,) = read_tilt_series(project / "ctf.stated/tilt_series.star", project)
+        assert (stated.hand, stated.quality["CtfMeasuredHand"]) == (-1, 1)
         return
     np.testing.assert_allclose(axis, -before, atol=1e-6)
     # the new images under the new axis are estimated to have the hand that the record states

@@ -99,17 +99,19 @@ def fit_series(
     phase, found = _search(views, lens, settings)
     if not found.certain:
         return None
-    wanted = None if settings.hand == "auto" else int(settings.hand)
-    used = wanted or found.hand
     work = _Work(views, geometry, lens, settings, phase, found)
+    # The rings' strength as fitted leans towards the hand that it was fitted with. So the data are heard with the one
+    # that the search found, whatever hand the fit is made with in the end.
+    used = found.hand
     fits = work.fits(used)
     joint = work.fit(fits, work.begin(fits))
     judged = judge_hand(fits, joint.states, _each)
-    if wanted is None:
-        sign = hand if judged is None or judged.confidence < SERIES_SURE else judged.sign
-        if sign != used:
-            used, fits = sign, work.fits(sign)
-            joint = work.fit(fits, work.begin(fits))
+    sure = judged is not None and judged.confidence >= SERIES_SURE
+    sign = int(settings.hand) if settings.hand != "auto" else judged.sign if judged is not None and sure else hand
+    if sign != used:
+        used, fits = sign, work.fits(sign)
+        joint = work.fit(fits, work.begin(fits))
+        if judged is not None and sign == judged.sign:
             judged = judge_hand(fits, joint.states, _each)
     plane, bent, surface = None, None, None
     if judged is not None and len(views) > 2:
