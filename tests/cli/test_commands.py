@@ -68,7 +68,7 @@ def test_root_help_names_every_command(capsys):
     assert all(f"  {name} " in text for name in EVERY_COMMAND)
 
 
-@pytest.mark.parametrize("command", ["run", "align"])
+@pytest.mark.parametrize("command", ["run", "align", "ctf"])
 def test_help_answers_quickly(command):
     def work_s() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
