@@ -144,13 +144,13 @@ class _Transfer:
         spread = np.broadcast_to(levels_ang, (len(series), len(levels_ang)))
         u, v = (part[view] for part in defocus.at_depth(spread, series.hand))
         self.changes = u - u[0]
-        slow, fast = (torch.from_numpy(line).to(device) for line in grid.fine_frequencies())
+        slow, fast = (torch.from_numpy(line).float().to(device) for line in grid.fine_frequencies())
         shape = (len(slow), len(fast))
         self.phase, self.per_ang = (torch.empty(shape, device=device) for _ in range(2))
         self.signal_to_noise = torch.empty(shape, device=device) if self.method == "wiener" else None
         shift = 0.0 if defocus.phase_shift_deg is None else float(defocus.phase_shift_deg[view])
         constant = math.radians(shift) + math.asin(optics.amplitude_contrast)
-        for start in range(0, len(fast), _COLUMNS):  # some at a time: these are in float64
+        for start in range(0, len(fast), _COLUMNS):  # some at a time, within the caches
             part = slice(start, start + _COLUMNS)
             ky, kx = (fast[None, part], slow[:, None]) if grid.swapped else (slow[:, None], fast[None, part])
             self.phase[:, part] = constant + phase_aberration(
