@@ -15,6 +15,7 @@ from lamella.formats.relion import read_tilt_series
 from lamella.formats.star import read_star
 from lamella.records import Defocus, TiltSeries
 from lamella.workflow import steps
+from lamella.workflow.checks import check_project
 from lamella.workflow.new import create_project
 from lamella.workflow.plan import line_of_jobs, plan_job
 from lamella.workflow.project import Project
@@ -131,6 +132,10 @@ def states(project: Project) -> dict[tuple[str, str], str]:
     return {(row.record, row.series): row.state for row in project_status(project)}
 
 
+def told_by_check(project: Project) -> str:
+    return "\n".join(f"{entry.kind}: {entry.where}: {entry.text}" for entry in check_project(project))
+
+
 def measure_clean(project: Project, residuals: dict[str, float]) -> None:
     records = read_record(project, RecordName("clean"))
     write_record(project, RecordName("clean"), [with_numbers(one, residuals[one.name], None) for one in records])
@@ -141,9 +146,11 @@ def test_steps_take_the_record_and_choose_again_where_it_is_old(project):
     settings = project.read_settings()
     run_jobs(project, line_of_jobs(project, settings, None, "clean"))
     measure_clean(project, RESIDUALS)
-    select_series(project, Criteria(max_residual=4))
     settings.change(RecordName("reconstruct"), {}, RecordName("select"))
     settings.save()
+    assert "make it with `lamella select PROJECT`" in told_by_check(project)
+    select_series(project, Criteria(max_residual=4))
+    assert "select" not in told_by_check(project)
     result = run_jobs(project, line_of_jobs(project, project.read_settings(), "reconstruct"))
     assert [entry.made for entry in result.jobs] == [("A", "C"), ("A", "C")]
     beside = json.loads((project.root / "reconstruct/.done/A/completion.json").read_text())
@@ -153,6 +160,7 @@ def test_steps_take_the_record_and_choose_again_where_it_is_old(project):
     assert found["select", "B"] == found["reconstruct", "B"] == found["denoise", "B"] == "left out"
     measure_clean(project, RESIDUALS | {"B": 1.0})
     assert is_outdated(project, RecordName("select"))
+    assert "it will be chosen again" in told_by_check(project)
     assert states(project)["select", "A"] == "outdated"
     result = run_jobs(project, line_of_jobs(project, project.read_settings(), "reconstruct"))
     assert [entry.made for entry in result.jobs] == [("B",), ("B",)]
