@@ -17,7 +17,8 @@ Array = NDArray[np.float64]
 _PER_RING = 12  # samples at most that a ring is divided into where its correlation is judged
 _WINDOW = 1.5  # rings over which measured and fitted are correlated
 _FIT = 0.5  # correlation down to which a fit is said to hold
-_GAP = 1.5  # rings through which it may fall below: about a node, where the specimen's thickness puts rings out
+_SHORT_GAP = 0.5  # rings through which it may fall below
+_GAP = 1.5  # the same about a node, where the specimen's thickness puts rings out
 _PICTURE_PX = 256
 
 
@@ -83,7 +84,7 @@ def profile_of(fit: ViewFit, state: ViewState, square: Array, limit_per_ang: flo
     ring = max(2 * np.pi / float(mean_turn) / step, 1e-9)  # samples
     correlation = _local_correlation(measured, fitted, sums[0], ring)
     usable: NDArray[np.bool_] = filled & np.asarray(square >= fit.lowest_square)
-    resolution = _resolution(correlation, usable, square, ring)
+    resolution = _resolution(correlation, usable, square, ring, _nodes(fit, swing))
     coarse_m, coarse_f, weight = (
         _coarser(row, ring) for row in (measured * sums[0], fitted * sums[0], sums[0] * usable)
     )
@@ -126,20 +127,25 @@ def _moving(values: Array, window: int) -> Array:
     return np.asarray(uniform_filter1d(values, window, axis=-1, mode="constant"))
 
 
-def _resolution(correlation: Array, usable: NDArray[np.bool_], square: Array, ring: float) -> float:
-    """Where the correlation falls below one half for longer than a gap."""
+def _resolution(correlation: Array, usable: NDArray[np.bool_], square: Array, ring: float, nodes: Array) -> float:
+    """Where the correlation falls below one half for longer than a gap, which is longer about a node of the rings."""
     good = (correlation >= _FIT) & usable
-    last, gap = -1, 0
+    last = -1
     for place in np.flatnonzero(usable):
         if good[place]:
-            last, gap = int(place), 0
-        else:
-            gap += 1
-            if gap > _GAP * ring and last >= 0:
-                break
-            if last < 0 and gap > 3 * ring:
-                return float("inf")
+            last = int(place)
+            continue
+        node = nodes.size > 0 and np.abs(nodes - square[place]).min() < _GAP * ring * (square[1] - square[0])
+        if place - max(last, np.flatnonzero(usable)[0]) > (_GAP if node else _SHORT_GAP) * ring:
+            break
     return float(1 / np.sqrt(square[last])) if last >= 0 else float("inf")
+
+
+def _nodes(fit: ViewFit, swing: Array) -> Array:
+    """Squared frequencies at which the rings' strength changes its sign."""
+    order = np.argsort(fit.square)
+    square, sign = fit.square[order], np.sign(swing[order])
+    return np.asarray(square[1:][sign[1:] * sign[:-1] < 0])
 
 
 def _coarser(values: Array, ring: float) -> Array:
