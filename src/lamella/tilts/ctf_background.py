@@ -14,17 +14,20 @@ Array = NDArray[np.float64]
 
 _KNOTS = 0.5  # spacing of knots, of the frequency of the first zero: too wide to follow rings
 _KNOT_LIMITS = (0.02, 0.06)  # 1/Å
-_ANISOTROPY = 3  # splines over frequency by which the background differs between directions
+_ANISOTROPY = 4  # splines over frequency by which the background differs between directions
 
 
-def spline_basis(frequency: Array, limits: tuple[float, float], spacing: float, least: int = 4) -> Array:
-    """``(m, splines)`` cubic B-splines with even knots between two frequencies, at ``(m,)`` frequencies."""
+def spline_basis(frequency: Array, limits: tuple[float, float], spacing: float, most: int = 1000) -> Array:
+    """``(m, splines)`` B-splines with even knots between two frequencies, at ``(m,)`` frequencies.
+
+    Cubic ones at most `spacing` apart, but not more than `most`, and of a lower degree where that is less than four.
+    """
     low, high = limits
-    count = max(least - 2, int(np.ceil((high - low) / spacing)) + 1)
-    inner = np.linspace(low, high, count)
-    knots = np.concatenate([[low] * 3, inner, [high] * 3])
+    degree = int(np.clip(most - 1, 0, 3))
+    pieces = int(np.clip(np.ceil((high - low) / spacing), 1, max(most - degree, 1)))
+    knots = np.concatenate([[low] * degree, np.linspace(low, high, pieces + 1), [high] * degree])
     inside = np.clip(frequency, low, high - 1e-9 * (high - low))
-    return np.asarray(BSpline.design_matrix(inside, knots, 3).toarray())
+    return np.asarray(BSpline.design_matrix(inside, knots, degree).toarray())
 
 
 def first_zero_spacing(wavelength_ang: float, defocus_ang: float) -> float:
@@ -51,8 +54,10 @@ def background(view: ViewSpectra, spacing: float) -> Array:
     return out
 
 
-def design_background(k: Array, cos2: Array, sin2: Array, limits: tuple[float, float], spacing: float) -> Array:
+def design_background(
+    k: Array, cos2: Array, sin2: Array, limits: tuple[float, float], spacing: float, most: int = 1000
+) -> Array:
     """``(m, terms)`` splines over frequency, and a few more times the cosine and sine of twice the direction."""
-    plain = spline_basis(k, limits, spacing)
-    few = spline_basis(k, limits, (limits[1] - limits[0]), least=_ANISOTROPY + 1)
+    plain = spline_basis(k, limits, spacing, most)
+    few = spline_basis(k, limits, limits[1] - limits[0], min(_ANISOTROPY, most))
     return np.concatenate([plain, few * cos2[:, None], few * sin2[:, None]], axis=1)

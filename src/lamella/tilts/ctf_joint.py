@@ -19,6 +19,7 @@ _ROUNDS = 12
 _SOLVED_ANG = 1.0  # largest change of a defocus in the last round
 _STEP_ANG = 400.0  # by which a defocus may change in one round
 _STEP_PHASE = 0.3
+_PHASE_DOUBT = (0.01, 0.25)  # rad, of a phase that is kept: at least, and of so many rings the part that one is
 _LOOK_AROUND = (3, 5)  # rounds after which each view looks for a better defocus farther away
 _AROUND_ANG = 2000.0
 _AROUND_STEP_ANG = 50.0
@@ -122,8 +123,9 @@ def fit_jointly(
                 present = [_looked_around(*one) for one in zip(fits, present, priors, strict=True)]
         if number >= 4 and np.abs(moved[:, 0]).max() < _SOLVED_ANG:
             break
-    blocks = np.stack([part.sure_information for part in reduced])
-    covariance = matrix @ np.linalg.inv(_information(blocks, matrix) + damping) @ matrix.T
+    covariance = _covariance(
+        np.stack([part.sure_information for part in reduced]), matrix, damping, sharing, fits[0].rings_in_reach
+    )
     return JointFit(states=tuple(present), covariance=covariance, priors=tuple(priors))
 
 
@@ -175,6 +177,20 @@ def _information(blocks: Array, matrix: Array) -> Array:
     rows = matrix.reshape(len(blocks), 4, -1)
     information: Array = np.einsum("vip,vij,vjq->pq", rows, blocks, rows, optimize=True)
     return information
+
+
+def _covariance(blocks: Array, matrix: Array, damping: Array, sharing: Sharing, rings: float) -> Array:
+    """``(4n, 4n)`` of the views' four numbers.
+
+    A phase that is kept is doubted, in all views alike: amplitude contrast is not known better, and how far a smooth
+    curve may be from the true strength of few rings shifts them by part of a ring.
+    """
+    doubt = max(_PHASE_DOUBT[0], _PHASE_DOUBT[1] / max(rings, 0.5))
+    if sharing.phase.shape[1] == 0:
+        matrix = np.concatenate([matrix, np.tile([0.0, 0.0, 0.0, 1.0], len(blocks))[:, None]], axis=1)
+        damping = np.diag([*np.diag(damping), 1 / doubt**2])
+    covariance: Array = matrix @ np.linalg.inv(_information(blocks, matrix) + damping) @ matrix.T
+    return covariance
 
 
 def _moved(state: ViewState, change: Array) -> ViewState:

@@ -50,7 +50,9 @@ def found_of(
     error = _spread(fit.joint.deviation(0), there, n, np.inf)
     gain = _spread(fit.gain, there, n, 0.0)
     error = np.where(gain >= TELLS, error, np.inf)
-    shrunk = shrink(own, error) if settings.joint else _kept(own, error)
+    covariance = np.zeros((n, n))
+    covariance[np.ix_(there, there)] = fit.joint.covariance[0::4, 0::4]
+    shrunk = shrink(own, error, covariance) if settings.joint else _kept(own, error)
     u, v, angle, astigmatism_error = _astigmatism(fit, there, shrunk, n)
     phase = _spread(np.array([state.phase for state in fit.joint.states]), there, n, np.nan)
     phase = np.where(np.isnan(phase), np.nanmean(phase), phase) - fit.lens.contrast_phase
@@ -146,9 +148,8 @@ def _quality(fit: SeriesFit, shrunk: Shrunk, defocus: Defocus, half_field_ang: f
     }
     if np.isfinite(shrunk.scatter_ang):
         numbers["CtfDefocusSpreadAngst"] = shrunk.scatter_ang
-    deviation = float(np.median(fit.joint.deviation(3)))
-    if deviation > 0:
-        numbers["CtfAmplitudeContrastError"] = deviation
+    if fit.contrast_fitted:
+        numbers["CtfAmplitudeContrastError"] = float(np.median(fit.joint.deviation(3)))
     if fit.hand is not None:
         hand = fit.hand
         numbers |= {

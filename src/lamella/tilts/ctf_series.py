@@ -63,6 +63,8 @@ class SeriesFit:
         which of them the fit holds.
     smooth
         whether the astigmatism changes over the views.
+    contrast_fitted
+        whether the lens's amplitude contrast comes from the data.
     gain
         ``(n,)`` log-likelihood of each view's rings over none.
     """
@@ -77,6 +79,7 @@ class SeriesFit:
     bent: Surface | None
     used_surface: Surface | None
     smooth: bool
+    contrast_fitted: bool
     gain: Array
 
     def defocus_ang(self) -> Array:
@@ -131,7 +134,7 @@ def fit_series(
         return None
     return SeriesFit(
         fits=tuple(fits), joint=joint, alone=alone, lens=work.lens_of(joint), hand=judged, used_hand=used,
-        plane=plane, bent=bent, used_surface=surface, smooth=smooth, gain=gain,
+        plane=plane, bent=bent, used_surface=surface, smooth=smooth, contrast_fitted=work.fits_contrast, gain=gain,
     )  # fmt: skip
 
 
@@ -173,6 +176,8 @@ class _Work:
         factor = self._factor(views, float(np.quantile(found.defocus_ang, 0.9)))
         self.views = [view.merged(factor) for view in views]
         self.lowest = min(self.lowest, 0.5 * float(views[0].rings.edges[-1]))
+        highest = float(views[0].rings.edges[-1])
+        self.rings = lens.wavelength_ang * middle * (highest - self.lowest)
         self.spacing = first_zero_spacing(lens.wavelength_ang, middle)
 
     def _factor(self, views: Sequence[ViewSpectra], largest_ang: float) -> int:
@@ -184,7 +189,10 @@ class _Work:
 
     def fits(self, hand: int) -> list[ViewFit]:
         """The views' data, for a hand."""
-        make = partial(ViewFit, lens=self.lens, lowest_square=self.lowest, spacing=self.spacing, slope=float(hand))
+        make = partial(
+            ViewFit, lens=self.lens, lowest_square=self.lowest, spacing=self.spacing, slope=float(hand),
+            rings_in_reach=self.rings,
+        )  # fmt: skip
         return each(make, list(self.views))
 
     def begin(self, fits: Sequence[ViewFit]) -> list[ViewState]:
@@ -214,6 +222,11 @@ class _Work:
         elif self._fits_phase:
             phase = np.ones((n, 1))
         return Sharing(astigmatism=astigmatism, phase=phase, strengths=joint)
+
+    @property
+    def fits_contrast(self) -> bool:
+        """Whether the phase that is fitted is that of the amplitude contrast."""
+        return self.settings.amplitude_contrast == "fit" and not isinstance(self.settings.phase_shift, str)
 
     @property
     def _fits_phase(self) -> bool:
@@ -273,7 +286,7 @@ class _Work:
 
     def lens_of(self, joint: JointFit) -> Lens:
         """The lens with the amplitude contrast that was fitted."""
-        if self.settings.amplitude_contrast == "recorded" or isinstance(self.settings.phase_shift, str):
+        if not self.fits_contrast:
             return self.lens
         phase = float(np.mean([state.phase for state in joint.states])) - math.radians(float(self.settings.phase_shift))
         return Lens(

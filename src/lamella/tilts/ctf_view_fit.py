@@ -100,6 +100,9 @@ class ViewFit:
         of the splines' knots, 1/Å.
     slope
         by how much defocus grows with depth: the hand, or another factor that is tried.
+    rings_in_reach
+        between the lowest and the highest frequency: curves have hardly more splines than that, for rings could not be
+        told from them.
     """
 
     view: ViewSpectra
@@ -107,6 +110,7 @@ class ViewFit:
     lowest_square: float
     spacing: float
     slope: float
+    rings_in_reach: float = 100.0
     basis_background: Array = field(init=False)
     basis_strength: Array = field(init=False)
     level: Array = field(init=False)
@@ -119,8 +123,10 @@ class ViewFit:
         )  # fmt: skip
         k = np.sqrt(self.square)
         limits = float(np.sqrt(self.lowest_square)), float(np.sqrt(rings.edges[-1]))
-        self.basis_background = design_background(k, self.cos2, self.sin2, limits, self.spacing)
-        self.basis_strength = spline_basis(k, limits, self.spacing)
+        most = max(3, round(self.rings_in_reach) + 1)
+        self.basis_background = design_background(k, self.cos2, self.sin2, limits, self.spacing, most + 1)
+        self.basis_strength = spline_basis(k, limits, self.spacing, most)
+        self._plain = spline_basis(k[:1], limits, self.spacing, most + 1).shape[1]
         self.level = background(self.view, self.spacing)[self.used]
         self.relative = np.ascontiguousarray(self.view.power[:, self.used] / self.level).astype(np.float32)
         self.modes = rings.modes[self.used]
@@ -135,11 +141,6 @@ class ViewFit:
             defocus_ang=defocus_ang, astigmatism_ang=np.zeros(2), phase=phase, mend=mend,
             strength=np.zeros(self.basis_strength.shape[1]),
         )  # fmt: skip
-
-    @property
-    def _plain(self) -> int:
-        """Splines of the background that are the same in all directions; B-splines sum to 1."""
-        return int(self.basis_strength.shape[1])
 
     def angles(self, state: ViewState) -> Array:
         """2(χ + φ) of each bin at the view's centre, rad."""
