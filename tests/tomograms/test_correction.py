@@ -270,3 +270,15 @@ class TestChoice:
         with pytest.raises(InputError, match="takes the images' mean level away"):
             plan_correction(lens_series(), self.box, how)
         assert plan_correction(lens_series(), self.box, how.model_copy(update={"ctf": "auto"})).method == "phase-flip"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_same(rng):
+    series = lens_series()
+    images = rng.standard_normal((len(TILTS), *SHAPE)).astype(np.float32)
+    how = settings(thickness=200.0, size_x=200.0, size_y=200.0, ctf_tolerance=40.0)
+    usual, _result = volume_of(series, images, how)
+    tomogram = plan_tomogram(series, how)
+    volume = np.zeros_like(usual)
+    reconstruct(series, ArrayImages(images), tomogram, how, ArrayVolume(volume), device="cuda")
+    np.testing.assert_allclose(volume, usual, atol=2e-3 * np.abs(usual).max())
