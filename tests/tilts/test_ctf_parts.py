@@ -122,7 +122,7 @@ def test_the_search_finds_defocus_and_hand_from_a_wide_range(hand: int) -> None:
         looked = look_at_view(images.view(number), true.pixel_size_ang, PLAN)
         assert looked is not None
         views.append(view_spectra(looked, true.geometry.select([number]), PLAN))
-    found = search(views, lens, (3000.0, 1e5), lens.contrast_phase, joint=True)
+    found = search(views, lens, (3000.0, 1e5), np.array([lens.contrast_phase]), joint=True)
     assert found.hand == hand
     assert found.certain
     np.testing.assert_allclose(found.defocus_ang, true.defocus.mean_ang, atol=700)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from lamella.geometry import TiltGeometry
+from lamella.tilts.ctf_joint import JointFit
 from lamella.tilts.ctf_view_fit import ViewFit, ViewState
 
 __all__ = ["Hand", "Surface", "judge_hand", "measure_surface", "surface_depth"]
@@ -49,8 +51,22 @@ class Hand:
     views: int
 
 
-def judge_hand(fits: Sequence[ViewFit], states: Sequence[ViewState], each: Callable[..., list[Array]]) -> Hand | None:
+def judge_hand(
+    fits: Sequence[ViewFit],
+    joint: JointFit,
+    each: Callable[..., list[Any]],
+    other: tuple[Sequence[ViewFit], JointFit] | None = None,
+) -> Hand | None:
     """The hand, from the scatter over views; None where no view is tilted enough to tell.
+
+    Parameters
+    ----------
+    fits, joint
+        of one hand.
+    each
+        maps a function over items, side by side.
+    other
+        the same of the other hand: then each is heard with its own fit.
 
     Notes
     -----
@@ -62,9 +78,16 @@ def judge_hand(fits: Sequence[ViewFit], states: Sequence[ViewState], each: Calla
     tell = [v for v, fit in enumerate(fits) if _rms(fit.depth, fit.view.tiles) > _LEAST_DEPTH_ANG]
     if not tell:
         return None
-    curves = np.stack(each(lambda v: fits[v].depth_gains(states[v], _SLOPES), tell))
-    minus, plus = (int(np.argmin(np.abs(_SLOPES - sign))) for sign in (-1, 1))
-    difference = curves[:, plus] - curves[:, minus]
+    curves = np.stack(each(lambda v: fits[v].depth_gains(joint.states[v], _SLOPES), tell))
+    if other is None:
+        minus, plus = (int(np.argmin(np.abs(_SLOPES - sign))) for sign in (-1, 1))
+        difference = curves[:, plus] - curves[:, minus]
+    else:
+        mine, theirs = (
+            np.array(each(lambda v, one=one: one[0][v].log_likelihood(one[1].states[v]), tell))
+            for one in ((fits, joint), other)
+        )
+        difference = (mine - theirs) * np.sign(fits[0].slope)
     sign = 1 if difference.sum() > 0 else -1
     log_odds = _log_odds(np.abs(difference.sum()), difference)
     total = curves.sum(axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
 from lamella.kernels.rings import ring_moments
+from lamella.parallel import each
 from lamella.tilts.ctf_background import background, first_zero_spacing
 from lamella.tilts.ctf_lens import Lens
 from lamella.tilts.ctf_tiles import ViewSpectra
 
-__all__ = ["Found", "search", "search_view"]
+__all__ = ["Found", "search"]
 
 Array = NDArray[np.float64]
 
@@ -40,6 +42,8 @@ class Found:
         ``(n,)`` best defocus of each view's centre.
     significance
         ``(n,)`` standard deviations of noise by which it stands out.
+    phase
+        that fits best, rad.
     hand
         the sign by which defocus grows with depth that fits better.
     certain
@@ -48,45 +52,77 @@ class Found:
 
     defocus_ang: Array
     significance: Array
+    phase: float
     hand: int
     certain: bool
 
 
 def search(
-    views: Sequence[ViewSpectra | None], lens: Lens, limits_ang: tuple[float, float], phase: float, *, joint: bool
+    views: Sequence[ViewSpectra], lens: Lens, limits_ang: tuple[float, float], phases: Array, *, joint: bool
 ) -> Found:
     """Defocus of every view from nothing but a wide range.
 
     Parameters
     ----------
     views
-        spectra; None for a view that has none.
+        spectra, in bins of the same squared frequencies.
     limits_ang
         least and largest defocus.
-    phase
-        of the amplitude contrast and a phase plate, rad.
+    phases
+        ``(p,)`` of the amplitude contrast and a phase plate, rad, to be tried.
     joint
         views have nearly one defocus: what fits all of them best decides where each is sought first.
     """
-    tried = defoci(limits_ang, lens, max(view.rings.edges[-1] for view in views if view is not None))
-    curves = {hand: np.zeros((len(views), len(tried))) for hand in (-1, 1)}
-    for number, view in enumerate(views):
-        if view is not None:
-            for hand, curve in zip((-1, 1), search_view(view, lens, tried, phase), strict=True):
-                curves[hand][number] = curve
-    gains = {hand: _without_ends(np.maximum(curve, 0) ** 2 / 2) for hand, curve in curves.items()}
+    rings = views[0].rings
+    step = _STEP / float(lens.turn(np.asarray(rings.edges[-1])))
+    tried = np.arange(limits_ang[0], limits_ang[1] + step, step)
+    ranges = []
+    for low, high in pairwise(_RANGES_ANG):
+        chosen = (tried >= low) & (tried < high)
+        if chosen.any():
+            spacing = first_zero_spacing(lens.wavelength_ang, float(np.median(tried[chosen])))
+            ranges.append((chosen, np.stack(each(partial(_turned, lens=lens, spacing=spacing), views))))
+    modes = np.array([view.tiles.sum() for view in views])[:, None] * rings.modes.sum(axis=0)
+    found = [_best(_curves(ranges, tried, lens, rings.middle, modes, phase), tried, phase, joint) for phase in phases]
+    return max(found, key=lambda one: float((np.maximum(one.significance, 0) ** 2).sum()))
+
+
+def _curves(
+    ranges: Sequence[tuple[NDArray[np.bool_], NDArray[np.complex128]]],
+    tried: Array,
+    lens: Lens,
+    square: Array,
+    modes: Array,
+    phase: float,
+) -> Array:
+    """``(2, n, defoci)`` standard deviations of noise by which each stands out, for a hand of −1 and of +1."""
+    out = np.full((2, len(modes), len(tried)), -np.inf)
+    for chosen, turned in ranges:
+        angles = lens.turn(square) * tried[chosen, None] + lens.rest(square) + 2 * phase
+        counts = angles >= _FIRST_TURN
+        turn = np.exp(-1j * angles) * counts
+        for width in _FADING:
+            weight = np.exp(-square / (2 * width**2))
+            spread = np.maximum(np.sqrt((modes * weight**2) @ counts.T / 2), 1e-9)
+            for row, terms in zip(out, (turned, turned.conj()), strict=True):
+                row[:, chosen] = np.maximum(row[:, chosen], -((weight * terms) @ turn.T).real / spread)
+    return out
+
+
+def _best(curves: Array, tried: Array, phase: float, joint: bool) -> Found:
+    """Each view's defocus, and the hand, of what stands out most."""
+    gains = np.stack([_without_ends(np.maximum(curve, 0) ** 2 / 2) for curve in curves])
     reach = 2 * round(_SCATTER_ANG / (tried[1] - tried[0])) + 1
-    sums = {hand: maximum_filter1d(gain, reach, axis=1).sum(axis=0) for hand, gain in gains.items()}
-    best = max((-1, 1), key=lambda hand: float(sums[hand].max() if joint else gains[hand].max(axis=1).sum()))
-    middle = float(tried[int(np.argmax(sums[best]))])
-    places = np.array([_place(gain, tried, middle if joint else None) for gain in gains[best]])
-    z = curves[best][np.arange(len(views)), places]
-    total = sums[best]
+    sums = maximum_filter1d(gains, reach, axis=2).sum(axis=1)
+    row = int(np.argmax(sums.max(axis=1) if joint else gains.max(axis=2).sum(axis=1)))
+    total, n = sums[row], gains.shape[1]
+    middle = float(tried[int(np.argmax(total))])
+    places = np.array([_place(gain, tried, middle if joint else None) for gain in gains[row]])
+    z = curves[row, np.arange(n), places]
     spread = 1.4826 * float(np.median(np.abs(total - np.median(total))))
-    many = sum(view is not None for view in views)
-    stands_out = (total.max() - np.median(total)) > _SERIES * max(spread, np.sqrt(many))
-    certain = bool((z > _SINGLE).any() or (many > 2 and joint and stands_out))
-    return Found(defocus_ang=tried[places], significance=z, hand=best, certain=certain)
+    stands_out = (total.max() - np.median(total)) > _SERIES * max(spread, np.sqrt(n))
+    certain = bool((z > _SINGLE).any() or (n > 2 and joint and stands_out))
+    return Found(defocus_ang=tried[places], significance=z, phase=phase, hand=(-1, 1)[row], certain=certain)
 
 
 def _without_ends(gains: Array) -> Array:
@@ -97,37 +133,6 @@ def _without_ends(gains: Array) -> Array:
             rises = np.flatnonzero(np.diff(values) > 0)
             values[: rises[0] + 1 if len(rises) else len(values)] = 0
     return out
-
-
-def defoci(limits_ang: tuple[float, float], lens: Lens, highest_square: float) -> Array:
-    """Defoci to try."""
-    step = _STEP / float(lens.turn(np.asarray(highest_square)))
-    return np.arange(limits_ang[0], limits_ang[1] + step, step)
-
-
-def search_view(view: ViewSpectra, lens: Lens, tried: Array, phase: float) -> tuple[Array, Array]:
-    """``(defoci,)`` how many standard deviations of noise each defocus stands out, for a hand of −1 and of +1."""
-    rings = view.rings
-    square = rings.middle
-    modes = view.modes.sum(axis=0)
-    out = np.zeros((2, len(tried)))
-    for low, high in pairwise(_RANGES_ANG):
-        chosen = (tried >= low) & (tried < high)
-        if not chosen.any():
-            continue
-        spacing = first_zero_spacing(lens.wavelength_ang, float(np.median(tried[chosen])))
-        turned = _turned(view, lens, spacing)
-        angles = lens.turn(square) * tried[chosen, None] + lens.rest(square) + 2 * phase
-        counts = angles >= _FIRST_TURN
-        turn = np.exp(-1j * angles) * counts
-        for row, terms in enumerate((turned, turned.conj())):
-            best = np.full(len(turn), -np.inf)
-            for width in _FADING:
-                weight = np.exp(-square / (2 * width**2))
-                spread = np.sqrt((counts * (weight**2 * modes)).sum(axis=1) / 2)
-                best = np.maximum(best, -(turn @ (weight * terms)).real / np.maximum(spread, 1e-9))
-            out[row, chosen] = best
-    return out[0], out[1]
 
 
 def _turned(view: ViewSpectra, lens: Lens, spacing: float) -> NDArray[np.complex128]:

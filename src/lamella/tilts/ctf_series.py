@@ -30,6 +30,7 @@ SERIES_SURE = 0.95
 """Confidence from which the data's hand is taken."""
 TELLS = 8.0
 """Log-likelihood of a view's rings over none from which its own fit is believed: noise gives half of it."""
+_BEYOND_DOUBT = 1 - 1e-6  # confidence from which a hand need not be heard with the other one's fit
 _FIRST_RING = 0.75  # of the first zero's squared frequency: where the fit begins
 _PHASES_DEG = np.arange(0.0, 180.0, 20.0)  # of a phase plate, tried in the search
 _SMOOTH_TERMS = 3  # of the astigmatism's course over the views
@@ -99,31 +100,29 @@ def fit_series(
     hand
         what the record says; kept where the data cannot tell.
     """
-    phase, found = _search(views, lens, settings)
+    found = search(
+        views, lens, (settings.min_defocus, settings.max_defocus), _phases(lens, settings), joint=settings.joint
+    )
     if not found.certain:
         return None
-    work = _Work(views, geometry, lens, settings, phase, found)
-    # The rings' strength as fitted leans towards the hand that it was fitted with. So the data are heard with the one
-    # that the search found, whatever hand the fit is made with in the end.
-    used = found.hand
-    fits = work.fits(used)
-    joint = work.fit(fits, work.begin(fits))
-    judged = judge_hand(fits, joint.states, _each)
+    work = _Work(views, geometry, lens, settings, found)
+    heard = {found.hand: work.begun(found.hand)}
+    judged = judge_hand(*heard[found.hand], _each)
+    if judged is not None and judged.confidence < _BEYOND_DOUBT:
+        # The rings' strength as fitted leans towards the hand that it was fitted with: fit both, and compare.
+        heard[-found.hand] = work.begun(-found.hand)
+        judged = judge_hand(*heard[found.hand], _each, other=heard[-found.hand])
     sure = judged is not None and judged.confidence >= SERIES_SURE
-    sign = int(settings.hand) if settings.hand != "auto" else judged.sign if judged is not None and sure else hand
-    if sign != used:
-        used, fits = sign, work.fits(sign)
-        joint = work.fit(fits, work.begin(fits))
-        if judged is not None and sign == judged.sign:
-            judged = judge_hand(fits, joint.states, _each)
+    used = int(settings.hand) if settings.hand != "auto" else judged.sign if judged is not None and sure else hand
+    fits, joint = heard[used] if used in heard else work.begun(used)
     plane, bent, surface = None, None, None
     if judged is not None and len(views) > 2:
         plane, bent, surface = work.surfaces(fits, joint)
         if surface is not None:
             joint = work.fit(fits, joint.states)
-    smooth = work.smooth_helps(fits, joint) if settings.astigmatism == "auto" else settings.astigmatism == "smooth"
-    if smooth:
-        joint = work.fit(fits, joint.states, smooth=True)
+    smoother = work.smoother(fits, joint)
+    if smoother is not None:
+        joint = smoother
     alone = joint if len(views) == 1 else work.fit(fits, work.begin(fits), joint=False)
     if not settings.joint:
         joint = alone
@@ -134,7 +133,8 @@ def fit_series(
         return None
     return SeriesFit(
         fits=tuple(fits), joint=joint, alone=alone, lens=work.lens_of(joint), hand=judged, used_hand=used,
-        plane=plane, bent=bent, used_surface=surface, smooth=smooth, contrast_fitted=work.fits_contrast, gain=gain,
+        plane=plane, bent=bent, used_surface=surface, smooth=smoother is not None, contrast_fitted=work.fits_contrast,
+        gain=gain,
     )  # fmt: skip
 
 
@@ -142,18 +142,11 @@ def _each(work: Callable[[int], Any], items: Sequence[int]) -> list[Any]:
     return each(work, list(items))
 
 
-def _search(views: Sequence[ViewSpectra], lens: Lens, settings: CtfSettings) -> tuple[float, Found]:
-    """Phase to begin with, and the defoci found with it."""
-    limits = settings.min_defocus, settings.max_defocus
+def _phases(lens: Lens, settings: CtfSettings) -> Array:
+    """Phases to try, rad."""
     shift = settings.phase_shift
-    phases = _PHASES_DEG if isinstance(shift, str) else np.array([shift])
-    tried = []
-    for degrees in phases:
-        phase = lens.contrast_phase + math.radians(float(degrees))
-        found = search(views, lens, limits, phase, joint=settings.joint)
-        tried.append((float((np.maximum(found.significance, 0) ** 2).sum()), phase, found))
-    _, phase, found = max(tried, key=lambda one: one[0])
-    return phase, found
+    degrees = _PHASES_DEG if isinstance(shift, str) else np.array([shift])
+    return np.asarray(lens.contrast_phase + np.deg2rad(degrees))
 
 
 class _Work:
@@ -165,13 +158,11 @@ class _Work:
         geometry: TiltGeometry,
         lens: Lens,
         settings: CtfSettings,
-        phase: float,
         found: Found,
     ) -> None:
-        self.geometry, self.lens, self.settings = geometry, lens, settings
-        self.phase, self.found = phase, found
+        self.geometry, self.lens, self.settings, self.found = geometry, lens, settings, found
         middle = float(np.median(found.defocus_ang[found.significance >= np.median(found.significance)]))
-        first = (1 - phase / np.pi) / (lens.wavelength_ang * middle)  # squared frequency of the first zero
+        first = (1 - found.phase / np.pi) / (lens.wavelength_ang * middle)  # squared frequency of the first zero
         self.lowest = max(_FIRST_RING * max(first, 0.2 / (lens.wavelength_ang * middle)), settings.min_resolution**-2)
         factor = self._factor(views, float(np.quantile(found.defocus_ang, 0.9)))
         self.views = [view.merged(factor) for view in views]
@@ -195,10 +186,16 @@ class _Work:
         )  # fmt: skip
         return each(make, list(self.views))
 
+    def begun(self, hand: int) -> tuple[list[ViewFit], JointFit]:
+        """The views' data for a hand, and their fit from what the search found."""
+        fits = self.fits(hand)
+        return fits, self.fit(fits, self.begin(fits))
+
     def begin(self, fits: Sequence[ViewFit]) -> list[ViewState]:
         """Every view at the defocus that the search found."""
         return [
-            fit.begin(float(defocus), self.phase) for fit, defocus in zip(fits, self.found.defocus_ang, strict=True)
+            fit.begin(float(defocus), self.found.phase)
+            for fit, defocus in zip(fits, self.found.defocus_ang, strict=True)
         ]
 
     def fit(
@@ -215,7 +212,7 @@ class _Work:
         elif kind == "free" or not joint:
             astigmatism = np.eye(n)
         else:
-            astigmatism = self._course(n, _SMOOTH_TERMS if (smooth or kind == "smooth") else 1)
+            astigmatism = self._course(n, _SMOOTH_TERMS if smooth else 1)
         phase = np.zeros((n, 0))
         if self.settings.phase_shift == "free" or (not joint and self._fits_phase):
             phase = np.eye(n)
@@ -239,13 +236,17 @@ class _Work:
         where = np.zeros(n) if high == low else 2 * (tilt - low) / (high - low) - 1
         return np.asarray(np.polynomial.legendre.legvander(where, min(terms, n) - 1))
 
-    def smooth_helps(self, fits: Sequence[ViewFit], joint: JointFit) -> bool:
-        """Whether an astigmatism that changes over the views fits better than one that does not."""
-        n = len(fits)
-        if n < 8 or not self.settings.joint or np.ptp(self.geometry.y_tilt_deg) < _LEAST_RANGE_DEG:
-            return False
+    def smoother(self, fits: Sequence[ViewFit], joint: JointFit) -> JointFit | None:
+        """The fit with an astigmatism that changes over the views, where that is asked for or fits better."""
+        n, kind = len(fits), self.settings.astigmatism
+        if not self.settings.joint or kind not in ("auto", "smooth"):
+            return None
+        if n < 8 or np.ptp(self.geometry.y_tilt_deg) < _LEAST_RANGE_DEG:
+            return None
         course = self._course(n, _SMOOTH_TERMS)
         changing = self.fit(fits, joint.states, smooth=True)
+        if kind == "smooth":
+            return changing
         terms = np.stack([state.astigmatism_ang for state in changing.states])
         inverse = np.linalg.pinv(course)[1:]
         further = np.concatenate([inverse @ terms[:, 0], inverse @ terms[:, 1]])
@@ -253,7 +254,7 @@ class _Work:
         pick[: len(inverse), 1::4] = inverse
         pick[len(inverse) :, 2::4] = inverse
         covariance = pick @ changing.covariance @ pick.T
-        return bool(further @ np.linalg.solve(covariance, further) > _SHOWN + len(further))
+        return changing if further @ np.linalg.solve(covariance, further) > _SHOWN + len(further) else None
 
     def surfaces(self, fits: Sequence[ViewFit], joint: JointFit) -> tuple[Surface, Surface, Surface | None]:
         """The best plane, the best bent surface, and which of them the data support; its depth goes into the fits."""

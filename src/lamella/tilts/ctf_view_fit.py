@@ -220,6 +220,17 @@ class ViewFit:
         square = (swing**2 * sums[0]).sum() / 4 + (turn**2 @ (swing**2 * double)).real / 4
         return np.asarray(linear - square)
 
+    def log_likelihood(self, state: ViewState) -> float:
+        """Of a state, over a constant."""
+        power, tiles, modes, depth, turn, level, swing, phase = self._classes(
+            state, (self.slope * self.depth).astype(np.float32)
+        )
+        total = 0.0
+        for line, weight, further in zip(power, tiles, depth, strict=True):
+            model = np.maximum(level - swing * np.cos(phase + turn * further), 0.05)
+            total -= float(weight) * float((modes * (line / model + np.log(model))).sum(dtype=np.float64))
+        return total
+
     def slopes(self, state: ViewState) -> Array:
         """``(2, classes)`` slope of the log-likelihood with the defocus of each class, and the information on it."""
         return class_slopes(*self._classes(state, (self.slope * self.depth).astype(np.float32)))
