@@ -56,7 +56,7 @@ class CtfSettings(StepSettings):
         "sums", "power spectra of the tilt images, or the mean of those of the even and odd frames' sums"
     )
     tile: float = setting(
-        0.0, "standard deviation of the Gaussian tiles of which spectra are taken; 0: from defocus and tilt", unit="Å",
+        0.0, "edge of the tiles of which spectra are taken; 0: 1024 Å, and more beyond 5 µm of defocus", unit="Å",
         ge=0, le=5000,
     )  # fmt: skip
     mask: bool = setting(
