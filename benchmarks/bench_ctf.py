@@ -106,23 +106,25 @@ def _load(folder: Path, case: str) -> tuple[TiltSeries, Any, Array | None]:
     from tests.tilts.ctf_scene import fisher_bound_ang, truth
 
     scene = _scene(case)
-    stack = np.load(folder / "images.npy", mmap_mode="r")
     if case == "large":
-        return _repeated(truth(scene), len(TILTS)), _Repeated(stack[0], len(TILTS)), None
-    return truth(scene), ArrayImages(stack), fisher_bound_ang(scene, 0.97 / (2 * scene.pixel))
+        return _repeated(truth(scene), len(TILTS)), _Saved(folder / "images.npy", len(TILTS)), None
+    return truth(scene), _Saved(folder / "images.npy"), fisher_bound_ang(scene, 0.97 / (2 * scene.pixel))
 
 
-class _Repeated:
-    """One image as often as a series has views."""
+class _Saved:
+    """Images of a file, read one by one; its only one as often as is asked for."""
 
-    def __init__(self, image: NDArray[np.float32], count: int) -> None:
-        self.image, self.shape = image, (count, *image.shape)
+    def __init__(self, path: Path, count: int = 0) -> None:
+        self.path = path
+        there, height, width = np.load(path, mmap_mode="r").shape
+        self.shape = (count or there, height, width)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def view(self, index: int) -> NDArray[np.float32]:
-        return np.array(self.image)
+        stack = np.load(self.path, mmap_mode="r")
+        return np.array(stack[index % len(stack)])
 
 
 def _repeated(true: TiltSeries, count: int) -> TiltSeries:

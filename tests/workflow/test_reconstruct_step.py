@@ -48,6 +48,8 @@ def test_auto_corrects_where_a_defocus_is_known_and_says_so(series, context):
     before, _ = read_mrc(context.root / plain.volume)
     record = reconstruct.run(series, ReconstructSettings(**HOW), context)
     assert any(text.startswith("contrast transfer corrected by flipped phases in strips") for text in context.messages)
+    assert plain.tilt_series.other["lamellaCtfCorrection"] == "none"
+    assert record.tilt_series.other["lamellaCtfCorrection"] == "phase-flip"
     after, _ = read_mrc(context.root / record.volume)
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] < 0.9
     with pytest.raises(InputError, match="no defocus is known; run ctf first"):

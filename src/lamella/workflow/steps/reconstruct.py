@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["needs", "run"]
 
 
+CORRECTION = "lamellaCtfCorrection"
+"""Column of the tomograms' table: how the contrast transfer was corrected, or none."""
+
+
 def needs(record: TiltSeries, settings: ReconstructSettings) -> Needs:
     """Room for the volumes, and the views on their finer grid, before the geometry is known."""
     geometry = record.geometry or TiltGeometry.from_angles(record.nominal_tilt_deg, record.nominal_axis_deg)
@@ -67,7 +71,7 @@ def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> 
     volume, correction = _volume(
         record, record.images, tomogram, settings, context, "", context.part("", (0, 1 / parts))
     )
-    tomogram = replace(tomogram, volume=volume)
+    tomogram = replace(tomogram, volume=volume, tilt_series=record.with_changes(other={CORRECTION: correction.method}))
     if halves.kind != "off":
         tomogram = _with_halves(record, tomogram, halves, settings, context, parts)
     if settings.deconvolve:
