@@ -110,7 +110,8 @@ def estimate_ctf(
     square, limit = rings.middle, float(np.sqrt(rings.edges[-1]))
     pairs = list(zip(fit.fits, fit.joint.states, strict=True))
     profiles = each(lambda pair: profile_of(*pair, square, limit), pairs)
-    if max(one.score for one in profiles) < _LEAST_SCORE:
+    middle = float(np.median(fit.defocus_ang()))
+    if max(one.score for one in profiles) < _LEAST_SCORE or not settings.min_defocus <= middle <= settings.max_defocus:
         return CtfResult(series=series, passed_on=_NOTHING)
     found = found_of(series, geometry, fit, there, profiles, settings)
     progress(1.0, "estimated")

@@ -49,7 +49,8 @@ def found_of(
     own = _spread(fit.defocus_ang(), there, n, 0.0)
     error = _spread(fit.joint.deviation(0), there, n, np.inf)
     gain = _spread(fit.gain, there, n, 0.0)
-    error = np.where(gain >= TELLS, error, np.inf)
+    inside = (own >= settings.min_defocus) & (own <= settings.max_defocus)
+    error = np.where((gain >= TELLS) & inside, error, np.inf)
     covariance = np.zeros((n, n))
     covariance[np.ix_(there, there)] = fit.joint.covariance[0::4, 0::4]
     shrunk = shrink(own, error, covariance) if settings.joint else _kept(own, error)
