@@ -209,7 +209,8 @@ def test_a_phase_plate_shifts_the_transfer() -> None:
     kx, ky, measured = transfer(PLAIN, 0.0, defocus=8000.0, phase_shift=90.0)
     np.testing.assert_allclose(measured, formula(np.hypot(kx, ky), 8000.0, plate_deg=90.0), atol=0.03)
     with_plate, without = (record_series(change(PLAIN, phase_shift=value)).defocus for value in (90.0, 0.0))
-    assert with_plate is not None and without is not None
+    assert with_plate is not None
+    assert without is not None
     assert (with_plate.phase_shift_deg == 90.0).all()
     assert without.phase_shift_deg is None
 
