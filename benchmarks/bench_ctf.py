@@ -91,8 +91,8 @@ def _scene(case: str) -> Any:
 
     if case == "flat":
         return Scene(size=1024, strength=0.17, seed=54)
-    if case == "large":  # one view of it, repeated
-        return Scene(size=4096, pixel=1.0, strength=0.02, b_factor=60.0, seed=55)
+    if case == "large":  # one view of it, repeated (its noise too, so only time and memory count)
+        return Scene(size=4096, pixel=1.0, strength=0.1, b_factor=60.0, seed=55)
     return Scene(tilts=TILTS, thickness=1650.0, **SCATTERERS[case])
 
 
