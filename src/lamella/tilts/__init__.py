@@ -1,4 +1,4 @@
-"""From raw tilt images to a solved geometry: clean, align."""
+"""From raw tilt images to a solved geometry and defocus: clean, align, ctf."""
 
 from __future__ import annotations
 
