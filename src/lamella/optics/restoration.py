@@ -66,7 +66,7 @@ def restoring_filter(phase: Tensor, method: Restoration, signal_to_noise: Tensor
         keeps its sign.
     method
         ``phase-flip``: sign of c, and where c is 0 nothing is lost; ``multiply``: c, by which views count as they carry
-        signal; ``wiener``: c (1 + s) / (1 + s c²), and no more than 1 before the first maximum of |c|.
+        signal; ``wiener``: c (1 + s) / (1 + s c²), and no more than 1 before the first maximum of the size of c.
     signal_to_noise
         s, for ``wiener``.
 
