@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 
 _WEAK = 0.5  # standard deviation of the rings' strength where nothing is known of it
 _LEAST_SURE = 0.05  # part of a fitted strength's square that is taken for signal at least
+_ALONE = 4.0  # times its variance that the square of a strength is too large where it and the phase are fitted alone
 _MEND = 0.3  # of a first background's corrections
 
 
@@ -186,6 +187,7 @@ class ViewFit:
 
         information, gradient = four(change)
         unsure = np.einsum("mi,ij,mj->m", basis_a, inverse[nb:, nb:], basis_a, optimize=True)
+        unsure *= _ALONE if prior is None else 1.0
         sure = np.sqrt(np.clip(1 - unsure / np.maximum(strength**2, 1e-30), _LEAST_SURE, 1))
         return Reduced(
             information=information, gradient=gradient, sure_information=four(change * sure[:, None])[0],
