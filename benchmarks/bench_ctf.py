@@ -2,7 +2,8 @@
 
 Two kinds of series of 41 views. `scatterers` are random points in a slab under white noise (tests/tilts/ctf_scene.py),
 whose least possible error is known; `microscope` are stacks of `lamella simulate`, whose structure is that of molecules
-and whose camera has its own transfer, so that only the errors count there. `large` and `flat` are for time and memory.
+and whose camera has its own transfer, so that only the errors count there. `large` and `flat` are for time and memory,
+`hands` for the hand and the honesty of standard errors over twenty series with weak rings.
 Each run is a process of its own with two threads; imports and compilation are left out of the time.
 
 The least work of a series: a transform of each image and one back of its reduced form (to a Nyquist frequency of 4 Å),
@@ -46,12 +47,19 @@ MICROSCOPE: Mapping[str, dict[str, Any]] = {
     "k3_2": {"size": 1536, "pixel_size": 2.0, "defocus": 35000.0, "seed": 64},
 }
 TIMED = ("flat", "large")
+HANDS: Mapping[str, dict[str, Any]] = {
+    f"h{seed}": {
+        "size": 512, "pixel_size": 4.0, "thickness": 1600.0, "particles": 60, "vesicles": 1, "seed": seed,
+        "defocus": 20000 + seed * 7919 % 30000, "hand": -1 if seed % 2 else 1,
+    }
+    for seed in range(101, 121)
+}  # fmt: skip
 
 
 def main() -> None:
     """Print the table."""
     wanted = os.environ.get("LAMELLA_BENCH_CTF", "")
-    cases = wanted.split(",") if wanted else [*SCATTERERS, *MICROSCOPE, *TIMED]
+    cases = wanted.split(",") if wanted else [*SCATTERERS, *MICROSCOPE, *TIMED, "hands"]
     print(machine_name())
     columns = ("bound Å", "joint Å", "worst", "mean", "error", "within", "alone Å", "worst", "astig Å", "hand", "slope")
     print(f"{'case':13}" + "".join(f"{column:>9}" for column in columns) + f"{'s':>8}{'CPU s':>8}{'MiB':>7}")
@@ -59,6 +67,11 @@ def main() -> None:
         folder = Path(os.environ.get("LAMELLA_BENCH_FOLDER", scratch))
         folder.mkdir(parents=True, exist_ok=True)
         for case in cases:
+            if case == "hands":
+                for one in HANDS:
+                    _make(folder / one, one)
+                _hands(folder)
+                continue
             # in a process of its own: a child's peak memory begins with that of its parent
             made = [sys.executable, "-m", "benchmarks.bench_ctf", "_make", str(folder / case), case]
             subprocess.run(made, check=True)
@@ -68,11 +81,36 @@ def main() -> None:
             print(result.stdout.strip() or f"{case}: {result.stderr.strip().splitlines()[-1]}", flush=True)
 
 
+def _hands(folder: Path) -> None:
+    """Hand, errors and their honesty over many small series with weak rings, of both hands."""
+    from lamella.tilts import CtfSettings, estimate_ctf
+
+    right, confidence, joint, alone, error = 0, [], [], [], []
+    for case in HANDS:
+        true, images, _ = _load(folder / case, case)
+        series = estimate_ctf(true.with_changes(defocus=None, hand=-1), images, CtfSettings()).series
+        assert series.defocus is not None
+        assert true.defocus is not None
+        right += series.hand == true.hand
+        confidence.append(series.quality["CtfHandConfidence"])
+        off = series.defocus.mean_ang - true.defocus.mean_ang
+        off_alone = series.scores["CtfAloneDefocusAngst"] - true.defocus.mean_ang
+        error += off.tolist()
+        joint += (np.abs(off) < series.scores["CtfDefocusErrorAngst"]).tolist()
+        alone += (np.abs(off_alone) < series.scores["CtfAloneErrorAngst"]).tolist()
+    print(
+        f"hands: {right} of {len(HANDS)} right, lowest confidence {min(confidence):.3f}; of {len(error)} views "
+        f"{np.mean(joint):.2f} lie within one joint standard error, {np.mean(alone):.2f} within one of their own; "
+        f"median error {np.median(np.abs(error)):.0f} Å, mean {np.mean(error):.0f} Å"
+    )
+
+
 def _make(folder: Path, case: str) -> None:
     if folder.exists():
         return
-    if case in MICROSCOPE:
-        values = {"frames": 0, "truth_binning": 0.0, "thickness": 1650.0, **MICROSCOPE[case]}
+    if case in MICROSCOPE or case in HANDS:
+        chosen = MICROSCOPE.get(case) or HANDS[case]
+        values = {"frames": 0, "truth_binning": 0.0, "thickness": 1650.0, **chosen}
         command = [sys.executable, "-m", "lamella", "simulate", str(folder), "--preset", "quick"]
         command += ["--seed", str(values.pop("seed"))]
         for name, value in values.items():
@@ -98,7 +136,7 @@ def _scene(case: str) -> Any:
 
 def _load(folder: Path, case: str) -> tuple[TiltSeries, Any, Array | None]:
     """True record, images, and bounds where they are known."""
-    if case in MICROSCOPE:
+    if case in MICROSCOPE or case in HANDS:
         from lamella.formats.images import open_images
         from lamella.formats.relion import read_tilt_series
 
