@@ -46,7 +46,9 @@ def test_every_view_is_found_to_near_its_bound(minus: tuple[TiltSeries, ArrayIma
     assert np.sqrt(np.mean((error / bound) ** 2)) < 1.7  # all else is known to the bound; and nine views scatter
     stated = found.series.scores["CtfDefocusErrorAngst"]
     assert (stated > 0.9 * bound).all()
-    assert (stated < 1.8 * bound).all()  # astigmatism, strength and a doubted phase have their part in it
+    # astigmatism, strength and a doubted phase have their part in it; the last view has no neighbour to learn from
+    assert (stated[:-1] < 1.6 * bound[:-1]).all()
+    assert stated[-1] < 1.8 * bound[-1]
     assert 0.5 < np.sqrt(np.mean((error / stated) ** 2)) < 1.6
     assert true.defocus is not None
     assert found.series.defocus is not None

@@ -14,9 +14,9 @@ from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.tilts.ctf_lens import Lens
 from lamella.tilts.ctf_profile import profile_of
-from lamella.tilts.ctf_record import found_of, profiles_of
+from lamella.tilts.ctf_record import profiles_of, record_of
 from lamella.tilts.ctf_result import CtfResult
-from lamella.tilts.ctf_series import fit_series
+from lamella.tilts.ctf_series import SeriesFit, fit_series
 from lamella.tilts.ctf_settings import CtfSettings
 from lamella.tilts.ctf_tiles import Looked, TilePlan, ViewSpectra, look_at_view, view_spectra
 
@@ -88,38 +88,25 @@ def estimate_ctf(
         )
     if why := why_impossible(series, settings):
         return CtfResult(series=series, passed_on=why)
-    halves = _halves(series, settings, even, odd)
-    lens = Lens.of(series.optics)
     geometry = series.geometry or TiltGeometry.from_angles(series.nominal_tilt_deg, series.nominal_axis_deg)
-    edge = settings.tile or _TILE_ANG
-    fit, there = None, np.zeros(0, np.int64)
-    for part in ((0.0, 0.7), (0.7, 0.9)):
-        plan = _plan(series, lens, settings, edge)
-        there, views = _all_spectra((images, *halves), series, geometry, plan, part_of(progress, *part))
-        if not views:
-            return CtfResult(series=series, passed_on="the images are constant, masked or hold no numbers")
-        fit = fit_series(views, geometry.select(there), lens, settings, hand=series.hand)
-        wider = 0.0 if fit is None else _TILE_ANG * float(np.median(fit.defocus_ang())) / _FAR_ANG
-        if settings.tile or wider <= edge:
-            break
-        edge = min(wider, _LARGEST_TILE_ANG)  # rings lie closer than such tiles resolve: once more with larger ones
+    sources = (images, *_halves(series, settings, even, odd))
+    there, fit = _fitted(sources, series, geometry, settings, part_of(progress, 0.0, 0.9))
+    if not there.size:
+        return CtfResult(series=series, passed_on="the images are constant, masked or hold no numbers")
     if fit is None:
         return CtfResult(series=series, passed_on=_NOTHING)
-    progress(0.9, "judging the fit")
     rings = fit.fits[0].view.rings
     square, limit = rings.middle, float(np.sqrt(rings.edges[-1]))
     pairs = list(zip(fit.fits, fit.joint.states, strict=True))
-    profiles = each(lambda pair: profile_of(*pair, square, limit), pairs)
+    profiles = each(
+        lambda pair: profile_of(*pair, square, limit), pairs, part_of(progress, 0.9, 1.0), "judging the fit"
+    )
     middle = float(np.median(fit.defocus_ang()))
     if max(one.score for one in profiles) < _LEAST_SCORE or not settings.min_defocus <= middle <= settings.max_defocus:
         return CtfResult(series=series, passed_on=_NOTHING)
-    found = found_of(series, geometry, fit, there, profiles, settings)
-    progress(1.0, "estimated")
-    return CtfResult(
-        series=found.series,
-        profiles=profiles_of(profiles, there, len(series), square, limit),
-        notes=found.notes,
-    )
+    record, notes = record_of(series, geometry, fit, there, profiles, settings)
+    shown = profiles_of(profiles, there, len(series), square, limit)
+    return CtfResult(series=record, profiles=shown, notes=notes)
 
 
 def why_impossible(series: TiltSeries, settings: CtfSettings) -> str:
@@ -136,6 +123,30 @@ def why_impossible(series: TiltSeries, settings: CtfSettings) -> str:
     if lens.wavelength_ang * usual / finest**2 < _FEWEST_RINGS:
         return f"pixels of {series.pixel_size_ang:g} Å are too coarse for rings at {usual / 1e4:g} µm"
     return ""
+
+
+def _fitted(
+    sources: tuple[ImageSource, ...],
+    series: TiltSeries,
+    geometry: TiltGeometry,
+    settings: CtfSettings,
+    progress: Progress,
+) -> tuple[NDArray[np.int64], SeriesFit | None]:
+    """Which views have spectra, and the fit to them, if there are rings.
+
+    Where rings lie closer than the tiles resolve, spectra are taken once more from larger ones.
+    """
+    lens = Lens.of(series.optics)
+    edge = settings.tile or _TILE_ANG
+    for part in ((0.0, 0.8), (0.8, 1.0)):
+        plan = _plan(series, lens, settings, edge)
+        there, views = _all_spectra(sources, series, geometry, plan, part_of(progress, *part))
+        fit = fit_series(views, geometry.select(there), lens, settings, hand=series.hand) if views else None
+        wider = 0.0 if fit is None else _TILE_ANG * float(np.median(fit.defocus_ang())) / _FAR_ANG
+        if settings.tile or wider <= edge:
+            break
+        edge = min(wider, _LARGEST_TILE_ANG)
+    return there, fit
 
 
 def _halves(

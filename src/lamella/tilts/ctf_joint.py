@@ -27,7 +27,6 @@ _COARSE_ANG = 400.0  # error that the first round must bear: only frequencies wh
 _NEIGHBOURS_DEG = 6.0  # over which the rings' strength is compared
 _RELATIVE = 0.15  # part by which it may differ from its neighbours' in any case
 _ASTIGMATISM_ANG = 3000.0  # weak prior, for views without rings
-_PHASE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,13 +59,10 @@ class JointFit:
         of each view.
     covariance
         ``(4n, 4n)`` of (defocus, two of astigmatism, phase) of every view.
-    priors
-        what was expected of each view's rings.
     """
 
     states: tuple[ViewState, ...]
     covariance: Array
-    priors: tuple[Prior | None, ...]
 
     def deviation(self, term: int) -> Array:
         """``(n,)`` standard errors of one of (defocus, two of astigmatism, phase)."""
@@ -79,8 +75,6 @@ def fit_jointly(
     tilt_deg: Array,
     sharing: Sharing,
     each: Callable[..., list[Reduced]],
-    *,
-    coarse_first: bool = True,
 ) -> JointFit:
     """Fisher scoring of all views' likelihoods (see `ctf_view_fit`), damped, until no defocus moves.
 
@@ -94,18 +88,16 @@ def fit_jointly(
         what views have in common.
     each
         maps a function over items, side by side.
-    coarse_first
-        begin with the frequencies that bear a wrong start.
     """
     n = len(fits)
     matrix = _layout(sharing, n)
     present = list(states)
     priors: list[Prior | None] = [None] * n
     damping = _prior_information(matrix, sharing)
-    highest = 1 / (2 * np.pi * fits[0].lens.wavelength_ang * _COARSE_ANG) if coarse_first else np.inf
+    coarse = 1 / float(fits[0].lens.turn(np.asarray(_COARSE_ANG)))
     reduced: list[Reduced] = []
     for number in range(_ROUNDS):
-        limit = highest if number < 2 else np.inf
+        limit = coarse if number < 2 else np.inf
         now, expected = tuple(present), tuple(priors)
         reduced = each(partial(_reduce, fits, now, expected, limit), range(n))
         present = [
@@ -126,7 +118,7 @@ def fit_jointly(
     covariance = _covariance(
         np.stack([part.sure_information for part in reduced]), matrix, damping, sharing, fits[0].rings_in_reach
     )
-    return JointFit(states=tuple(present), covariance=covariance, priors=tuple(priors))
+    return JointFit(states=tuple(present), covariance=covariance)
 
 
 def _reduce(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from lamella.tilts.ctf_series import SERIES_SURE, TELLS, SeriesFit
 from lamella.tilts.ctf_settings import CtfSettings
 from lamella.tilts.ctf_shrink import Shrunk, shrink
 
-__all__ = ["Found", "found_of", "profiles_of"]
+__all__ = ["profiles_of", "record_of"]
 
 Array = NDArray[np.float64]
 
@@ -28,23 +28,18 @@ _NOMINAL = (0.6, 1.7)  # a defocus may be so many times what the microscope was 
 _SCALE_SURE = 5.0  # and by how many standard errors
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """The record, and what a user should know."""
-
-    series: TiltSeries
-    notes: tuple[str, ...]
-
-
-def found_of(
+def record_of(
     series: TiltSeries,
     geometry: TiltGeometry,
     fit: SeriesFit,
     there: NDArray[np.int64],
     profiles: Sequence[RingProfile],
     settings: CtfSettings,
-) -> Found:
-    """The record of a fit to the views numbered `there`; the others, which show nothing, borrow from them."""
+) -> tuple[TiltSeries, tuple[str, ...]]:
+    """The record of a fit to the views numbered `there`, and what a user should know.
+
+    The other views, which show nothing, borrow from them.
+    """
     n = len(series)
     own = _spread(fit.defocus_ang(), there, n, 0.0)
     error = _spread(fit.joint.deviation(0), there, n, np.inf)
@@ -81,7 +76,7 @@ def found_of(
         defocus=defocus, hand=fit.used_hand, scores=scores, quality=_quality(fit, shrunk, defocus, half_field),
         optics=replace(series.optics, amplitude_contrast=fit.lens.amplitude_contrast),
     )  # fmt: skip
-    return Found(series=record, notes=_notes(series, fit, shrunk, settings, borrowed))
+    return record, _notes(series, fit, shrunk, settings, borrowed)
 
 
 def profiles_of(

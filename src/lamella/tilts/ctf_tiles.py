@@ -124,11 +124,6 @@ class ViewSpectra:
     points_ang: Array
     depth_ang: Array
 
-    @property
-    def modes(self) -> Array:
-        """``(sectors, bins)`` independent terms of the whole view in each bin."""
-        return np.asarray(self.rings.modes * self.tiles.sum())
-
     def whole(self) -> NDArray[np.float64]:
         """``(sectors, bins)`` mean over all classes."""
         return np.asarray(np.tensordot(self.tiles / self.tiles.sum(), self.power, 1), dtype=np.float64)
