@@ -199,7 +199,7 @@ def _draw(curves: dict[tuple[str, str], dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = ("none", "phase-flip, strips", "multiply, strips", "wiener, strips", "phase-flip, slabs, 100 Å")
+    shown = ("none", "phase-flip, strips", "multiply, strips", "wiener, strips", "phase-flip, slabs")
     labels = list(SETS)
     figure, grid = plt.subplots(len(labels), 2, figsize=(11, 4 * len(labels)), squeeze=False, sharey=True)
     for row, label in enumerate(labels):
