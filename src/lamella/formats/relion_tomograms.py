@@ -33,6 +33,7 @@ FILES = {
     "rlnTomoReconstructedTomogramHalf2": "odd_volume",
     "rlnTomoReconstructedTomogramDenoised": "denoised",
     "lamellaTomogramSupport": "support",
+    "lamellaTomogramGold": "gold",
 }
 QUALITY = "lamella_tomograms"
 _OWN = "lamella"

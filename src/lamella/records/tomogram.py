@@ -27,6 +27,9 @@ class Tomogram:
         files of the whole and the half reconstructions, relative to the project's folder; None where not made.
     denoised, support
         the denoised volume and the map of what the data support, where made.
+    gold
+        table of the gold beads' places (rlnCenteredCoordinate…Angst, lamellaBeadDiameterAngst), where they were looked
+        for.
     quality
         numbers of the whole tomogram by the name of their column without ``lamella``.
     """
@@ -39,6 +42,7 @@ class Tomogram:
     odd_volume: str | None = None
     denoised: str | None = None
     support: str | None = None
+    gold: str | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -182,9 +182,10 @@ class _Work:
         )  # fmt: skip
         mass = 1 if self.series.imaging == "dark" else -1
         slabs = iterate_views(
-            stored, self.geometry, self.grid, self.box, output, rounds=settings.iterations,
-            relaxation=settings.relaxation, sign=mass if settings.non_negative else 0,
-            check=check, progress=_part(progress, 0.1, 1.0),
+            stored, self.geometry, self.grid, self.box, output,
+            rounds=15 if settings.iterations == "auto" else settings.iterations,
+            relaxation=1.0 if settings.relaxation == "auto" else settings.relaxation,
+            sign=mass if settings.non_negative else 0, check=check, progress=_part(progress, 0.1, 1.0),
         )  # fmt: skip
         return slabs, check
 

@@ -17,10 +17,11 @@ Positive = Annotated[float, Field(gt=0)]
 class ReconstructSettings(StepSettings):
     """How a tomogram is made from aligned tilt images."""
 
-    method: Literal["wbp", "sirt"] = setting(
+    method: Literal["wbp", "sirt", "sart", "fourier"] = setting(
         "wbp",
         "wbp: weighted back-projection, each image filtered once; sirt: simultaneous iterative reconstruction, "
-        "smoother and slower",
+        "smoother and slower; sart: the same with a correction after every few views, which takes fewer rounds; "
+        "fourier: direct inversion, each image a slice of the volume's transform",
     )
     pixel_size: float = setting(
         10.0, "edge of a voxel; the images' own pixel size where that is coarser; need not be a multiple of it",
@@ -70,10 +71,16 @@ class ReconstructSettings(StepSettings):
     snr_high_pass: float = setting(
         1000.0, "wiener, deconvolve: what is coarser than this is not enhanced", unit="Å", gt=0
     )
+    weighting: Literal["auto", "ramp", "exact"] = setting(
+        "auto",
+        "wbp: how views share the frequencies that several of them measure; ramp: by distance from the axis and the "
+        "views' angular spacing; exact: by how many views see each frequency, for any angles; auto takes exact where "
+        "the angles are uneven",
+    )
     filter: Literal["ramp", "hamming", "hann", "sirt-like"] = setting(
         "ramp",
-        "wbp: ramp weights frequencies by their distance from the axis; hamming and hann lower the highest of them "
-        "too; sirt-like weights them as so many rounds of sirt would",
+        "wbp: window over the weighting; ramp: none but cutoff and falloff; hamming and hann lower the highest "
+        "frequencies too; sirt-like weights them as so many rounds of sirt would",
     )
     filter_iterations: int = setting(10, "wbp: rounds of sirt that the sirt-like filter stands for", ge=1, le=1000)
     cutoff: float = setting(
@@ -82,10 +89,33 @@ class ReconstructSettings(StepSettings):
     falloff: float = setting(
         0.05, "wbp: standard deviation of that Gaussian; 0 cuts sharply", unit="cycles/voxel", ge=0, le=0.5
     )
-    iterations: int = setting(15, "sirt: number of rounds", ge=1, le=1000)
-    relaxation: float = setting(1.0, "sirt: part of each correction that is applied", gt=0, lt=2)
+    supersampling: Literal[1, 2, 3, 4] = setting(
+        1, "wbp: back-project onto voxels so many times finer along each axis, and average them"
+    )
+    iterations: Annotated[int, Field(ge=1, le=1000)] | Auto = setting(
+        15, "sirt, sart: number of rounds; auto stops where views that are held out are predicted best"
+    )
+    relaxation: Positive | Auto = setting(
+        "auto", "sirt, sart: part of each correction that is applied, below 2; auto takes 1 with sirt"
+    )
+    subsets: Annotated[int, Field(ge=1)] | Auto = setting(
+        "auto", "sart: number of groups of views that are corrected for one after the other; auto: one view each"
+    )
+    mask: str = setting("", "sirt, sart: volume (MRC) of the tomogram's shape; where it is 0 voxels stay 0", file=True)
     non_negative: bool = setting(
         False,
-        "sirt: let no voxel have less mass than the background (dark in bright field, bright in dark field), "
+        "sirt, sart: let no voxel have less mass than the background (dark in bright field, bright in dark field), "
         "which is the images' emptiest hundredth",
     )
+    gold: Literal["auto", "erase", "keep"] = setting(
+        "auto",
+        "erase paints gold beads over in the images, before anything is reconstructed, with noise like that around "
+        "them; auto does so where beads are found; keep leaves them",
+    )
+    gold_diameter: Positive | Auto = setting(
+        "auto", "diameter of the beads; auto takes that of the alignment, or measures it", unit="Å"
+    )
+    gold_mask: Literal["beads", "dense"] = setting(
+        "beads", "what is painted over: beads; dense: lumps of ice and whatever else is as dense, too"
+    )
+    memory: Positive | Auto = setting("auto", "most memory that the work may take; auto takes what is free", unit="GiB")
