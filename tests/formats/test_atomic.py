@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lamella.errors import OutputError
-from lamella.formats.atomic import atomic_path, atomic_text, remove_leftovers
+from lamella.formats.atomic import atomic_folder, atomic_path, atomic_text, remove_leftovers
 
 
 def test_the_name_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -130,3 +130,28 @@ def test_a_killed_writer_leaves_only_what_can_be_cleared(tmp_path: Path) -> None
     assert not (tmp_path / "v.mrc").exists()
     assert len(remove_leftovers(tmp_path)) == 1
     assert [path.name for path in tmp_path.iterdir()] == [".hidden.mrc"]
+
+
+def test_a_folder_appears_when_it_is_whole_and_replaces_only_its_like(tmp_path: Path) -> None:
+    target = tmp_path / "a.zarr"
+    for text in ("first", "second"):
+        with atomic_folder(target, lambda old: (old / "mark").exists()) as temporary:
+            assert temporary.suffix == ".zarr"
+            (temporary / "mark").write_text(text)
+    assert (target / "mark").read_text() == "second"
+
+    def fails_half_way() -> None:
+        with atomic_folder(target, lambda old: True) as temporary:
+            (temporary / "half").write_text("")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails_half_way()
+    assert [path.name for path in target.iterdir()] == ["mark"]
+    assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(OutputError, match="something else"), atomic_folder(target, lambda old: False):
+        pass
+    killed = tmp_path / ".b.1234.lamella-part.zarr"
+    (killed / "0").mkdir(parents=True)
+    assert remove_leftovers(tmp_path) == (killed,)
+    assert list(tmp_path.iterdir()) == [target]

@@ -10,13 +10,14 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lamella.errors import OutputError
 
-__all__ = ["atomic_path", "atomic_text", "output_errors", "remove_leftovers"]
+__all__ = ["atomic_folder", "atomic_path", "atomic_text", "output_errors", "remove_leftovers"]
 
 MARK = ".lamella-part"
 
@@ -82,6 +83,43 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: Path | str, replaces: Callable[[Path], bool]) -> Iterator[Path]:
+    """Give a new, empty folder under a temporary name beside `path`; rename it to `path` when the block ends well.
+
+    Parameters
+    ----------
+    path
+        the folder; the one it stands in is made where it is missing.
+    replaces
+        says of a folder that stands there already whether it may be replaced: a store of the same kind. It is replaced
+        as a whole.
+
+    Raises
+    ------
+    OutputError
+        if the folder cannot be written, or something stands there that may not be replaced.
+    """
+    target = Path(path)
+    with output_errors(target, every=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and not (target.is_dir() and replaces(target)):
+        raise OutputError(f"{target}: something else stands there already", mend="name another, or move it away")
+    temporary, old = (target.with_name(f".{target.stem}.{secrets.token_hex(4)}{MARK}{target.suffix}") for _ in "ab")
+    try:
+        with output_errors(target, every=True):
+            temporary.mkdir()
+        with output_errors(target):
+            yield temporary
+        with output_errors(target, every=True):
+            if target.exists():
+                os.replace(target, old)
+            os.replace(temporary, target)
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def atomic_text(path: Path | str, text: str) -> None:
     """Write a text file, UTF-8 with Unix line ends, whole or not at all."""
     with atomic_path(path) as temporary, output_errors(Path(path), every=True):
@@ -89,11 +127,14 @@ def atomic_text(path: Path | str, text: str) -> None:
 
 
 def remove_leftovers(folder: Path | str) -> tuple[Path, ...]:
-    """Delete what killed writers left in a folder (not in the folders below it), and say what it was.
+    """Delete what killed writers left in a folder (files and stores; not what stands in folders below it), and say it.
 
     Call it only where no other process is writing.
     """
     leftovers = tuple(sorted(Path(folder).glob(f".*{MARK}*")))
     for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
     return leftovers

@@ -103,6 +103,11 @@ class MrcFile:
         """What was assumed in reading the file."""
         return self.header.notes
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The header's lines of text."""
+        return self.header.labels
+
     @cached_property
     def extended(self) -> tuple[Mapping[str, float], ...]:
         """What the extended header says of each section, by names with units (see `mrc_extended`); empty if nothing."""

@@ -165,7 +165,7 @@ def read_header(path: Path | str) -> MrcHeader:
     return replace(header, pixel_size_ang=pixel_size_ang, top_row_first=flipped, notes=tuple(notes))
 
 
-def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *, stack: bool) -> Any:
+def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *, stack: bool, label: str = "") -> Any:
     """A header for a file of ours: little-endian, MRC2014, origin 0; statistics are filled in later.
 
     Parameters
@@ -179,6 +179,8 @@ def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *
         unsigned).
     stack
         whether the sections are images of a stack (space group 0) or of one volume (1).
+    label
+        a second line of text, up to 80 characters of ASCII, or none.
     """
     if dtype not in MODES:
         raise InputError(f"an MRC file of {dtype} numbers", mend=f"choose one of {', '.join(MODES)}")
@@ -198,8 +200,10 @@ def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *
     fields["nversion"] = 20141
     fields["map"] = b"MAP "
     fields["machst"] = (0x44, 0x44, 0, 0)
-    fields["nlabl"] = 1
-    fields["label"][0] = f"Written by lamella {__version__}".encode("ascii")
+    labels = [f"Written by lamella {__version__}", *([label] if label else [])]
+    fields["nlabl"] = len(labels)
+    for place, text in enumerate(labels):
+        fields["label"][place] = text.encode("ascii")
     if MODES[dtype] == 0:  # IMOD takes unstamped bytes for unsigned, the standard for signed
         extra = bytearray(bytes(fields["extra2"]))
         start = _OFFSET_STAMP - 112

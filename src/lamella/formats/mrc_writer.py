@@ -95,6 +95,8 @@ class MrcWriter:
     stack
         whether the sections are images (space group 0) rather than one volume (1); None goes by the name: ``.mrcs``,
         ``.st`` and IMOD's ``.ali``, ``.preali`` are stacks.
+    label
+        a further line of the header's text, up to 80 characters of ASCII.
 
     Raises
     ------
@@ -112,11 +114,12 @@ class MrcWriter:
         dtype: str = "float32",
         *,
         stack: bool | None = None,
+        label: str = "",
     ) -> None:
         self.path = Path(path)
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         as_stack = self.path.suffix in STACK_SUFFIXES if stack is None else stack
-        self._new_header = partial(new_header, pixel_size_ang=pixel_size_ang, dtype=dtype, stack=as_stack)
+        self._new_header = partial(new_header, pixel_size_ang=pixel_size_ang, dtype=dtype, stack=as_stack, label=label)
         self._fields = self._new_header(self.shape)
         self._pixel = np.dtype(dtype).newbyteorder("<")
         self.statistics = Statistics()

@@ -15,6 +15,9 @@ __all__ = ["Tomogram"]
 class Tomogram:
     """One tomogram.
 
+    Denoised data never enter averaging: a denoised file cannot stand where a measured one belongs, and steps that
+    average take their volumes from `measured_volumes`.
+
     Attributes
     ----------
     tilt_series
@@ -51,6 +54,12 @@ class Tomogram:
                 f"{self.name}: a tomogram of {self.size_px} pixels at binning {self.binning}",
                 mend="give a positive size and binning",
             )
+        measured = (self.volume, self.even_volume, self.odd_volume)
+        if self.denoised is not None and self.denoised in measured:
+            raise InputError(
+                f"{self.name}: {self.denoised} is named as denoised and as measured",
+                mend="name the reconstruction and its halves as reconstruct wrote them; denoised data are for looking",
+            )
 
     @property
     def name(self) -> str:
@@ -61,3 +70,40 @@ class Tomogram:
     def voxel_size_ang(self) -> float:
         """Edge of a voxel, Å."""
         return self.tilt_series.pixel_size_ang * self.binning
+
+    @property
+    def measured_volumes(self) -> tuple[str, ...]:
+        """What may be averaged, extracted or compared: the whole reconstruction, then its halves where there are both.
+
+        The only door by which such a step asks for voxels: a denoised volume never comes through it.
+
+        Raises
+        ------
+        InputError
+            if there is no reconstruction, whether or not there is a denoised volume.
+        """
+        if self.volume is None:
+            only = f", only the denoised {self.denoised}" if self.denoised is not None else ""
+            raise InputError(
+                f"{self.name}: there is no measured volume{only}",
+                mend="run reconstruct; denoised data are for looking, picking and segmenting, never for averaging",
+            )
+        return (self.volume, *(self.measured_halves if self.has_halves else ()))
+
+    @property
+    def measured_halves(self) -> tuple[str, str]:
+        """The two half reconstructions.
+
+        Raises
+        ------
+        InputError
+            if one or both were not made.
+        """
+        if self.even_volume is None or self.odd_volume is None:
+            raise InputError(f"{self.name}: there are no two halves", mend="run reconstruct with halves = auto")
+        return self.even_volume, self.odd_volume
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether both half reconstructions were made."""
+        return self.even_volume is not None and self.odd_volume is not None

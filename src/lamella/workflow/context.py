@@ -99,9 +99,17 @@ class Context:
 
     @contextmanager
     def new_mrc(
-        self, ending: str, shape: tuple[int, int, int], pixel_size_ang: float, dtype: str = "float32"
+        self,
+        ending: str,
+        shape: tuple[int, int, int],
+        pixel_size_ang: float,
+        dtype: str = "float32",
+        *,
+        label: str = "",
     ) -> Iterator[MrcWriter]:
         """A new MRC file ``FOLDER/SERIES + ending``; it appears when the block ends and its content is sound.
+
+        A label is a line of text in its header.
 
         Raises
         ------
@@ -110,7 +118,7 @@ class Context:
         OutputError
             if the disk is full.
         """
-        with self.new_file(ending) as path, MrcWriter(path, shape, pixel_size_ang, dtype) as writer:
+        with self.new_file(ending) as path, MrcWriter(path, shape, pixel_size_ang, dtype, label=label) as writer:
             yield writer
             if not writer.statistics.rms > 0:
                 raise PostconditionError(

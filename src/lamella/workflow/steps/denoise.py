@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import lamella.tomograms as tomograms
-from lamella.errors import InputError
-from lamella.formats.images import open_volume
+from lamella.formats.denoised import DENOISED, refuse_denoised
 from lamella.records import Tomogram
 from lamella.tomograms.denoise_settings import DenoiseSettings
 from lamella.workflow.context import Context
@@ -20,12 +19,10 @@ def run(record: Tomogram, settings: DenoiseSettings, context: Context) -> Tomogr
     Raises
     ------
     InputError
-        if there is no reconstruction.
+        if there is no reconstruction, or its file was denoised already.
     """
-    if record.volume is None:
-        raise InputError(f"{record.name}: there is no reconstruction", mend="run reconstruct first")
-    volume = open_volume(record.volume, context.root)
-    with context.new_mrc(".mrc", volume.shape, record.voxel_size_ang) as writer:
+    volume, *_halves = [refuse_denoised(context.root / name) for name in record.measured_volumes]
+    with context.new_mrc(".mrc", volume.shape, record.voxel_size_ang, label=DENOISED) as writer:
         result = tomograms.denoise(volume, settings, writer, device=context.device, progress=context.progress)
     context.measure(NoiseBefore=result.noise_before, NoiseAfter=result.noise_after)
     mode = f" ({result.mode})" if result.mode else ""
