@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from lamella.features.slab_density import fit_density_slab
 from lamella.geometry import TiltGeometry, rotation_x, rotation_y
 from lamella.geometry.regauge import regauge
 from lamella.records import ArrayImages
 from lamella.tilts.depth_profile import depth_map
 from lamella.tilts.level import level
-from lamella.tilts.slab_density import fit_density_slab
 from lamella.tilts.slab_measure import SlabMeasure, measure_slab
 from lamella.tilts.working import WorkingImages, prepare
 

@@ -13,13 +13,12 @@ count by their length, because only they tell heights apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamella.features.depth_map import DepthMap
 from lamella.fourier import edge_taper, frequency_axes
 from lamella.geometry import TiltGeometry
 from lamella.kernels.projector import Projector
@@ -27,7 +26,7 @@ from lamella.kernels.rows import Box
 from lamella.tilts.slab import view_slopes
 from lamella.tilts.working import Grid, WorkingImages
 
-__all__ = ["FALLS", "DepthMap", "depth_map"]
+__all__ = ["FALLS", "depth_map"]
 
 Array = NDArray[np.float64]
 Volume = NDArray[np.float32]
@@ -42,35 +41,6 @@ _COARSER = 4  # voxels of the layers over voxels of the smooth sums
 FALLS = (0.0, 1.5, 3.0, 6.0)
 """Powers of the wavelength by which the power of a specimen's structure may grow."""
 _LEAST_COVERED = 0.35  # of the pairs of views, that a tile needs
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DepthMap:
-    """Covariance of the views over depth.
-
-    Attributes
-    ----------
-    z_ang
-        ``(z,)`` heights of the layers, evenly spaced.
-    places_ang
-        ``(t, 2)`` (x, y) of the tiles' centres.
-    covariance
-        ``(t, z)`` sum over pairs of views over the root of their number, so that its noise is even, relative to a
-        view's own power; NaN where too few views see the tile.
-    kernels
-        ``(f, 2 z − 1)`` answer to a thin layer of structure of each of the spectra `FALLS`, by distance in layers, 1 in
-        the middle.
-    """
-
-    z_ang: Array
-    places_ang: Array
-    covariance: Array
-    kernels: Array
-
-    @property
-    def step_ang(self) -> float:
-        """Distance of the layers."""
-        return float(self.z_ang[1] - self.z_ang[0])
 
 
 def depth_map(

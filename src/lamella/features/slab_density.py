@@ -1,4 +1,4 @@
-"""The slab in which a specimen's structure lies, from the covariance of its views over depth (`depth_profile`).
+"""The slab in which a specimen's structure lies, from a map of structure over depth (`DepthMap`).
 
 Every tile of every layer is inside the slab or outside, and what is measured there follows the distribution of the
 one or the other. Both distributions are taken from the data themselves, and the slab between the planes
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import minimize
 
-from lamella.tilts.depth_profile import DepthMap
+from lamella.features.depth_map import DepthMap
 
 __all__ = ["DensitySlab", "fit_density_slab", "significance"]
 
@@ -76,7 +76,7 @@ def significance(depth: DepthMap, near: Array | None = None) -> Array:
     Parameters
     ----------
     depth
-        from `depth_map`.
+        from `lamella.tilts.depth_profile` or `lamella.tomograms.position_energy`.
     near
         (a, b, c, half depth) of the slab, near to level, by which it is known where there is no structure.
     """
@@ -91,7 +91,7 @@ def significance(depth: DepthMap, near: Array | None = None) -> Array:
     values = measured / max(float(np.quantile(spread, 0.15)), 1e-12)
     beyond = enough if near is None else enough & (np.abs(depth.z_ang - near[2]) > near[3] + _GUARD_ANG)
     if near is None or beyond.sum() < _FEWEST_LAYERS:
-        lowered = _lowered(values, depth.kernels[_USUAL_FALL], enough)
+        lowered = _lowered(values, depth.kernels[min(_USUAL_FALL, len(depth.kernels) - 1)], enough)
         freed = values - lowered
         return np.asarray(freed - np.quantile(np.nanmedian(freed[:, enough], axis=0), 0.15))
     middle = np.nanmedian(values[:, beyond], axis=0)
@@ -127,7 +127,7 @@ def fit_density_slab(depth: DepthMap, near: ArrayLike | None = None) -> DensityS
     Parameters
     ----------
     depth
-        from `depth_map`.
+        from `lamella.tilts.depth_profile` or `lamella.tomograms.position_energy`.
     near
         (a, b, c, half depth) known roughly; left out, all inclinations and depths are searched.
     """
