@@ -1,0 +1,97 @@
+"""What a view's texture is like: its power spectrum, from tiles that show no gold, and textures drawn from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["Texture", "detail_of", "draw", "texture_of"]
+
+Array = NDArray[np.float64]
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_CLEANEST = 0.4  # of the tiles, those least touched by gold, tell the spectrum
+_LEAST_TILES = 12
+_LN2 = float(np.log(2.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Texture:
+    """Texture of a view.
+
+    Attributes
+    ----------
+    power
+        ``(s, s)`` power spectrum, whose mean is the variance of a pixel, in the order of an FFT.
+    detail
+        mean of `detail_of` where the spectrum comes from: the strength of noise that it stands for.
+    """
+
+    power: Array
+    detail: float
+
+    @property
+    def covariance(self) -> Array:
+        """``(s, s)`` covariance of two pixels by what lies between them, periodic."""
+        covariance: Array = np.fft.ifft2(self.power).real
+        return covariance
+
+
+def detail_of(image: Image) -> Image:
+    """Squared mixed second difference of each pixel with three neighbours: noise, whatever slopes and edges there are.
+
+    ``(h − 1, w − 1)``; of white noise its mean is the variance.
+    """
+    cross = (image[1:, 1:] - image[1:, :-1] - image[:-1, 1:] + image[:-1, :-1]) / 2
+    return np.asarray(cross * cross, dtype=np.float32)
+
+
+def texture_of(image: Image, painted: Mask, size: int) -> Texture:
+    """Measure a view's texture.
+
+    Parameters
+    ----------
+    image
+        `(h, w)`.
+    painted
+        `(h, w)` where there is gold: as good as left out.
+    size
+        edge of a tile, px.
+
+    Notes
+    -----
+    Periodograms of tiles under Hann's window; the median over tiles by ln 2 is the mean of what most of them show, as a
+    periodogram's values are distributed exponentially. A crystal of ice or a film's edge here and there does not count.
+    """
+    height, width = image.shape
+    size = min(size, height, width)
+    clean = image[~painted]
+    level = float(np.median(clean)) if clean.size else 0.0
+    # where gold is: the view's level; few pixels of few tiles, and those are asked last
+    filled = np.where(painted, np.float32(level), image)
+    step = size if (height // size) * (width // size) * _CLEANEST >= _LEAST_TILES else max(1, size // 3)
+    corners = [(y, x) for y in range(0, height - size + 1, step) for x in range(0, width - size + 1, step)]
+    share = np.array([painted[y : y + size, x : x + size].mean() for y, x in corners])
+    count = max(int(_CLEANEST * len(corners)), min(_LEAST_TILES, len(corners)))
+    chosen = [corners[number] for number in np.argsort(share, kind="stable")[:count]]
+    line = np.hanning(size + 2)[1:-1]
+    window = np.outer(line, line)
+    tiles = np.stack([filled[y : y + size, x : x + size] for y, x in chosen]) - level
+    spectra = np.abs(torch.fft.fft2(torch.from_numpy((tiles * window).astype(np.float32))).numpy()) ** 2
+    power = np.median(spectra, axis=0) / _LN2 / (window**2).sum()
+    detail = detail_of(filled)
+    strength = [float(detail[y : y + size - 1, x : x + size - 1].mean()) for y, x in chosen]
+    return Texture(np.maximum(power, 1e-6 * power.mean() + 1e-30), float(np.median(strength)))
+
+
+def draw(texture: Texture, white: Image) -> Image:
+    """Textures ``(..., s, s)`` of a view's spectrum from white noise of variance 1."""
+    gain = torch.from_numpy(np.sqrt(texture.power)).float()
+    size = gain.shape[-1]
+    spectrum = torch.fft.rfft2(torch.from_numpy(white)) * gain[:, : size // 2 + 1]
+    out: Image = torch.fft.irfft2(spectrum, s=(size, size)).numpy()
+    return out
