@@ -160,16 +160,16 @@ def test_the_sirt_like_filter_looks_like_sirt(rng):
 @pytest.mark.parametrize("x_tilt", [0.0, 4.0])
 @pytest.mark.parametrize("method", ["wbp", "sirt"])
 def test_slabs_leave_no_seams(method, x_tilt, rng, monkeypatch):
-    from lamella.tomograms import sirt, wbp
+    from lamella.tomograms import iterations, wbp
 
     geometry = TiltGeometry.from_angles(WEDGE, 85.0, x_tilt_deg=x_tilt)
     points = rng.uniform(-1, 1, (10, 3)) * (120, 150, 50)
     how = settings(method=method, iterations=6)
-    monkeypatch.setattr(sirt, "_slab_rows", lambda *_: 10_000)
-    monkeypatch.setattr(sirt, "threads", lambda: 1)
+    monkeypatch.setattr(iterations, "_ROWS", 10_000)
+    monkeypatch.setattr(iterations, "threads", lambda: 1)
     whole, _, result = blobs(geometry, how, points)
     assert result.slabs == 1
-    monkeypatch.setattr(sirt, "_slab_rows", lambda *_: 9)
+    monkeypatch.setattr(iterations.Slabs, "rows_within", lambda *_: (9, 1))
     monkeypatch.setattr(wbp, "_slab_rows", lambda *_: 9)
     cut, _, result = blobs(geometry, how, points)
     assert result.slabs > 8

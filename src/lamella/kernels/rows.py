@@ -22,7 +22,7 @@ Lengths in this module are in voxels, coordinates count from the tomogram's cent
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,10 @@ class RowWindow:
     layout: Ints
     shift: Ints
     size: int
+
+    def select(self, views: Ints) -> RowWindow:
+        """Some views' samples, in the order given, where they lie in the buffer of all."""
+        return replace(self, layout=self.layout[views], shift=self.shift[views])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,6 +173,11 @@ class RowPlan:
 
     def __len__(self) -> int:
         return len(self.phases)
+
+    def select(self, views: Ints) -> RowPlan:
+        """The plan of some views, in the order given."""
+        chosen = {name: getattr(self, name)[views] for name in ("phases", "spacing_u", "spacing_v", "tau", "nu")}
+        return replace(self, **chosen)
 
     def window(self, first: tuple[int, int, int], shape: tuple[int, int, int]) -> RowWindow:
         """The lines and samples that a block of voxels meets.

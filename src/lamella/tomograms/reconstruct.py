@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,18 +14,20 @@ from lamella.geometry import TiltGeometry
 from lamella.kernels.loops import Loops
 from lamella.kernels.rows import Box, RowPlan
 from lamella.kernels.sampling import ImageGrid, ViewFilter, frequencies, view_filter
+from lamella.kernels.sharing import Sharing, slab_paths_px
 from lamella.progress import Progress, no_progress
-from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSink
+from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSink, VolumeSource
 from lamella.tomograms.box import plan_tomogram, tomogram_shape
 from lamella.tomograms.corrected_views import ViewCorrection
 from lamella.tomograms.correction import Correction, plan_correction
+from lamella.tomograms.memory import MemoryBudget
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.tomograms.reprojection import Reprojection, views_to_check
-from lamella.tomograms.sirt import iterate_views
+from lamella.tomograms.rounds import Rounds, check_mask, fit_rounds
 from lamella.tomograms.slabs import Output
 from lamella.tomograms.tilt_images import background, check_images, mean_level, store_views
 from lamella.tomograms.wbp import back_project_views
-from lamella.tomograms.weights import angular_spacing, dose_weights, radial_filter
+from lamella.tomograms.weights import angular_spacing, dose_weights, radial_filter, shares_exactly, window
 
 __all__ = ["HalfSets", "ReconstructResult", "half_sets", "plan_tomogram", "reconstruct", "tomogram_shape"]
 
@@ -50,6 +53,8 @@ class ReconstructResult:
         of the contrast transfer.
     views, slabs
         number of views, and of slabs that were worked on one at a time.
+    rounds
+        how the iterations of ``sirt`` or ``sart`` went.
     """
 
     shape: tuple[int, int, int]
@@ -61,6 +66,7 @@ class ReconstructResult:
     correction: Correction
     views: int
     slabs: int
+    rounds: Rounds | None = None
 
 
 def reconstruct(
@@ -70,6 +76,7 @@ def reconstruct(
     settings: ReconstructSettings,
     sink: VolumeSink,
     *,
+    mask: VolumeSource | None = None,
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> ReconstructResult:
@@ -85,6 +92,8 @@ def reconstruct(
         see `ReconstructSettings`; sizes are `tomogram`'s.
     sink
         takes finished blocks, in any order, from several threads at a time.
+    mask
+        for ``sirt`` and ``sart``: of the tomogram's shape; voxels where it is 0 stay 0.
     device
         ``cpu`` or a torch device.
 
@@ -95,11 +104,11 @@ def reconstruct(
     InputError
         if the contrast transfer is to be corrected and cannot be.
     ImageError
-        if images and record differ in number or size, or an image holds NaN.
+        if images and record differ in number or size, an image holds NaN, or the mask does not fit.
     GeometryError
         if all views have one tilt, or no view sees the box.
     PostconditionError
-        if the result is not finite, or constant.
+        if the result is not finite, or constant, or rounds of ``sirt`` or ``sart`` led away from the views.
 
     Notes
     -----
@@ -113,7 +122,9 @@ def reconstruct(
         raise ProjectError(f"{series.name}: the views are not aligned", mend="run align first")
     check_images(series, images)
     box = Box(shape=tomogram_shape(tomogram), voxel_size_ang=tomogram.voxel_size_ang)
-    work = _Work(series, series.geometry, images, box, settings, device)
+    if mask is not None:
+        check_mask(mask, box, settings.mask or "the mask")
+    work = _Work(series, series.geometry, images, box, settings, device, mask)
     _check_sight(series, work)
     output = Output(sink, box.shape)
     run = work.back_project if settings.method == "wbp" else work.iterate
@@ -134,6 +145,7 @@ def reconstruct(
         correction=work.correction,
         views=len(series),
         slabs=slabs,
+        rounds=work.rounds,
     )
 
 
@@ -148,8 +160,10 @@ class _Work:
         box: Box,
         settings: ReconstructSettings,
         device: str,
+        mask: VolumeSource | None = None,
     ) -> None:
-        self.series, self.geometry, self.images = series, geometry, images
+        self.series, self.geometry, self.images, self.mask = series, geometry, images, mask
+        self.rounds: Rounds | None = None
         self.box, self.settings, self.device = box, settings, device
         self.grid = ImageGrid.of(geometry, series.image_shape_px, series.pixel_size_ang, box.voxel_size_ang)
         self.correction = plan_correction(series, box, settings)
@@ -158,11 +172,11 @@ class _Work:
     def back_project(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
         """Filter the views and sum them."""
         plan = RowPlan.fine(self.geometry)
-        spacing = angular_spacing(self.geometry.y_tilt_deg)
+        filters = self._weights(plan)
         check = self._reprojection()
         stored = store_views(
             self.series, self.images, np.arange(len(self.series)), self.grid,
-            lambda view: self._weighted(plan, view, spacing), mean_level, correction=self._corrected(self.correction),
+            filters, mean_level, correction=self._corrected(self.correction),
             device=self.device, progress=_part(progress, 0.0, 0.3),
         )  # fmt: skip
         slabs = back_project_views(
@@ -181,16 +195,33 @@ class _Work:
             correction=self._corrected(self.correction), device=self.device, progress=_part(progress, 0.0, 0.1),
         )  # fmt: skip
         mass = 1 if self.series.imaging == "dark" else -1
-        slabs = iterate_views(
-            stored, self.geometry, self.grid, self.box, output,
-            rounds=15 if settings.iterations == "auto" else settings.iterations,
-            relaxation=1.0 if settings.relaxation == "auto" else settings.relaxation,
-            sign=mass if settings.non_negative else 0, check=check, progress=_part(progress, 0.1, 1.0),
+        slabs, self.rounds = fit_rounds(
+            stored, self.geometry, self.grid, self.box, settings, output,
+            sign=mass if settings.non_negative else 0, mask=self.mask,
+            budget=MemoryBudget.of(settings.memory, self.device), check=check, progress=_part(progress, 0.1, 1.0),
         )  # fmt: skip
         return slabs, check
 
-    def _weighted(self, plan: RowPlan, view: int, spacing: Array) -> ViewFilter:
-        """Ramp, window, angular weight and dose of a view."""
+    def _weights(self, plan: RowPlan) -> Callable[[int], ViewFilter]:
+        """What gives the filter of a view: its weight, window and dose."""
+        if not shares_exactly(self.geometry, self.settings):
+            spacing = angular_spacing(self.geometry.y_tilt_deg)
+            return lambda view: self._by_ramp(plan, view, spacing)
+        nz, ny, nx = self.box.shape
+        if self.series.thickness_ang is not None:
+            nz = min(nz, max(self.series.thickness_ang / self.box.voxel_size_ang, 1.0))
+        paths = slab_paths_px(self.geometry, (nz, ny, nx))
+        kept = None if self.dose is None else np.stack(self.dose)
+        return lambda view: self._by_sharing(plan, view, paths, kept)
+
+    def _by_sharing(self, plan: RowPlan, view: int, paths_px: Array, kept: Array | None) -> ViewFilter:
+        rounds = self.settings.filter_iterations if self.settings.filter == "sirt-like" else 0
+        shared = Sharing.of(self.geometry, view, paths_px, kept, float(frequencies()[-1]), rounds)
+        # weights are per voxel edge: with this voxels are image units per Å
+        along_u = window(frequencies(), self.settings) / self.box.voxel_size_ang
+        return view_filter(self.grid, self.geometry, plan, view, along_u=along_u, shared=shared)
+
+    def _by_ramp(self, plan: RowPlan, view: int, spacing: Array) -> ViewFilter:
         cos = abs(np.cos(np.deg2rad(self.geometry.y_tilt_deg[view])))
         nz, _ny, nx = self.box.shape
         path = min(nz / max(cos, 1e-9), nx / max(np.sqrt(1 - cos**2), 1e-9))
