@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lamella.errors import ImageError, PostconditionError
-from lamella.kernels.neighbourhood import ball, bilateral, bilateral_reference, median, median_reference
 from lamella.progress import Progress, no_progress
 from lamella.records import VolumeSink, VolumeSource
 from lamella.runtime import choose_device, free_memory_bytes, prepare
 from lamella.tomograms.denoise_settings import DenoiseSettings
-from lamella.tomograms.diffusion import diffuse, diffusion_bytes, halo_px, plan_diffusion
+from lamella.tomograms.filters import Filter, choose_filter
+from lamella.tomograms.networks.checkpoint import Model
+from lamella.tomograms.networks.inference import network_filter
 from lamella.tomograms.survey import Samples, Survey, noise_sd, survey
 from lamella.tomograms.tiles import Tile, plan_tiles
 
 __all__ = ["DenoiseResult", "denoise"]
 
 Array = NDArray[np.float32]
-Size = tuple[int, int, int]
 
 _MEAN_TOLERANCE = 0.1  # of the noise's standard deviation: a median moves the mean of skewed noise, nothing else may
 
@@ -62,23 +60,12 @@ class DenoiseResult:
     device: str
 
 
-@dataclass(frozen=True)
-class _Filter:
-    """A method made ready for one volume; it works in units of the noise, about the mean."""
-
-    apply: Callable[[Array], Array]
-    halo_px: int
-    bytes_of: Callable[[Size], float]
-    iterations: int = 1
-    contrast: tuple[float, float] | None = None
-    coherence: tuple[float, float] | None = None
-
-
 def denoise(
     volume: VolumeSource,
     settings: DenoiseSettings,
     sink: VolumeSink,
     *,
+    model: Model | None = None,
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> DenoiseResult:
@@ -92,6 +79,8 @@ def denoise(
         method and strength.
     sink
         takes the result, each block once.
+    model
+        n2n, n2v, wedge: the trained network.
     device
         ``auto``, ``cpu`` or ``cuda``.
     progress
@@ -101,6 +90,8 @@ def denoise(
     ------
     ImageError
         if the volume is empty, constant, or holds a voxel that is not finite.
+    InputError
+        if a method that wants a network is given none, or one that was trained for another method.
     SettingsError
         if the memory allowed does not hold the smallest tiles.
     PostconditionError
@@ -117,8 +108,11 @@ def denoise(
     device = choose_device(device)
     samples = Samples.of(volume)
     before = survey(volume, samples)
-    work = _filter(settings, samples, before, device)
-    tiles = plan_tiles(volume.shape, work.halo_px, work.bytes_of, _budget_bytes(settings, device))
+    if settings.method in ("n2n", "n2v", "wedge"):
+        work = network_filter(model, settings.method, device)
+    else:
+        work = choose_filter(settings, samples, before, device)
+    tiles = plan_tiles(volume.shape, work.halo_px, work.bytes_of, _budget_bytes(settings, device), work.align)
     after, moved, total = _run(volume, sink, work, tiles, samples, before, progress)
     _check(before, noise_sd(after.blocks), moved / total, settings)
     return DenoiseResult(
@@ -136,49 +130,6 @@ def denoise(
     )
 
 
-def _filter(settings: DenoiseSettings, samples: Samples, before: Survey, device: str) -> _Filter:
-    """Make the chosen method ready."""
-    on_cpu = device == "cpu"
-    if settings.method == "median":
-        radius = settings.size // 2
-        if on_cpu:
-            return _Filter(lambda block: median(block, settings.size), radius, _per_voxel(16))
-        on_device = _on_device(lambda block: median_reference(block, settings.size), device)
-        return _Filter(on_device, radius, _per_voxel(20))
-    if settings.method == "bilateral":
-        radius = int(np.abs(ball(settings.spatial)[0]).max())
-        if on_cpu:
-            return _Filter(
-                lambda block: bilateral(block, settings.spatial, settings.value_range), radius, _per_voxel(16)
-            )
-        return _Filter(
-            _on_device(lambda block: bilateral_reference(block, settings.spatial, settings.value_range), device),
-            radius,
-            _per_voxel(40),
-        )
-    unit = (samples.blocks - np.float32(before.mean)) / np.float32(before.noise)
-    steps = plan_diffusion(unit, settings, before.noise)
-    return _Filter(
-        apply=lambda block: diffuse(block, steps, device),
-        halo_px=halo_px(settings),
-        bytes_of=lambda shape: diffusion_bytes(shape, settings, device),
-        iterations=len(steps),
-        contrast=(steps[0].contrast * before.noise, steps[-1].contrast * before.noise),
-        coherence=(steps[0].coherence * before.noise**2, steps[-1].coherence * before.noise**2),
-    )
-
-
-def _per_voxel(count: int) -> Callable[[Size], float]:
-    return lambda shape: float(count) * shape[0] * shape[1] * shape[2]
-
-
-def _on_device(work: Callable[[torch.Tensor], torch.Tensor], device: str) -> Callable[[Array], Array]:
-    def apply(block: Array) -> Array:
-        return np.asarray(work(torch.from_numpy(block).to(device)).cpu().numpy(), dtype=np.float32)
-
-    return apply
-
-
 def _budget_bytes(settings: DenoiseSettings, device: str) -> float:
     return free_memory_bytes(device) / 2 if settings.memory == "auto" else settings.memory * 2**30
 
@@ -186,7 +137,7 @@ def _budget_bytes(settings: DenoiseSettings, device: str) -> float:
 def _run(
     volume: VolumeSource,
     sink: VolumeSink,
-    work: _Filter,
+    work: Filter,
     tiles: list[Tile],
     samples: Samples,
     before: Survey,

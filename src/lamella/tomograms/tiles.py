@@ -44,7 +44,9 @@ class Tile:
         return np.ascontiguousarray(block[inner])
 
 
-def plan_tiles(shape: Size, halo_px: int, bytes_of: Callable[[Size], float], budget_bytes: float) -> list[Tile]:
+def plan_tiles(
+    shape: Size, halo_px: int, bytes_of: Callable[[Size], float], budget_bytes: float, align: int = 1
+) -> list[Tile]:
     """Cut a volume into the fewest tiles that fit a budget.
 
     Parameters
@@ -57,6 +59,8 @@ def plan_tiles(shape: Size, halo_px: int, bytes_of: Callable[[Size], float], bud
         memory that the work on a tile of some size takes, halo included.
     budget_bytes
         memory that it may take.
+    align
+        tiles begin at multiples of it, halo included, if it divides the halo.
 
     Raises
     ------
@@ -67,14 +71,17 @@ def plan_tiles(shape: Size, halo_px: int, bytes_of: Callable[[Size], float], bud
     while bytes_of(_largest(shape, counts, halo_px)) > budget_bytes:
         cores = [ceil(n / count) for n, count in zip(shape, counts, strict=True)]
         axis = int(np.argmax(cores))
-        if cores[axis] <= max(8, halo_px // 2):
+        if cores[axis] <= max(8, 2 * align, halo_px // 2):
             need = bytes_of(_largest(shape, counts, halo_px)) / 2**30
             raise SettingsError(
                 f"denoise needs {need:.2g} GiB for its smallest tiles and has {budget_bytes / 2**30:.2g} GiB",
                 mend="raise denoise.memory or free memory, or lower denoise.iterations",
             )
         counts[axis] += 1
-    edges = [np.linspace(0, n, count + 1).round().astype(int) for n, count in zip(shape, counts, strict=True)]
+    edges = [
+        np.append((np.linspace(0, n, count + 1)[:-1] / align).round() * align, n).astype(int)
+        for n, count in zip(shape, counts, strict=True)
+    ]
     tiles = []
     for index in product(*(range(count) for count in counts)):
         core = [slice(int(e[i]), int(e[i + 1])) for e, i in zip(edges, index, strict=True)]
