@@ -166,7 +166,7 @@ def _zero_kept(images: ImageSource) -> bool:
 
 
 def _dark_enough(contrast: float, diameter_ang: float) -> bool:
-    return contrast > 1 - np.exp(-_ABSORBS_PER_ANG * diameter_ang)
+    return contrast > 1 - float(np.exp(-_ABSORBS_PER_ANG * diameter_ang))
 
 
 def _too_bright(contrast: float, diameter_ang: float) -> str:

@@ -85,7 +85,8 @@ def _alone(places: Array, shape: tuple[int, int, int], least_px: float) -> Array
     inside = ((places > least_px) & (places < np.array(shape[:0:-1]) - 1 - least_px)).all(axis=1)
     apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
     np.fill_diagonal(apart, np.inf)
-    return places[inside & (apart.min(axis=1, initial=np.inf) > least_px)]
+    alone: Array = places[inside & (apart.min(axis=1, initial=np.inf) > least_px)]
+    return alone
 
 
 def _rings(image: NDArray[np.float32], places: Array, radius_px: float, edges: Array) -> tuple[Array, Array]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
-__all__ = ["Texture", "detail_of", "draw", "texture_of"]
+__all__ = ["Kind", "Texture", "detail_of", "draw", "gain_of", "texture_of", "white_noise"]
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Kind = Literal["full", "even", "odd"]
+"""What an image is the sum of: all frames of a view, or half of them."""
 
 _CLEANEST = 0.4  # of the tiles, those least touched by gold, tell the spectrum
 _LEAST_TILES = 12
+_GAIN = 0.5, 2.0  # of the noise at a place over the view's, in standard deviations: what is believed
+_LEAST_PIXELS = 100  # from which the noise at a place is taken
 _LN2 = float(np.log(2.0))
 
 
@@ -39,6 +45,15 @@ class Texture:
         """``(s, s)`` covariance of two pixels by what lies between them, periodic."""
         covariance: Array = np.fft.ifft2(self.power).real
         return covariance
+
+    def power_on(self, shape: tuple[int, int]) -> Array:
+        """The spectrum at the frequencies of another size of picture."""
+        if shape == self.power.shape:
+            return self.power
+        places = [np.arange(n) * (size / n) for n, size in zip(shape, self.power.shape, strict=True)]
+        grid = np.stack(np.meshgrid(*places, indexing="ij"))
+        power: Array = map_coordinates(self.power, grid, order=1, mode="grid-wrap")
+        return power
 
 
 def detail_of(image: Image) -> Image:
@@ -89,9 +104,40 @@ def texture_of(image: Image, painted: Mask, size: int) -> Texture:
 
 
 def draw(texture: Texture, white: Image) -> Image:
-    """Textures ``(..., s, s)`` of a view's spectrum from white noise of variance 1."""
-    gain = torch.from_numpy(np.sqrt(texture.power)).float()
-    size = gain.shape[-1]
-    spectrum = torch.fft.rfft2(torch.from_numpy(white)) * gain[:, : size // 2 + 1]
-    out: Image = torch.fft.irfft2(spectrum, s=(size, size)).numpy()
+    """Textures ``(..., h, w)`` of a view's spectrum from white noise of variance 1, of any shape."""
+    height, width = white.shape[-2:]
+    gain = torch.from_numpy(np.sqrt(texture.power_on((height, width)))).float()
+    spectrum = torch.fft.rfft2(torch.from_numpy(white)) * gain[:, : width // 2 + 1]
+    out: Image = torch.fft.irfft2(spectrum, s=(height, width)).numpy()
     return out
+
+
+def white_noise(seed: int, view: int, kind: Kind, shape: tuple[int, ...]) -> Image:
+    """White noise of variance 1 for the paint of a view, the same in every run.
+
+    That of even and of odd frames is independent; that of all frames is their sum over √2.
+    """
+    halves = {
+        half: np.random.default_rng((seed, view, number)).standard_normal(shape, dtype=np.float32)
+        for number, half in enumerate(("even", "odd"))
+        if kind in ("full", half)
+    }
+    return halves[kind] if kind != "full" else (halves["even"] + halves["odd"]) / np.float32(np.sqrt(2))
+
+
+def gain_of(detail: Image, known: Mask, texture: Texture) -> np.float32:
+    """Noise at a place over that of a view's texture, in standard deviations.
+
+    Parameters
+    ----------
+    detail
+        `(h − 1, w − 1)` of the place, as `detail_of` makes it.
+    known
+        `(h, w)` which pixels are to be believed.
+    texture
+        of the view.
+    """
+    whole = known[1:, 1:] & known[1:, :-1] & known[:-1, 1:] & known[:-1, :-1]
+    if np.count_nonzero(whole) < _LEAST_PIXELS or not texture.detail > 0:
+        return np.float32(1)
+    return np.float32(np.clip(np.sqrt(float(detail[whole].mean()) / texture.detail), *_GAIN))

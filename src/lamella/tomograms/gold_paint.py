@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import ImageError
 from lamella.records import ImageSource
-from lamella.tomograms.gold_noise import Texture, detail_of, draw, texture_of
+from lamella.tomograms.gold_noise import Kind, Texture, detail_of, draw, gain_of, texture_of, white_noise
 from lamella.tomograms.gold_patch import Disc, Prediction
 
-__all__ = ["GoldPaint", "Kind", "PaintedImages"]
+__all__ = ["GoldPaint", "PaintedImages", "Painter"]
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Kind = Literal["full", "even", "odd"]
-
-_GAIN = 0.5, 2.0  # of the local noise over the view's, in standard deviations: what is believed
-_LEAST_PIXELS = 100  # from which the local noise is taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +34,8 @@ class GoldPaint:
         per view ``(k, 2)`` (x, y) of what is painted over, pixels from the middle of pixel 0.
     radius_px
         of the discs that are painted.
+    numbers
+        ``(n,)`` a number of each view that stays its own when others are left out.
     seed
         of the series; each view has its own noise, the same in every run.
 
@@ -51,6 +49,7 @@ class GoldPaint:
     images: ImageSource
     places_px: tuple[Array, ...]
     radius_px: float
+    numbers: NDArray[np.int64]
     seed: int = 0
     _textures: dict[int, Texture] = field(default_factory=dict, repr=False)
 
@@ -102,10 +101,13 @@ class GoldPaint:
         out = image.copy()
         canvas = _Canvas(out, ~mask, self.disc)
         prediction = Prediction(self.disc, texture)
-        noise = draw(texture, self._white(view, kind))
+        corners, size = self._corners(view), self.disc.size
+        noise = draw(texture, white_noise(self.seed, int(self.numbers[view]), kind, (len(corners), size, size)))
         detail = detail_of(image)
-        for corner, texture_here in zip(self._corners(view), noise, strict=True):
-            canvas.fill(corner, texture_here * _gain(detail, canvas, corner, texture), prediction)
+        for corner, own in zip(corners, noise, strict=True):
+            (rows, columns), _ = _overlap(corner, size, image.shape)
+            between = detail[rows.start : rows.stop - 1, columns.start : columns.stop - 1]
+            canvas.fill(corner, own * gain_of(between, canvas.known[rows, columns], texture), prediction)
         return out
 
     def _corners(self, view: int) -> NDArray[np.int64]:
@@ -121,16 +123,6 @@ class GoldPaint:
             whole = self.images.view(view) if image is None else image
             self._textures[view] = texture_of(whole, mask, self.disc.size)
         return self._textures[view]
-
-    def _white(self, view: int, kind: Kind) -> Image:
-        """``(m, s, s)`` white noise of a view, by which halves it is for."""
-        shape = (len(self._corners(view)), self.disc.size, self.disc.size)
-        halves = {
-            half: np.random.default_rng((self.seed, view, number)).standard_normal(shape, dtype=np.float32)
-            for number, half in enumerate(("even", "odd"))
-            if kind in ("full", half)
-        }
-        return halves[kind] if kind != "full" else (halves["even"] + halves["odd"]) / np.float32(np.sqrt(2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,17 +155,6 @@ class _Canvas:
         return float(np.median(known)) if known.size else float(np.median(self.image))
 
 
-def _gain(detail: Image, canvas: _Canvas, corner: NDArray[np.int64], texture: Texture) -> np.float32:
-    """Noise round a disc over the view's, in standard deviations."""
-    part, _ = _overlap(corner, canvas.disc.size, detail.shape)
-    rows, columns = part
-    known = canvas.known[rows, columns] & canvas.known[rows.start + 1 : rows.stop + 1, columns]
-    if np.count_nonzero(known) < _LEAST_PIXELS or not texture.detail > 0:
-        return np.float32(1)
-    local = float(detail[part][known].mean())
-    return np.float32(np.clip(np.sqrt(local / texture.detail), *_GAIN))
-
-
 def _overlap(
     corner: NDArray[np.int64], size: int, shape: Sequence[int]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -185,16 +166,29 @@ def _overlap(
     return (part[0], part[1]), (own[0], own[1])
 
 
+class Painter(Protocol):
+    """Paints something over in the views of one series."""
+
+    @property
+    def painted_fraction(self) -> float:
+        """Mean part of the images that is painted."""
+        ...
+
+    def paint(self, view: int, image: Image, kind: Kind = "full") -> Image:
+        """A view `(h, w)`, painted; `kind` says which frames it is the sum of."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class PaintedImages:
-    """Tilt images with their gold painted over as they are read.
+    """Tilt images that are painted as they are read.
 
     Attributes
     ----------
     source
         the images: whole ones, or those of even or odd frames.
-    paint
-        how the views of the series are painted.
+    painters
+        of the series, in the order in which they paint.
     views
         ``(len(source),)`` which view of the series each image is of.
     kind
@@ -202,7 +196,7 @@ class PaintedImages:
     """
 
     source: ImageSource
-    paint: GoldPaint
+    painters: tuple[Painter, ...]
     views: NDArray[np.int64]
     kind: Kind = "full"
 
@@ -216,4 +210,7 @@ class PaintedImages:
 
     def view(self, index: int) -> Image:
         """One image `(height, width)`, painted."""
-        return self.paint.paint(int(self.views[index]), self.source.view(index), self.kind)
+        image = self.source.view(index)
+        for painter in self.painters:
+            image = painter.paint(int(self.views[index]), image, self.kind)
+        return image

@@ -20,7 +20,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve
 
 from lamella.fourier import fast_size
 from lamella.tomograms.gold_noise import Texture
@@ -110,13 +110,13 @@ class Prediction:
         """``(a,)`` which cells hold no pixel of the disc."""
         count = self.disc.size // self.disc.factor
         shape = (count, self.disc.factor, count, self.disc.factor)
-        touched = self.disc.mask.reshape(shape).any(axis=(1, 3))
+        touched = np.asarray(self.disc.mask.reshape(shape).any(axis=(1, 3)))
         ring: Mask = ~touched[self.disc.cells[:, 0], self.disc.cells[:, 1]]
         return ring
 
     @cached_property
     def _factor(self) -> tuple[Array, bool]:
-        factor: tuple[Array, bool] = cho_factor(self.among[np.ix_(self.ring, self.ring)])
+        factor: tuple[Array, bool] = cho_factor(self.among[np.ix_(self.ring, self.ring)], check_finite=False)
         return factor
 
     def inside(self, lacking: Array, known: Mask) -> Image:
@@ -133,7 +133,7 @@ class Prediction:
             return np.zeros(len(self.disc.pixels), dtype=np.float32)
         weights = np.zeros(len(known))
         if (known == self.ring).all():
-            weights[known] = cho_solve(self._factor, lacking[known])
+            weights[known] = cho_solve(self._factor, lacking[known], check_finite=False)
         else:
-            weights[known] = np.linalg.solve(self.among[np.ix_(known, known)], lacking[known])
+            weights[known] = solve(self.among[np.ix_(known, known)], lacking[known], assume_a="pos", check_finite=False)
         return np.asarray(self.across @ weights.astype(np.float32), dtype=np.float32)

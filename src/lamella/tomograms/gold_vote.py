@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from lamella.geometry import TiltGeometry
-
 __all__ = ["Placed", "SpotViews", "vote"]
 
 Array = NDArray[np.float64]
@@ -174,7 +172,7 @@ class _SpotMaps:
             at = (places - low) / self.cell
             for row in line:
                 for column in line:
-                    cell = np.round(at).astype(int) + (column, row)
+                    cell = np.round(at).astype(int) + np.array([column, row])
                     near = np.linalg.norm(cell - at, axis=1) <= _NEAR / _CELL
                     inside = near & (cell >= 0).all(axis=1) & (cell < self.shape[::-1]).all(axis=1)
                     self.maps[view, cell[inside, 1], cell[inside, 0]] = True
