@@ -25,6 +25,7 @@ __all__ = ["Correction", "Layer", "depth_planes", "depth_tolerance_ang", "obstac
 Array = NDArray[np.float64]
 
 AUTO: Restoration = "phase-flip"
+_ITERATIVE = ("sirt", "sart")  # which compare images with one volume
 _PHASE_RAD = math.pi / 8  # allowed at the tomogram's highest frequency
 _STEEP = 0.15  # cos of a tilt beyond which a view is corrected as a whole, for the centre's depth
 _STEEPEST = 0.3  # cos of the steepest tilt that makes layers thinner
@@ -94,12 +95,12 @@ def plan_correction(series: TiltSeries, box: Box, settings: ReconstructSettings)
     whole: tuple[Layer, ...] = (Layer(first=0, planes=planes, height_ang=0.0),)
     if settings.ctf == "none":
         return Correction(method="none", layers=whole)
-    if settings.ctf_depth == "slabs" and settings.method == "sirt":
+    if settings.ctf_depth == "slabs" and settings.method in _ITERATIVE:
         raise InputError(
-            "sirt takes images that are corrected once, not for each slab",
+            f"{settings.method} takes images that are corrected once, not for each slab",
             mend="set reconstruct.ctf_depth to strips or auto, or reconstruct.method to wbp",
         )
-    if settings.ctf in ("multiply", "wiener") and settings.method == "sirt" and settings.non_negative:
+    if settings.ctf in ("multiply", "wiener") and settings.method in _ITERATIVE and settings.non_negative:
         raise InputError(
             f"{settings.ctf} takes the images' mean level away, from which reconstruct.non_negative counts mass",
             mend="set reconstruct.ctf to phase-flip, or reconstruct.non_negative to false",

@@ -8,7 +8,6 @@ constant to the error, whatever the number of rounds (cross-validation: Stone 19
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 

@@ -106,8 +106,9 @@ LINE: tuple[Step, ...] = (
         summary="tomograms, whole and in two halves, from the aligned views",
         settings_path="lamella.tomograms.reconstruct_settings:ReconstructSettings",
         run_path="lamella.workflow.steps.reconstruct:run",
+        inputs_path="lamella.workflow.steps.reconstruct_mask:inputs",
         gives="tomograms",
-        version=2,
+        version=3,
     ),
     Step(
         name="denoise",

@@ -14,15 +14,18 @@ from lamella.formats.mrc import open_mrc
 from lamella.geometry import TiltGeometry
 from lamella.kernels.rows import Box
 from lamella.progress import Progress
-from lamella.records import TiltSeries, Tomogram
+from lamella.records import TiltSeries, Tomogram, VolumeSource
 from lamella.tomograms.box import tomogram_shape
 from lamella.tomograms.correction import Correction, obstacle, plan_correction
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
+from lamella.workflow.steps.reconstruct_mask import open_mask
+from lamella.workflow.steps.reconstruct_rounds import tell_rounds, with_rounds_of
+from lamella.workflow.steps.tomogram_quality import measure_quality
 
 if TYPE_CHECKING:
-    from lamella.tomograms.reconstruct import HalfSets  # torch and numba come with it
+    from lamella.tomograms.reconstruct import HalfSets, ReconstructResult  # torch and numba come with it
 
 __all__ = ["needs", "run"]
 
@@ -43,11 +46,8 @@ def needs(record: TiltSeries, settings: ReconstructSettings) -> Needs:
     if settings.ctf != "none":  # what the defocus will be is not known yet
         settings = settings.model_copy(update={"ctf": "auto"})
     plan = plan_correction(record.with_changes(geometry=geometry), box, settings)
-    whole = 12.0 * voxels if settings.method == "sirt" else 0.0
     again = 5.0 * voxels if settings.deconvolve else 0.0
-    return Needs(
-        disk=4 * voxels * (1 + halves + settings.deconvolve), memory=max(stored * len(plan.layers) + whole, again)
-    )
+    return Needs(disk=4 * voxels * (1 + halves + settings.deconvolve), memory=max(stored * len(plan.layers), again))
 
 
 def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> Tomogram:
@@ -68,12 +68,15 @@ def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> 
     halves = tomograms.half_sets(record, settings, has_frames)
     tomogram = tomograms.plan_tomogram(record, settings)
     parts = (1 if halves.kind == "off" else 3) + settings.deconvolve
-    volume, correction = _volume(
-        record, record.images, tomogram, settings, context, "", context.part("", (0, 1 / parts))
+    mask = open_mask(settings, tomogram, context.root)
+    volume, result = _volume(
+        record, record.images, tomogram, settings, context, "", context.part("", (0, 1 / parts)), mask
     )
+    correction, settings = result.correction, with_rounds_of(settings, result.rounds)
     tomogram = replace(tomogram, volume=volume, tilt_series=record.with_changes(other={CORRECTION: correction.method}))
     if halves.kind != "off":
-        tomogram = _with_halves(record, tomogram, halves, settings, context, parts)
+        tomogram = _with_halves(record, tomogram, halves, settings, context, parts, mask)
+    measure_quality(tomogram, context)
     if settings.deconvolve:
         _deconvolve(record, tomogram, correction, settings, context, context.part("", (1 - 1 / parts, 1.0)))
     return tomogram
@@ -86,12 +89,13 @@ def _with_halves(
     settings: ReconstructSettings,
     context: Context,
     parts: int,
+    mask: VolumeSource | None,
 ) -> Tomogram:
     """Reconstruct the two halves, the second and third of so many parts of the work."""
     names = {}
     for place, (half, views) in enumerate((("even", halves.even), ("odd", halves.odd)), start=1):
         images: tuple[str, ...] = getattr(record, f"{half}_images" if halves.kind == "frames" else "images")
-        names[half], _correction = _volume(
+        names[half], _result = _volume(
             record.select(views),
             tuple(images[view] for view in views),
             tomogram,
@@ -99,6 +103,7 @@ def _with_halves(
             context,
             f"_{half}",
             context.part(f"{half} half", (place / parts, (place + 1) / parts)),
+            mask,
         )
     context.say(f"halves from even and odd {halves.kind}")
     return replace(tomogram, even_volume=names["even"], odd_volume=names["odd"])
@@ -112,22 +117,26 @@ def _volume(
     context: Context,
     ending: str,
     progress: Progress,
-) -> tuple[str, Correction]:
-    """Reconstruct one volume into its file; its name, and how its contrast transfer was corrected."""
+    mask: VolumeSource | None,
+) -> tuple[str, ReconstructResult]:
+    """Reconstruct one volume into its file; its name, and what came of it."""
     source = open_images(images, context.root)
     with context.new_mrc(f"{ending}.mrc", tomogram_shape(tomogram), tomogram.voxel_size_ang) as writer:
         result = tomograms.reconstruct(
-            series, source, tomogram, settings, writer, device=context.device, progress=progress
+            series, source, tomogram, settings, writer, mask=mask, device=context.device, progress=progress
         )
+    name = context.name(context.outputs[-1])
     if not ending:
         size = " × ".join(str(number) for number in reversed(result.shape))
         weighted = "weighted by dose" if result.dose_weighted else "not weighted by dose"
         context.say(f"{size} voxels of {result.voxel_size_ang:g} Å from {result.views} views, {weighted}")
         context.say(f"contrast transfer {result.correction.in_words()}")
+        if result.rounds is not None:
+            tell_rounds(result.rounds, settings, context)
         context.measure(Deviation=result.deviation)
         if np.isfinite(result.reprojection_correlation):
             context.measure(ReprojectionCorrelation=result.reprojection_correlation)
-    return context.name(context.outputs[-1]), result.correction
+    return name, result
 
 
 def _deconvolve(
