@@ -20,6 +20,7 @@ from torch import Tensor
 from lamella.fourier import fast_size
 from lamella.geometry import TiltGeometry
 from lamella.kernels.rows import RowPlan
+from lamella.kernels.sharing import Sharing, share_row
 from lamella.kernels.taps import Taps, kaiser_bessel, quad_table
 
 __all__ = [
@@ -42,6 +43,13 @@ _MARGIN = 3  # samples kept beyond the image's edge, for the taps
 _TABLE = 2048  # entries of a filter's table over 0 … _HIGHEST
 _EDGE = np.float32(0.500001)  # cycles per voxel; nothing beyond it is kept along u and v
 _HIGHEST = 0.75  # cycles per voxel, beyond the corner of the band
+_ALONE = Sharing(
+    view=0,
+    slopes=np.zeros((0, 2), np.float32),
+    paths=np.zeros(0, np.float32),
+    kept=np.ones((1, 0), np.float32),
+    highest=1.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +216,7 @@ class ImageGrid:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ViewFilter:
-    """What a spectrum is multiplied by: ``along_u(|ku|) · along_v(|kv|) · radial(|k|) · slow · fast``.
+    """What a spectrum is multiplied by: ``along_u(|ku|) · along_v(|kv|) · radial(|k|) · shared(ku, kv) · slow · fast``.
 
     Attributes
     ----------
@@ -218,6 +226,8 @@ class ViewFilter:
         tables over `frequencies()`.
     slow, fast
         deapodisation of the grid's taps by Fourier index.
+    shared
+        weights by how many views see a frequency; None: 1.
     """
 
     direction: NDArray[np.float64]
@@ -226,6 +236,7 @@ class ViewFilter:
     radial: NDArray[np.float32] | None
     slow: NDArray[np.float32]
     fast: NDArray[np.float32]
+    shared: Sharing | None = None
 
 
 def frequencies() -> NDArray[np.float64]:
@@ -241,6 +252,7 @@ def view_filter(
     *,
     along_u: NDArray[np.float64] | None = None,
     radial: NDArray[np.float64] | None = None,
+    shared: Sharing | None = None,
 ) -> ViewFilter:
     """The filter of one view: its deapodisation and band limit, times functions of |ku| and |k| at `frequencies()`."""
     frequency = frequencies()
@@ -268,6 +280,7 @@ def view_filter(
         radial=None if radial is None else radial.astype(np.float32),
         slow=(area * slow).astype(np.float32),
         fast=fast.astype(np.float32),
+        shared=shared,
     )
 
 
@@ -333,9 +346,10 @@ def _multiply(source: Tensor, target: Tensor, grid: ImageGrid, what: ViewFilter,
     """Put the band of `source` times the filter into `target`, both in FFT order along the slow axis."""
     if source.device.type == "cpu":
         radial = what.radial if what.radial is not None else np.empty(0, np.float32)
+        shared = what.shared if what.shared is not None else _ALONE
         _multiply_numba(
             source.numpy(), target.numpy(), what.direction, what.along_u, what.along_v, radial, what.slow, what.fast,
-            scale,
+            scale, shared.view, shared.slopes, shared.paths, shared.kept, shared.highest, shared.rounds,
         )  # fmt: skip
     else:
         _multiply_torch(source, target, grid, what, scale)
@@ -345,11 +359,14 @@ def _multiply_torch(source: Tensor, target: Tensor, grid: ImageGrid, what: ViewF
     high_a, high_b = grid.band
     index_a = torch.cat([torch.arange(high_a + 1), torch.arange(-high_a, 0)]).to(source.device)
     index_b = torch.arange(high_b + 1, device=source.device)
-    ku, kv = ((float(d[0]) * index_a[:, None] + float(d[1]) * index_b[None]).abs() for d in what.direction)
+    ku, kv = (float(d[0]) * index_a[:, None] + float(d[1]) * index_b[None] for d in what.direction)
+    weight = 1.0 if what.shared is None else what.shared.weights(ku.float(), kv.float())
+    ku, kv = ku.abs(), kv.abs()
     inside = torch.maximum(ku, kv) <= float(_EDGE)
     factor = _look_up(what.along_u, ku) * _look_up(what.along_v, kv) * inside
     if what.radial is not None:
         factor = factor * _look_up(what.radial, torch.hypot(ku, kv))
+    factor = factor * weight
     factor *= scale * torch.from_numpy(what.slow).to(source.device)[index_a.abs()][:, None]
     factor *= torch.from_numpy(what.fast).to(source.device)[None]
     target[index_a % target.shape[0]] = source[index_a % source.shape[0]] * factor
@@ -364,15 +381,20 @@ def _look_up(table: NDArray[np.float32], frequency: Tensor) -> Tensor:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _multiply_numba(source, target, direction, along_u, along_v, radial, slow, fast, scale):  # type: ignore[no-untyped-def]
+def _multiply_numba(  # type: ignore[no-untyped-def]
+    source, target, direction, along_u, along_v, radial, slow, fast, scale, view, slopes, paths, kept, highest, rounds
+):
     high_a, high_b = len(slow) - 1, len(fast) - 1
     per_step = np.float32((_TABLE - 1) / _HIGHEST)
     top = np.float32(_TABLE - 1.001)
     ub, vb = np.float32(direction[0, 1]), np.float32(direction[1, 1])
+    weights = np.ones(high_b + 1, np.float32)
     for i in range(-high_a, high_a + 1):
         row_in, row_out = source[i % source.shape[0]], target[i % target.shape[0]]
         ua, va = np.float32(direction[0, 0] * i), np.float32(direction[1, 0] * i)
         common = np.float32(slow[abs(i)] * scale)
+        if len(paths):
+            share_row((ua, va), (ub, vb), high_b + 1, view, slopes, paths, kept, highest, rounds, weights)
         for j in range(high_b + 1):
             ku, kv = ua + ub * np.float32(j), va + vb * np.float32(j)
             if abs(ku) > _EDGE or abs(kv) > _EDGE:
@@ -388,4 +410,4 @@ def _multiply_numba(source, target, direction, along_u, along_v, radial, slow, f
                 place = min(np.sqrt(ku * ku + kv * kv) * per_step, top)
                 low = np.int32(place)
                 factor *= radial[low] + (place - np.float32(low)) * (radial[low + 1] - radial[low])
-            row_out[j] = row_in[j] * (factor * common * fast[j])
+            row_out[j] = row_in[j] * (factor * weights[j] * common * fast[j])

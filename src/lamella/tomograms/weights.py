@@ -1,4 +1,4 @@
-"""What each view, and each frequency in it, counts in a weighted back-projection."""
+"""What each view, and each frequency in it, counts in a weighted back-projection or a direct inversion."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import GeometryError
+from lamella.geometry import TiltGeometry
 from lamella.optics.dose import dose_filter
 from lamella.records import TiltSeries
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 
-__all__ = ["angular_spacing", "dose_weights", "radial_filter"]
+__all__ = ["angular_spacing", "dose_weights", "radial_filter", "shares_exactly", "unevenness", "window"]
 
 Array = NDArray[np.float64]
 
 _WIDEST_GAP = 4.0  # times the median; views beside a wider gap do not stand for all of it
+_EVEN = 0.25  # gaps between tilts that differ from their median by no more than this part of it are alike
+_ONE_AXIS_DEG = 10.0  # x-tilts of one axis keep within this range
 
 
 def angular_spacing(tilt_deg: Array) -> Array:
@@ -67,19 +70,42 @@ def radial_filter(
     (the Landweber window of Zeng 2012, Phys. Med. Biol. 57:7725).
     """
     ramp = np.where(frequency < step / 2, frequency**2 / step + step / 4, frequency)
-    if settings.filter == "hamming":
-        ramp = ramp * (0.54 + 0.46 * np.cos(2 * np.pi * np.minimum(frequency, 0.5)))
-    elif settings.filter == "hann":
-        ramp = ramp * (0.5 + 0.5 * np.cos(2 * np.pi * np.minimum(frequency, 0.5)))
-    elif settings.filter == "sirt-like":
+    if settings.filter == "sirt-like":
         restored = np.minimum(1.0, 1 / (np.maximum(frequency, 1e-9) * path_px * range_rad))
         ramp = ramp * (1 - (1 - restored) ** settings.filter_iterations)
+    out: Array = ramp * window(frequency, settings)
+    return out
+
+
+def window(frequency: Array, settings: ReconstructSettings) -> Array:
+    """What the weights are multiplied by at frequencies across the tilt axis, cycles per voxel: window and fall-off."""
+    out = np.ones_like(frequency)
+    if settings.filter == "hamming":
+        out *= 0.54 + 0.46 * np.cos(2 * np.pi * np.minimum(frequency, 0.5))
+    elif settings.filter == "hann":
+        out *= 0.5 + 0.5 * np.cos(2 * np.pi * np.minimum(frequency, 0.5))
     beyond = np.maximum(frequency - settings.cutoff, 0.0)
     if settings.falloff == 0:
-        out: Array = np.where(beyond > 0, 0.0, ramp)
-    else:
-        out = ramp * np.exp(-0.5 * (beyond / settings.falloff) ** 2)
-    return out
+        return np.where(beyond > 0, 0.0, out)
+    smooth: Array = out * np.exp(-0.5 * (beyond / settings.falloff) ** 2)
+    return smooth
+
+
+def unevenness(geometry: TiltGeometry) -> float:
+    """Greatest deviation of a gap between neighbouring tilts from the median gap, as a part of it; 0 for even tilts."""
+    gaps = np.diff(np.unique(geometry.y_tilt_deg))
+    return float(np.abs(gaps / np.median(gaps) - 1).max()) if len(gaps) else 0.0
+
+
+def shares_exactly(geometry: TiltGeometry, settings: ReconstructSettings) -> bool:
+    """Whether views are weighted by how many of them see a frequency, rather than by the ramp.
+
+    ``auto`` does so where a gap between neighbouring tilts differs from the median gap by more than a quarter of it, or
+    x-tilts differ by more than 10°: the views then have no single axis, and a distance from it says nothing.
+    """
+    if settings.weighting != "auto":
+        return settings.weighting == "exact"
+    return unevenness(geometry) > _EVEN or float(np.ptp(geometry.x_tilt_deg)) > _ONE_AXIS_DEG
 
 
 def dose_weights(series: TiltSeries, frequency: Array, voxel_size_ang: float) -> list[Array] | None:
