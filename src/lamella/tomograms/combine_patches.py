@@ -1,0 +1,173 @@
+"""Cubes of two tomograms laid on each other: how far each cube of the second still is from its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamella.fourier import fast_size
+from lamella.tomograms.combine_coverage import Coverage
+from lamella.tomograms.combine_resample import resample
+from lamella.tomograms.combine_rigid import RigidMotion
+from lamella.tomograms.combine_search import whitened
+from lamella.tomograms.combine_warp import Warp
+from lamella.tomograms.combine_working import WorkingVolume, joint_weights
+
+__all__ = ["OVERLAP", "PatchShifts", "measure_patches"]
+
+Array = NDArray[np.float64]
+
+OVERLAP = 1.5
+"""Cubes per edge of one."""
+
+_SIGNIFICANT = 5.0  # standard deviations of the correlation away from its peak
+_CHUNK = 16
+_MOST_PATCHES = 600
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PatchShifts:
+    """Local differences of two tomograms.
+
+    Attributes
+    ----------
+    places_ang
+        ``(n, 3)`` centres of the cubes in the first tomogram, Å.
+    shifts_ang
+        ``(n, 3)`` what was measured: the point p of the first is found where the motion, and the warp if there was one,
+        take ``p + shift`` of the first to in the second.
+    height
+        ``(n,)`` of the peak in standard deviations of the correlation around it.
+    """
+
+    places_ang: Array
+    shifts_ang: Array
+    height: Array
+
+    @property
+    def significant(self) -> NDArray[np.bool_]:
+        """``(n,)`` peaks that noise alone does not make."""
+        return self.height > _SIGNIFICANT
+
+    def within(self, reach_ang: float) -> NDArray[np.bool_]:
+        """``(n,)`` shifts that end short of a limit along each axis: those at a search's edge are no peaks."""
+        return np.asarray((np.abs(self.shifts_ang) < reach_ang).all(axis=1))
+
+
+def measure_patches(
+    first: WorkingVolume,
+    second: WorkingVolume,
+    coverages: tuple[Coverage, Coverage],
+    motion: RigidMotion,
+    warp: Warp | None,
+    edge_ang: float,
+    reach_ang: float,
+) -> PatchShifts:
+    """Correlate cubes of the first tomogram with the second one laid onto it.
+
+    Parameters
+    ----------
+    coverages
+        of each series in its own frame: only frequencies that both measure are compared.
+    motion, warp
+        how the second lies now.
+    edge_ang
+        of a cube.
+    reach_ang
+        how far a cube may be from its place, per axis.
+    """
+    grid = first.grid
+    edge = max(16, fast_size(round(edge_ang / grid.voxel_ang)))
+    centres = _centres(grid.shape, edge)
+    moved, inside = resample(
+        second.source,
+        second.grid,
+        motion,
+        warp,
+        grid,
+        (*(slice(0, n) for n in grid.shape),),  # type: ignore[arg-type]
+    )
+    padded = np.pad(first.voxels, edge // 2), np.pad(moved * inside, edge // 2)
+    there = np.array([inside[tuple(c)] > 0 for c in centres])
+    centres = centres[there]
+    shape = (edge, edge, edge)
+    weight = joint_weights((coverages[0], coverages[1].turned(motion.rotation.T)), shape, grid.voxel_ang)
+    window = torch.hann_window(edge, periodic=True) ** 0.5
+    taper = window[:, None, None] * window[:, None] * window
+    spectra = [
+        whitened(torch.fft.rfftn(_cut(part, centres, edge, taper), dim=(1, 2, 3)), shape) * weight for part in padded
+    ]
+    reach = int(np.clip(round(reach_ang / grid.voxel_ang), 2, edge // 2 - 2))
+    shifts, height = [], []
+    for i in range(0, len(centres), _CHUNK):
+        part = _peaks(spectra[0][i : i + _CHUNK] * spectra[1][i : i + _CHUNK].conj(), shape, reach)
+        shifts.append(part[0])
+        height.append(part[1])
+    # the correlation's peak says by how much the moved second must be shifted to lie on the first
+    shift = -np.concatenate(shifts)[:, ::-1] * grid.voxel_ang if shifts else np.zeros((0, 3))
+    places = (centres - grid.origin)[:, ::-1] * grid.voxel_ang
+    return PatchShifts(places_ang=places, shifts_ang=shift, height=np.concatenate(height) if height else np.zeros(0))
+
+
+def _centres(shape: tuple[int, int, int], edge: int) -> NDArray[np.int64]:
+    """``(n, 3)`` centres (z, y, x) of overlapping cubes that fill the volume."""
+    step = edge / OVERLAP
+    while True:
+        lines = []
+        for n in shape:
+            count = max(1, round((n - edge) / step) + 1)
+            first = min(edge // 2, n // 2)
+            lines.append(np.round(np.linspace(first, n - 1 - first, count) if count > 1 else [n // 2]))
+        centres = np.stack([axis.ravel() for axis in np.meshgrid(*lines, indexing="ij")], axis=-1).astype(np.int64)
+        if len(centres) <= _MOST_PATCHES:
+            return centres
+        step *= 1.15
+
+
+def _cut(padded: NDArray[np.float32], centres: NDArray[np.int64], edge: int, taper: Tensor) -> Tensor:
+    out = torch.empty(len(centres), edge, edge, edge)
+    for i, (z, y, x) in enumerate(centres):
+        cube = torch.from_numpy(padded[z : z + edge, y : y + edge, x : x + edge])
+        out[i] = (cube - cube.mean()) * taper
+    return out
+
+
+def _peaks(product: Tensor, shape: tuple[int, int, int], reach: int) -> tuple[Array, Array]:
+    """Shift ``(n, 3)`` (z, y, x) in voxels of the highest peak within reach, and its height over the noise."""
+    edge = shape[0]
+    correlation = torch.fft.irfftn(product, s=shape, dim=(1, 2, 3))
+    noise = correlation.flatten(1).std(dim=1)
+    near = correlation.roll((reach, reach, reach), dims=(1, 2, 3))[:, : 2 * reach + 1, : 2 * reach + 1, : 2 * reach + 1]
+    flat = near.flatten(1).argmax(dim=1)
+    span = 2 * reach + 1
+    start = torch.stack([flat // span**2, flat // span % span, flat % span], dim=-1).double() - reach
+    height = near.flatten(1).max(dim=1).values / noise.clamp_min(1e-30)
+    place, step = start, 0.5
+    for _ in range(3):
+        place = _climb(product, place, step, edge)
+        step /= 2
+    return place.numpy(), height.double().numpy()
+
+
+def _climb(product: Tensor, place: Tensor, step: float, edge: int) -> Tensor:
+    """Vertex of the parabolas through the correlation at a place and half-steps beside it, along each axis."""
+    offsets = torch.tensor([-step, 0.0, step], dtype=torch.float64)
+    waves = []
+    for axis in range(3):
+        frequency = torch.fft.rfftfreq(edge) if axis == 2 else torch.fft.fftfreq(edge)
+        turns = 2 * torch.pi * (place[:, axis, None] + offsets)[:, :, None] * frequency.double()
+        wave = torch.polar(torch.ones_like(turns), turns).to(product.dtype)
+        waves.append(wave)
+    terms = product.clone()
+    terms[..., 1 : (edge + 1) // 2] *= 2
+    values = torch.einsum("nzyx,naz,nby,ncx->nabc", terms, *waves).real.double()
+    out = place.clone()
+    for axis, line in enumerate((values[:, :, 1, 1], values[:, 1, :, 1], values[:, 1, 1, :])):
+        slope, bend = (line[:, 2] - line[:, 0]) / 2, line[:, 0] - 2 * line[:, 1] + line[:, 2]
+        move = torch.where(bend < 0, -slope / torch.where(bend < 0, bend, -1.0), torch.sign(slope))
+        out[:, axis] += step * move.clamp(-1, 1)
+    return out
