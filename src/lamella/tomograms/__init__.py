@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from lamella.tomograms.deconvolve import RadialTransfer, deconvolve
     from lamella.tomograms.denoise import DenoiseResult, denoise
     from lamella.tomograms.denoise_settings import DenoiseSettings
+    from lamella.tomograms.networks.training import train
+    from lamella.tomograms.quality import TomogramQuality, tomogram_quality
     from lamella.tomograms.reconstruct import ReconstructResult, half_sets, plan_tomogram, reconstruct
     from lamella.tomograms.reconstruct_settings import ReconstructSettings
 
@@ -19,11 +21,14 @@ __all__ = [
     "RadialTransfer",
     "ReconstructResult",
     "ReconstructSettings",
+    "TomogramQuality",
     "deconvolve",
     "denoise",
     "half_sets",
     "plan_tomogram",
     "reconstruct",
+    "tomogram_quality",
+    "train",
 ]
 
 open_room(
@@ -34,10 +39,13 @@ open_room(
         "RadialTransfer": "deconvolve",
         "ReconstructResult": "reconstruct",
         "ReconstructSettings": "reconstruct_settings",
+        "TomogramQuality": "quality",
         "deconvolve": "deconvolve",
         "denoise": "denoise",
         "half_sets": "reconstruct",
         "plan_tomogram": "reconstruct",
         "reconstruct": "reconstruct",
+        "tomogram_quality": "quality",
+        "train": "networks.training",
     },
 )
