@@ -294,7 +294,7 @@ class _Course:
         for number, part in enumerate(np.array_split(np.arange(len(pairs)), self.parts)):
             loss = self._loss(ground, [pairs[index] for index in part], seed + number) * (len(part) / len(pairs))
             torch.autograd.backward(loss)
-            total += float(loss)
+            total += float(loss.detach())
         self.optimiser.step()
         return total
 

@@ -115,8 +115,10 @@ LINE: tuple[Step, ...] = (
         summary="take noise out of the tomograms",
         settings_path="lamella.tomograms.denoise_settings:DenoiseSettings",
         run_path="lamella.workflow.steps.denoise:run",
+        inputs_path="lamella.workflow.steps.denoise_files:inputs",
         takes="tomograms",
         gives="tomograms",
+        version=2,
     ),
 )
 

@@ -4,27 +4,69 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 import lamella.tomograms as tomograms
 from lamella.formats.denoised import DENOISED, refuse_denoised
-from lamella.records import Tomogram
+from lamella.progress import Progress
+from lamella.records import ArrayVolume, Tomogram, VolumeSource
 from lamella.tomograms.denoise_settings import DenoiseSettings
+from lamella.tomograms.halves import merge_halves
+from lamella.tomograms.networks.checkpoint import Model
+from lamella.tomograms.scratch import array_in_file
 from lamella.workflow.context import Context
+from lamella.workflow.needs import Needs
+from lamella.workflow.steps.denoise_files import BOTH_HALVES, NETWORKS
+from lamella.workflow.steps.denoise_network import network_of
 
-__all__ = ["run"]
+__all__ = ["needs", "run"]
+
+
+def needs(record: Tomogram, settings: DenoiseSettings) -> Needs:
+    """Room for the result, and for both halves denoised while they are merged."""
+    voxels = float(np.prod(record.size_px)) / record.binning**3
+    return Needs(disk=4 * voxels * (3 if settings.method in BOTH_HALVES else 1), memory=0.0)
 
 
 def run(record: Tomogram, settings: DenoiseSettings, context: Context) -> Tomogram:
-    """Denoise the whole reconstruction of one series; its halves stay as they are.
+    """Denoise the reconstruction of one series; its halves stay as they are.
+
+    With n2n and wedge it is the mean of both halves, each denoised by the network: that has less noise than what the
+    network makes of the whole, which it was not trained on.
 
     Raises
     ------
     InputError
-        if there is no reconstruction, or its file was denoised already.
+        if there is no reconstruction, its file was denoised already, or the method wants halves that there are not.
     """
-    volume, *_halves = [refuse_denoised(context.root / name) for name in record.measured_volumes]
-    with context.new_mrc(".mrc", volume.shape, record.voxel_size_ang, label=DENOISED) as writer:
-        result = tomograms.denoise(volume, settings, writer, device=context.device, progress=context.progress)
-    context.measure(NoiseBefore=result.noise_before, NoiseAfter=result.noise_after)
-    mode = f" ({result.mode})" if result.mode else ""
-    context.say(f"{result.method}{mode}, {result.iterations} steps, in {result.tiles} tiles on {result.device}")
+    whole, *halves = [refuse_denoised(context.root / name) for name in record.measured_volumes]
+    share = 0.0
+    if settings.method in NETWORKS and not settings.model:
+        share = 0.9  # of the time is training
+    model = network_of(record, settings, context, context.part("training", (0.0, share)))
+    work = context.part("denoising", (share, 1.0))
+    if settings.method in BOTH_HALVES:
+        denoised = (
+            _denoised_half(halves[0], settings, model, context, context.part("even half", (share, (1 + share) / 2))),
+            _denoised_half(halves[1], settings, model, context, context.part("odd half", ((1 + share) / 2, 1.0))),
+        )
+        with context.new_mrc(".mrc", whole.shape, record.voxel_size_ang, label=DENOISED) as writer:
+            merged = merge_halves(whole, (halves[0], halves[1]), denoised, writer)
+        context.measure(NoiseBefore=merged.noise_before, NoiseAfter=merged.noise_after)
+        context.say(f"{settings.method}, the mean of both halves, on {context.device}")
+    else:
+        with context.new_mrc(".mrc", whole.shape, record.voxel_size_ang, label=DENOISED) as writer:
+            result = tomograms.denoise(whole, settings, writer, model=model, device=context.device, progress=work)
+        context.measure(NoiseBefore=result.noise_before, NoiseAfter=result.noise_after)
+        mode = f" ({result.mode})" if result.mode else ""
+        context.say(f"{result.method}{mode}, {result.iterations} steps, in {result.tiles} tiles on {result.device}")
     return replace(record, denoised=context.name(context.outputs[-1]))
+
+
+def _denoised_half(
+    half: VolumeSource, settings: DenoiseSettings, model: Model | None, context: Context, progress: Progress
+) -> ArrayVolume:
+    """A half, denoised by itself, in a temporary file that goes with the array."""
+    volume = ArrayVolume(array_in_file(half.shape, np.float32))
+    tomograms.denoise(half, settings, volume, model=model, device=context.device, progress=progress)
+    return volume
