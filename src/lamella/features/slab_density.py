@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 from lamella.features.depth_map import DepthMap
 
-__all__ = ["DensitySlab", "fit_density_slab", "significance"]
+__all__ = ["DensitySlab", "fit_density_slab", "fit_slab", "significance"]
 
 Array = NDArray[np.float64]
 
@@ -132,20 +132,38 @@ def fit_density_slab(depth: DepthMap, near: ArrayLike | None = None) -> DensityS
         (a, b, c, half depth) known roughly; left out, all inclinations and depths are searched.
     """
     known = None if near is None else np.array(near, dtype=np.float64)
-    values = significance(depth, known)
+    return fit_slab(significance(depth, known), depth.z_ang, depth.places_ang, near=known)
+
+
+def fit_slab(
+    values: Array, z_ang: Array, places_ang: Array, *, near: Array | None = None, vary_onset: bool = True
+) -> DensitySlab | None:
+    """The slab of the greatest likelihood of values ``(t, z)``, or None where nothing stands out of the noise.
+
+    Parameters
+    ----------
+    values
+        of tiles and layers, in standard errors; NaN where nothing was seen. All that counts is that they are
+        distributed otherwise inside than outside.
+    z_ang, places_ang
+        ``(z,)`` heights of the layers, evenly spaced, and ``(t, 2)`` (x, y) of the tiles.
+    near
+        (a, b, c, half depth) known roughly; left out, all inclinations and depths are searched.
+    vary_onset
+        whether the half depth's variance holds that of half the onset too.
+    """
     if np.isfinite(values).any(axis=1).sum() < _FEWEST_TILES:
         return None
-    search = _Search(values, depth)
-    start = search.start() if known is None else known
-    if start is None:
+    search = _Search(values, z_ang, places_ang)
+    best = search.start() if near is None else near
+    if best is None:
         return None
-    best = start
     for _ in range(_ROUNDS):
         search.learn(best)
         best = search.refined(best)
     onset = search.onset(best)
-    covariance = search.covariance(best)
-    covariance[3, 3] += (onset / 2 / 3) ** 2
+    covariance = search.covariance(best, vary_onset=vary_onset)
+    covariance[3, 3] += (onset / 2 / 3) ** 2 if vary_onset else 0.0
     return DensitySlab(
         slopes=best[:2],
         height_ang=float(best[2]),
@@ -160,10 +178,10 @@ def fit_density_slab(depth: DepthMap, near: ArrayLike | None = None) -> DensityS
 class _Search:
     """Likelihood of slabs in one map. A slab is (a, b, c, h)."""
 
-    def __init__(self, values: Array, depth: DepthMap) -> None:
+    def __init__(self, values: Array, z_ang: Array, places_ang: Array) -> None:
         self.seen = np.isfinite(values)
         self.values = np.clip(np.nan_to_num(values), *_RANGE)
-        self.z, self.step, self.places = depth.z_ang, depth.step_ang, depth.places_ang
+        self.z, self.step, self.places = z_ang, float(z_ang[1] - z_ang[0]), places_ang
         self.half_field = float(np.abs(self.places).max()) + 1e-9
         self.scale = np.array([1 / self.half_field, 1 / self.half_field, 1.0, 1.0]) * 2 * self.step
         self.gain = np.zeros((len(values), _FINER * len(self.z) + 1))
@@ -271,7 +289,7 @@ class _Search:
         inside = float((self.values * within).sum() / max(within.sum(), 1.0))
         return inside - float((self.values * without).sum() / max(without.sum(), 1.0))
 
-    def covariance(self, slab: Array) -> Array:
+    def covariance(self, slab: Array, *, vary_onset: bool) -> Array:
         """``(4, 4)`` by the jackknife over parts of the field."""
         parts = np.clip(((self.places / self.half_field + 1) / 2 * _PARTS).astype(int), 0, _PARTS - 1)
         label = parts[:, 0] * _PARTS + parts[:, 1]
@@ -279,7 +297,7 @@ class _Search:
         for part in np.unique(label):
             self.tiles = (label != part).astype(np.float64)
             one = self.refined(slab, tries=2)
-            found.append(one + np.array([0.0, 0.0, 0.0, self.onset(one) / 2]))
+            found.append(one + np.array([0.0, 0.0, 0.0, self.onset(one) / 2 if vary_onset else 0.0]))
         self.tiles = np.ones(len(label))
         off = np.array(found) - np.mean(found, axis=0)
         return np.asarray(off.T @ off * _UNDERSTATED * (len(found) - 1) / len(found))

@@ -1,9 +1,9 @@
 """Where the specimen lies in its frame: the slab's normal, height and thickness, and how sure each is, and by what.
 
-Two witnesses are heard. Points that were solved: gold beads lie on the slab's faces (`slab_fit`), patches at the middle
-of what they hold. And the density itself: where along z the views agree that there is structure (`depth_profile` and
-`lamella.features.slab_density`). What both can say is combined by inverse variance; what neither can say has an
-infinite error.
+Two witnesses are heard. Points that were solved: gold beads lie on the slab's faces (`lamella.features.slab_faces`),
+patches at the middle of what they hold. And the density itself: where along z the views agree that there is structure
+(`depth_profile` and `lamella.features.slab_density`). What both can say is combined by inverse variance; what neither
+can say has an infinite error.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lamella.features.slab_density import DensitySlab, fit_density_slab
+from lamella.features.slab_faces import Faces, fit_faces
 from lamella.geometry import TiltGeometry, rotation_x, rotation_y
 from lamella.geometry.regauge import regauge
 from lamella.progress import Progress, no_progress
 from lamella.tilts.depth_profile import depth_map
 from lamella.tilts.level import fit_plane
-from lamella.tilts.slab_fit import Faces, fit_faces
 from lamella.tilts.working import WorkingImages
 
 __all__ = ["PointSource", "SlabMeasure", "SlabSource", "measure_slab"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamella.tilts.slab_fit import fit_faces
+from lamella.features.slab_faces import fit_faces
 
 
 def beads(

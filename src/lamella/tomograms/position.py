@@ -1,0 +1,255 @@
+"""Where the specimen lies in a tomogram: its faces, what is left of its tilt, the height of its middle, its thickness.
+
+Two witnesses are heard, as in `align`: texture (`position_energy`), which fills the specimen, and gold beads, which lie
+on its faces. Nothing is moved here; `lamella level` does that, by `geometry.regauge`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.features.slab_density import DensitySlab, fit_slab
+from lamella.features.slab_faces import Faces, fit_faces
+from lamella.features.slab_search import search_slab
+from lamella.records import VolumeSource
+from lamella.tomograms.position_energy import Energy, measure_energy
+
+__all__ = ["SpecimenPosition", "measure_position", "position_of"]
+
+Array = NDArray[np.float64]
+
+_FEWEST_TILES = 30
+_LEAST_INFORMATION = 130.0  # nats; noise alone reaches 90 (benchmarks/bench_position.py)
+_LARGEST_ERROR_DEG = 4.0  # of the normal, above which no slab was found
+_FEWEST_BEADS = 5
+_SURE_DEG = 1.0  # error of the normal by beads, below which texture is not asked for it
+_AT_THE_END_ANG = 60.0  # nearer than this to the box's top or bottom a face is not seen
+_CUT = 0.2  # part of the field where a face is not seen, from which on the box cuts the specimen
+_NOISE_RANGE = (-3.0, 6.0)  # standard deviations between which values are compared along z
+_FARTHEST_ANG = 400.0  # over which values along z are compared
+_ONSET = 1.5  # of the mean profile's onset: a body's outer shell has less detail than its core (simulations)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpecimenPosition:
+    """Where a specimen lies in its tomogram; what is not known is NaN, and its error infinite.
+
+    Attributes
+    ----------
+    x_tilt_deg, y_tilt_deg
+        by how much the specimen is turned from level: its normal is Ry(y_tilt) · Rx(x_tilt) · ẑ. The y axis is the tilt
+        axis.
+    x_tilt_error_deg, y_tilt_error_deg
+        standard errors.
+    offset_ang, offset_error_ang
+        z of its mid-plane in the middle of the field.
+    thickness_ang, thickness_error_ang
+        distance of its faces.
+    source
+        what tells its normal best.
+    unknown
+        why nothing is known, in words; empty where something is.
+    """
+
+    x_tilt_deg: float = np.nan
+    x_tilt_error_deg: float = np.inf
+    y_tilt_deg: float = np.nan
+    y_tilt_error_deg: float = np.inf
+    offset_ang: float = np.nan
+    offset_error_ang: float = np.inf
+    thickness_ang: float = np.nan
+    thickness_error_ang: float = np.inf
+    source: Literal["texture", "beads"] = "texture"
+    unknown: str = ""
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """a and b of its mid-plane z = a·x + b·y + offset."""
+        across, along = np.deg2rad(self.y_tilt_deg), np.deg2rad(self.x_tilt_deg)
+        return float(-np.tan(across) / np.cos(along)), float(np.tan(along))
+
+    def faces_at(self, x_ang: float, y_ang: float) -> tuple[float, float]:
+        """z of the lower and the upper face over a place, Å."""
+        a, b = self.slopes
+        half = self.thickness_ang / 2 * np.sqrt(1 + a * a + b * b)
+        middle = a * x_ang + b * y_ang + self.offset_ang
+        return float(middle - half), float(middle + half)
+
+    def quality(self) -> dict[str, float]:
+        """Its finite numbers by the names that a record has for them."""
+        numbers = {
+            "PositionXTiltDeg": self.x_tilt_deg,
+            "PositionXTiltErrorDeg": self.x_tilt_error_deg,
+            "PositionYTiltDeg": self.y_tilt_deg,
+            "PositionYTiltErrorDeg": self.y_tilt_error_deg,
+            "PositionOffsetAngst": self.offset_ang,
+            "PositionOffsetErrorAngst": self.offset_error_ang,
+            "PositionThicknessAngst": self.thickness_ang,
+            "PositionThicknessErrorAngst": self.thickness_error_ang,
+        }
+        return {name: float(value) for name, value in numbers.items() if np.isfinite(value)}
+
+    def in_words(self) -> str:
+        """One sentence."""
+        if self.unknown:
+            return f"where the specimen lies is unknown: {self.unknown}"
+        return (
+            f"the specimen is {self.thickness_ang:.0f} ± {self.thickness_error_ang:.0f} Å thick, its middle at z = "
+            f"{self.offset_ang:.0f} ± {self.offset_error_ang:.0f} Å, tilted by {self.x_tilt_deg:.1f} ± "
+            f"{self.x_tilt_error_deg:.1f}° about x and {self.y_tilt_deg:.1f} ± {self.y_tilt_error_deg:.1f}° about y"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Slab:
+    """(a, b, c, half the depth along z) of a slab, and their ``(4, 4)`` covariance."""
+
+    values: Array
+    covariance: Array
+    source: Literal["texture", "beads"] = "texture"
+
+
+def measure_position(volume: VolumeSource, voxel_size_ang: float) -> SpecimenPosition:
+    """Measure where the specimen lies in a tomogram.
+
+    Parameters
+    ----------
+    volume
+        ``(z, y, x)``, not denoised: noise is what the specimen is told from. Empty space above and below is needed.
+    voxel_size_ang
+        edge of a voxel, Å.
+
+    Returns
+    -------
+    SpecimenPosition
+        ``unknown`` says why where the box cuts the specimen, or nothing stands out of the noise.
+
+    Raises
+    ------
+    ImageError
+        if a voxel is not finite, or the volume is constant or too narrow.
+
+    Notes
+    -----
+    The slab is the one whose inside and outside are distributed most differently (`slab_search`), refined by its
+    likelihood (`slab_density`), with errors by the jackknife. Texture ends where the outermost bodies do; they lie
+    within the ice, so its faces are stated farther out by half of what texture takes to set in.
+    """
+    return position_of(measure_energy(volume, voxel_size_ang))
+
+
+def position_of(energy: Energy) -> SpecimenPosition:
+    """Where a specimen lies, of the energy of its tomogram."""
+    known = np.isfinite(energy.values[:, 0])
+    if known.sum() < _FEWEST_TILES:
+        return SpecimenPosition(unknown="most of the field is empty, or hidden by gold")
+    values, places = energy.values[known], energy.places_ang[known]
+    faces = _by_beads(energy.gold_ang)
+    found = search_slab(values, energy.z_ang, places, slopes=None if faces is None else faces.slopes)
+    if faces is not None and faces.both:
+        slab = _Slab(np.array([*faces.slopes, faces.height_ang, _half_depth(faces)]), faces.covariance, "beads")
+        return _stated(slab, places, energy.z_ang)
+    if found is None or found[1] < _LEAST_INFORMATION:
+        return SpecimenPosition(unknown="no texture stands out of the noise")
+    texture = fit_slab(values, energy.z_ang, places, near=found[0], vary_onset=False)
+    if texture is None or _error_deg(texture.covariance) > _LARGEST_ERROR_DEG and faces is None:
+        return SpecimenPosition(unknown="texture stands out of the noise in too few places")
+    slab = _by_texture(texture, values, places, energy.z_ang)
+    return _stated(slab if faces is None else _with_face(slab, faces), places, energy.z_ang)
+
+
+def _by_beads(gold_ang: Array) -> Faces | None:
+    """The faces that gold lies on, where it tells the normal."""
+    faces = fit_faces(gold_ang) if len(gold_ang) >= _FEWEST_BEADS else None
+    if faces is None or not (faces.face != 0).any() or _error_deg(faces.covariance) > _SURE_DEG:
+        return None
+    return faces
+
+
+def _half_depth(faces: Faces) -> float:
+    return float(faces.separation_ang / 2 * np.sqrt(1 + faces.slopes @ faces.slopes))
+
+
+def _error_deg(covariance: Array) -> float:
+    return float(np.rad2deg(np.sqrt(np.trace(covariance[:2, :2]))))
+
+
+def _by_texture(slab: DensitySlab, values: Array, places: Array, z_ang: Array) -> _Slab:
+    """The slab with its faces where bodies end, not where half of them do."""
+    core = (slab.depth_ang - slab.onset_ang) / 2
+    body = 2 * _body_half_height(slab, core, values, places, z_ang)
+    onset = min(_ONSET * slab.onset_ang, body)
+    covariance = slab.covariance.copy()
+    covariance[3, 3] += (body - onset / 2) ** 2 / 48 + (z_ang[1] - z_ang[0]) ** 2 / 6
+    return _Slab(np.array([*slab.slopes, slab.height_ang, core + onset / 2]), covariance)
+
+
+def _body_half_height(slab: DensitySlab, core: float, values: Array, places: Array, z_ang: Array) -> float:
+    """Half width at half height, Å, of the covariance of values along z: inside beyond outside."""
+    step = float(z_ang[1] - z_ang[0])
+    off = np.abs(z_ang - (places @ slab.slopes + slab.height_ang)[:, None])
+    count = min(int(_FARTHEST_ANG / step), len(z_ang) - 1)
+    inside, outside = (_along_z(values, part, count) for part in (off < core - 100.0, off > core + 150.0))
+    excess = inside - outside
+    excess = excess - np.median(excess[3 * count // 4 :])
+    below = np.flatnonzero(excess < excess[0] / 2)
+    return float(below[0] * step) if below.size and excess[0] > 0 else 0.0
+
+
+def _along_z(values: Array, part: NDArray[np.bool_], count: int) -> Array:
+    """Covariance of values with those so many layers away, both in one part; 0 where there is no such pair."""
+    if part.sum() < 2:
+        return np.zeros(count)
+    clipped = np.clip(values, *_NOISE_RANGE)
+    centred = np.where(part, clipped - clipped[part].mean(), 0.0)
+    layers = values.shape[1]
+    pairs = [
+        (
+            (centred[:, : layers - lag] * centred[:, lag:]).sum(),
+            (part[:, : layers - lag] & part[:, lag:]).sum(),
+        )
+        for lag in range(count)
+    ]
+    return np.array([total / number if number else 0.0 for total, number in pairs])
+
+
+def _with_face(texture: _Slab, faces: Faces) -> _Slab:
+    """The slab of texture with the slopes of one face's beads, and that face where they lie."""
+    values, covariance = texture.values.copy(), texture.covariance.copy()
+    values[:2], covariance[:2, :2] = faces.slopes, faces.covariance[:2, :2]
+    covariance[:2, 2:] = covariance[2:, :2] = 0.0
+    below, above = values[2] - values[3], values[2] + values[3]
+    upper = abs(faces.height_ang - above) < abs(faces.height_ang - below)
+    if abs(faces.height_ang - (above if upper else below)) < values[3] / 2:
+        below, above = (below, faces.height_ang) if upper else (faces.height_ang, above)
+        values[2:] = (below + above) / 2, (above - below) / 2
+    return _Slab(values, covariance, "beads")
+
+
+def _stated(slab: _Slab, places: Array, z_ang: Array) -> SpecimenPosition:
+    a, b, height, half = (float(value) for value in slab.values)
+    middle = places @ slab.values[:2] + height
+    ends = (
+        ("top", float(np.mean(middle + half > z_ang[-1] - _AT_THE_END_ANG))),
+        ("bottom", float(np.mean(middle - half < z_ang[0] + _AT_THE_END_ANG))),
+    )
+    cut = [name for name, part in ends if part > _CUT]
+    if cut:
+        return SpecimenPosition(unknown=f"the box cuts the specimen at its {' and '.join(cut)}")
+    errors = np.sqrt(np.diag(slab.covariance).clip(0))
+    steep = np.sqrt(1 + a * a + b * b)
+    return SpecimenPosition(
+        x_tilt_deg=float(np.rad2deg(np.arctan(b))),
+        x_tilt_error_deg=float(np.rad2deg(errors[1])),
+        y_tilt_deg=float(-np.rad2deg(np.arctan(a / np.sqrt(1 + b * b)))),
+        y_tilt_error_deg=float(np.rad2deg(errors[0])),
+        offset_ang=height,
+        offset_error_ang=float(errors[2]),
+        thickness_ang=2 * half / steep,
+        thickness_error_ang=2 * float(errors[3]) / steep,
+        source=slab.source,
+    )

@@ -1,0 +1,220 @@
+"""Where in a tomogram there is texture: the energy of its detail, layer by layer and tile by tile.
+
+Noise of a back-projection is alike throughout the box, and so, nearly, is what each view leaves of a specimen along its
+rays. Where views agree, in the specimen, some places have more, and empty ones between them less. Detail is what a band
+of lengths within each layer holds: slow changes of brightness tell no heights, and along z the missing wedge has
+smeared everything. Layers are read one at a time and binned at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, find_objects, generic_filter, label
+
+from lamella.errors import ImageError
+from lamella.fourier import frequency_axes
+from lamella.records import VolumeSource
+
+__all__ = ["Energy", "measure_energy"]
+
+Array = NDArray[np.float64]
+Layers = NDArray[np.float32]
+
+_ACROSS = 512  # pixels that the longer side is binned to
+_FINEST_ANG = 16.0  # but not finer than this
+_SHORTEST_ANG, _SHORTEST_PX = 28.0, 1.4  # wavelength above which detail fades out, whichever is longer
+_LONGEST = 4.0  # wavelength below which it fades out, over that
+_CLIP = 3.0  # standard deviations, beyond which detail counts no more
+_TILE_ANG = 120.0  # half a large complex, so that one fills tiles of its own
+_TILES = (8, 32)  # along the longer side
+_BORDER_PX = 6  # along the box's sides, that filtering spoils
+_LEAST_COVERED = 0.3  # of the usual energy, below which a tile is an empty corner
+_GOLD = 4.0  # times the strongest twentieth of all detail: no protein is so dense
+_GOLD_RADIUS_ANG = 120.0  # about gold, whose columns its streaks fill
+_LARGEST_BEAD_ANG = 350.0  # beyond which a lump is no bead but ice or a film
+_LEAST_FREE = 0.4  # of a tile, that is not near gold
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Energy:
+    """Energy of a tomogram's detail.
+
+    Attributes
+    ----------
+    z_ang
+        ``(z,)`` heights of the layers, evenly spaced; 0 is the tomogram's centre.
+    places_ang
+        ``(t, 2)`` (x, y) of the tiles' centres.
+    values
+        ``(t, z)`` mean square of the detail, from the usual one, in standard deviations of the usual tile; NaN where
+        the tomogram is empty, or gold or a film of metal covers the tile.
+    gold_ang
+        ``(g, 3)`` where lumps as dense as gold beads lie, xyz; they are left out of the values, with their columns.
+    """
+
+    z_ang: Array
+    places_ang: Array
+    values: Array
+    gold_ang: Array
+
+
+def measure_energy(volume: VolumeSource, voxel_size_ang: float) -> Energy:
+    """Energy of detail over the depth of a tomogram.
+
+    Parameters
+    ----------
+    volume
+        ``(z, y, x)``; where voxels are small beside the detail, not every layer is read.
+    voxel_size_ang
+        edge of a voxel, Å.
+
+    Raises
+    ------
+    ImageError
+        if a voxel is not finite, or the volume is constant or too narrow.
+    """
+    nz, ny, nx = volume.shape
+    bin_px = max(1, round(max(max(ny, nx) / _ACROSS, _FINEST_ANG / voxel_size_ang)))
+    heights = np.arange((nz // 2) % bin_px, nz, bin_px)
+    pixel_ang = bin_px * voxel_size_ang
+    detail, strength = _details(volume, heights, bin_px, pixel_ang)
+    gold, beads = _gold(detail, strength, pixel_ang)
+    free = ~gold[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
+    np.clip(detail, -_CLIP * strength, _CLIP * strength, out=detail)
+    inner = np.square(detail[:, _BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]) * free
+    per_side = _tiles(inner.shape[1:], pixel_ang)
+    tiles, places = _tiled(inner, per_side)  # (z, ty, tx), (t, 2)
+    share, _ = _tiled(free[None].astype(np.float32), per_side)
+    energy = np.where(share >= _LEAST_FREE, tiles / np.maximum(share, 1e-6), np.nan)
+    # a binned pixel b·i … b·i + b − 1 has its middle at b·i + (b − 1) / 2
+    middle = (bin_px - 1) / 2 - np.array([nx // 2, ny // 2])
+    places = (places + _BORDER_PX) * bin_px + middle
+    heights_ang = (heights - nz // 2) * voxel_size_ang
+    across = (beads[:, :2] * bin_px + middle) * voxel_size_ang
+    return Energy(
+        z_ang=heights_ang,
+        places_ang=places * voxel_size_ang,
+        values=_standardised(energy),
+        gold_ang=np.column_stack([across, heights_ang[beads[:, 2].astype(int)]]),
+    )
+
+
+def _standardised(energy: Array) -> Array:
+    """``(t, z)`` energy ``(z, ty, tx)`` over that of each tile's surroundings, in standard deviations from the usual."""
+    seen = np.isfinite(energy[0])
+    local = np.full(seen.shape, np.nan)
+    if seen.any():
+        local[seen] = np.median(energy[:, seen], axis=0)
+        local[seen & ~(local > _LEAST_COVERED * np.median(local[seen]))] = np.nan
+    if np.isfinite(local).sum() < 4:
+        return np.full((seen.size, len(energy)), np.nan)
+    usual = _smoothed(local)
+    ratio = (energy / usual).reshape(len(energy), -1).T
+    known = ratio[np.isfinite(ratio)]
+    middle = np.median(known)
+    spread = 1.4826 * np.median(np.abs(known - middle))
+    return np.asarray((ratio - middle) / max(spread, 1e-12))
+
+
+def _smoothed(local: Array) -> Array:
+    """Median of each tile and its neighbours; NaN where the tile itself is."""
+
+    def middle(values: Array) -> float:
+        known = values[np.isfinite(values)]
+        return float(np.median(known)) if known.size else np.nan
+
+    return np.where(np.isfinite(local), generic_filter(local, middle, 3, mode="nearest"), np.nan)
+
+
+def _details(
+    volume: VolumeSource, heights: NDArray[np.int64], bin_px: int, pixel_ang: float
+) -> tuple[Layers, np.float32]:
+    """``(z, y, x)`` band-passed, binned layers, and their robust standard deviation."""
+    _, ny, nx = volume.shape
+    height, width = ny // bin_px, nx // bin_px
+    if min(height, width) < 4 * _BORDER_PX:
+        raise ImageError(
+            f"a volume of {nx} × {ny} voxels is too narrow to tell where its specimen lies",
+            mend="reconstruct a wider field",
+        )
+    band = _band((height, width), pixel_ang)
+    out = np.empty((len(heights), height, width), np.float32)
+    for index, z in enumerate(heights):
+        layer = volume.block(slice(int(z), int(z) + 1), slice(0, ny), slice(0, nx))[0]
+        binned = _binned(layer, bin_px)
+        if not np.isfinite(binned).all():
+            raise ImageError(f"the volume's layer z={z} holds NaN or infinity", mend="reconstruct the tomogram again")
+        terms = torch.fft.rfft2(torch.from_numpy(binned)) * band
+        out[index] = torch.fft.irfft2(terms, s=(height, width)).numpy()
+    strength = np.float32(1.4826) * np.median(np.abs(_sample(out)))
+    if not strength > 0:
+        raise ImageError("nearly every voxel of the volume is the same", mend="reconstruct the tomogram again")
+    return out, np.float32(strength)
+
+
+def _sample(detail: Layers) -> Layers:
+    """Some of the layers' pixels, away from the sides."""
+    return detail[:: max(1, len(detail) // 24), _BORDER_PX:-_BORDER_PX:2, _BORDER_PX:-_BORDER_PX:2]
+
+
+def _gold(detail: Layers, strength: np.float32, pixel_ang: float) -> tuple[NDArray[np.bool_], Array]:
+    """``(y, x)`` columns that gold lies in or near, and ``(g, 3)`` x, y (pixels) and layer of the lumps of bead size."""
+    strong = max(np.quantile(np.abs(_sample(detail)), 0.95), 1.5 * strength)
+    power = np.maximum(detail.max(axis=0), -detail.min(axis=0))
+    gold = power > _GOLD * strong
+    marks, count = label(gold)
+    beads = []
+    for number, place in enumerate(find_objects(marks), start=1):
+        if max(part.stop - part.start for part in place) * pixel_ang > _LARGEST_BEAD_ANG:
+            continue
+        y, x = np.unravel_index(np.where(marks == number, power, 0.0)[place].argmax(), marks[place].shape)
+        y, x = y + place[0].start, x + place[1].start
+        beads.append((x, y, int(np.abs(detail[:, y, x]).argmax())))
+    reach = int(np.ceil(_GOLD_RADIUS_ANG / pixel_ang))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    near = binary_dilation(gold, x**2 + y**2 <= reach**2) if count else gold
+    return np.asarray(near), np.array(beads, dtype=np.float64).reshape(-1, 3)
+
+
+def _binned(layer: Layers, bin_px: int) -> Layers:
+    """Means over squares of `bin_px` pixels."""
+    if bin_px == 1:
+        return np.ascontiguousarray(layer)
+    height, width = (size // bin_px for size in layer.shape)
+    rows = layer[: height * bin_px : bin_px, : width * bin_px].copy()
+    for row in range(1, bin_px):
+        rows += layer[row : height * bin_px : bin_px, : width * bin_px]
+    columns = rows[:, ::bin_px].copy()
+    for column in range(1, bin_px):
+        columns += rows[:, column::bin_px]
+    return columns / np.float32(bin_px**2)
+
+
+def _band(shape: tuple[int, int], pixel_ang: float) -> torch.Tensor:
+    shortest = max(_SHORTEST_ANG / pixel_ang, _SHORTEST_PX)
+    k_y, k_x = frequency_axes(shape)
+    k2 = k_x**2 + k_y**2
+    return torch.exp(-0.5 * k2 * shortest**2) * (1 - torch.exp(-0.5 * k2 * (_LONGEST * shortest) ** 2))
+
+
+def _tiles(shape: tuple[int, ...], pixel_ang: float) -> tuple[int, int]:
+    """Tiles along y and x."""
+    longest = max(shape)
+    along = int(np.clip(round(longest * pixel_ang / _TILE_ANG), *_TILES))
+    rows, columns = (max(2, round(along * size / longest)) for size in shape)
+    return rows, columns
+
+
+def _tiled(layers: Layers, per_side: tuple[int, int]) -> tuple[Array, Array]:
+    """``(z, ty, tx)`` means over tiles, and ``(t, 2)`` their centres (x, y) in pixels."""
+    sums, centres = layers, []
+    for axis, count in zip((1, 2), per_side, strict=True):
+        edges = np.linspace(0, layers.shape[axis], count + 1).round().astype(int)
+        sums = np.add.reduceat(sums, edges[:-1], axis=axis) / np.diff(edges).reshape([-1, 1] if axis == 1 else [-1])
+        centres.append((edges[:-1] + edges[1:] - 1) / 2)
+    y, x = np.meshgrid(*centres, indexing="ij")
+    return sums.astype(np.float64), np.stack([x.ravel(), y.ravel()], axis=-1)
