@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("lamella.cli.status:status", "show which steps are done, for which tilt series"),
     "report": ("lamella.cli.report:report", "write the page with pictures and numbers"),
     "select": ("lamella.cli.select:select", "choose the series that go on, by CTF resolution and residual"),
+    "combine": ("lamella.cli.combine:combine", "make one tomogram of two tilt axes of one specimen"),
+    "train": ("lamella.cli.train:train", "train one network to denoise several tomograms with"),
     "import": ("lamella.cli.exchange:import_", "take over the alignment of another program"),
     "export": ("lamella.cli.exchange:export", "write the alignment for another program"),
     "convert": ("lamella.cli.convert:convert", "crop, pad, bin, filter or rescale a stack or volume"),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from lamella.rooms import open_room
 
 if TYPE_CHECKING:
+    from lamella.tomograms.combine import CombineResult, Volumes, combine
+    from lamella.tomograms.combine_settings import CombineSettings
     from lamella.tomograms.deconvolve import RadialTransfer, deconvolve
     from lamella.tomograms.denoise import DenoiseResult, denoise
     from lamella.tomograms.denoise_settings import DenoiseSettings
@@ -16,12 +18,16 @@ if TYPE_CHECKING:
     from lamella.tomograms.reconstruct_settings import ReconstructSettings
 
 __all__ = [
+    "CombineResult",
+    "CombineSettings",
     "DenoiseResult",
     "DenoiseSettings",
     "RadialTransfer",
     "ReconstructResult",
     "ReconstructSettings",
     "TomogramQuality",
+    "Volumes",
+    "combine",
     "deconvolve",
     "denoise",
     "half_sets",
@@ -34,12 +40,16 @@ __all__ = [
 open_room(
     __name__,
     {
+        "CombineResult": "combine",
+        "CombineSettings": "combine_settings",
         "DenoiseResult": "denoise",
         "DenoiseSettings": "denoise_settings",
         "RadialTransfer": "deconvolve",
         "ReconstructResult": "reconstruct",
         "ReconstructSettings": "reconstruct_settings",
         "TomogramQuality": "quality",
+        "Volumes": "combine",
+        "combine": "combine",
         "deconvolve": "deconvolve",
         "denoise": "denoise",
         "half_sets": "reconstruct",

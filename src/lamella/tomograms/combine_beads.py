@@ -121,8 +121,8 @@ def _partners(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Each bead with its nearest one, where that is mutual and within the limit."""
     placed = motion.to_first(second)
-    distance, partner = tree.query(placed, distance_upper_bound=limit)
-    _, back = cKDTree(placed).query(first)
+    distance, partner = (np.atleast_1d(part) for part in tree.query(placed, distance_upper_bound=limit))
+    back = np.atleast_1d(cKDTree(placed).query(first)[1])
     mutual = np.flatnonzero(np.isfinite(distance))
     mutual = mutual[back[partner[mutual]] == mutual]
     return partner[mutual].astype(np.int64), mutual.astype(np.int64)

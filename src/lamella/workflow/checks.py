@@ -16,13 +16,13 @@ from lamella.errors import InputError, LamellaError
 from lamella.formats.images import open_images
 from lamella.records import TiltSeries, Tomogram
 from lamella.runtime import choose_device, free_memory_bytes
+from lamella.workflow.derived import is_derived, is_outdated
 from lamella.workflow.digests import FileDigests
 from lamella.workflow.executors import open_executor
 from lamella.workflow.plan import Job, line_of_jobs, series_states
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, SELECT
 from lamella.workflow.run_settings import RunSettings
-from lamella.workflow.selection import is_outdated
 from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.steps import Step
 from lamella.workflow.tables import has_tables, read_record
@@ -89,7 +89,7 @@ def _check(project: Project, last: str | None, how: RunSettings | None, every_pi
         findings += found
         if not any(finding.kind == "problem" for finding in found):
             sound.append(record)
-    findings += _check_selections(project, jobs)
+    findings += _check_derived(project, jobs)
     findings += _check_machine(project, how)
     findings += _check_needs(project, settings, jobs, sound, how)
     return findings
@@ -158,16 +158,17 @@ def _check_images(project: Project, record: TiltSeries, names: Sequence[str], ev
         yield _problem(record.name, error)
 
 
-def _check_selections(project: Project, jobs: Sequence[Job]) -> Iterator[Finding]:
-    """Records of chosen series that steps are to read: whether they are there, and of today."""
+def _check_derived(project: Project, jobs: Sequence[Job]) -> Iterator[Finding]:
+    """Records that no step makes and that steps are to read: whether they are there, and of today."""
     for job in jobs:
-        if job.source.step != SELECT:
+        if not is_derived(job.source):
             continue
         if not has_tables(project, job.source):
             text = f"it is to read {job.source}, which does not exist yet: make it with `{job.source.maker}`"
             yield Finding(kind="problem", where=job.step.name, text=text)
         elif is_outdated(project, job.source):
-            text = "what it was chosen from has changed: it will be chosen again, by the same criteria"
+            what = "chosen again, by the same criteria" if job.source.step == SELECT else "made again, as it was"
+            text = f"what it was made from has changed: it will be {what}"
             yield Finding(kind="info", where=str(job.source), text=text)
 
 

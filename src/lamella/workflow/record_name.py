@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from lamella.errors import ProjectError
 from lamella.workflow import steps
 
-__all__ = ["RAW", "SELECT", "RecordName", "check_file_name"]
+__all__ = ["COMBINE", "DERIVED", "RAW", "SELECT", "RecordName", "check_file_name"]
 
 SELECT = "select"
 """Records of chosen series, which `lamella select` makes and no step of the line."""
+
+COMBINE = "combine"
+"""Records of two tilt axes that became one, which `lamella combine` makes."""
+
+DERIVED = {SELECT: "selection", COMBINE: "combining"}
+"""Records that no step of the line makes, and the module of `lamella.workflow` that does."""
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -32,6 +38,8 @@ class RecordName:
         label = f" --as {self.label}" if self.label is not None else ""
         if self.step == SELECT:
             return f"lamella select PROJECT{label}"
+        if self.step == COMBINE:
+            return f"lamella combine PROJECT A B{label}"
         return f"lamella {self.step} PROJECT{label}" if label else f"lamella run PROJECT --to {self.step}"
 
     @classmethod
@@ -44,7 +52,7 @@ class RecordName:
             if the step does not exist or the label is no plain word: nothing may point out of the project's folder.
         """
         step, dot, label = text.strip().rstrip("/").partition(".")
-        known = ["raw", SELECT, *(entry.name for entry in steps.LINE)]
+        known = ["raw", *DERIVED, *(entry.name for entry in steps.LINE)]
         if step not in known or (dot and not _LABEL.fullmatch(label)) or (step == "raw" and dot):
             raise ProjectError(
                 f"{text!r} is not the name of a record",

@@ -15,14 +15,14 @@ from lamella.formats.atomic import atomic_text, output_errors, remove_leftovers
 from lamella.progress import Progress, no_progress
 from lamella.records import TiltSeries, Tomogram
 from lamella.workflow.completion import Completion
+from lamella.workflow.derived import is_derived, make_again
 from lamella.workflow.digests import FileDigests
 from lamella.workflow.executors import Executor, open_executor
 from lamella.workflow.ledger import Ledger, note_completion, now
 from lamella.workflow.plan import Job, SeriesState, read_source, series_states, task_of
 from lamella.workflow.project import Project
-from lamella.workflow.record_name import SELECT, RecordName
+from lamella.workflow.record_name import RecordName
 from lamella.workflow.run_settings import RunSettings
-from lamella.workflow.selection import choose_again
 from lamella.workflow.tables import has_tables, read_part, remove_record, write_record
 from lamella.workflow.tasks import Failure, Outcome, Task
 
@@ -190,8 +190,8 @@ class _Runner:
 
     def do(self, job: Job, only: Sequence[str]) -> JobResult:
         """Do one job."""
-        if job.source.step == SELECT and (again := choose_again(self.project, job.source, self.ledger, self.run)):
-            self.observer.say(f"{job.source}: chosen again, since {again.source} changed: {', '.join(again.chosen)}")
+        if is_derived(job.source) and (again := make_again(self.project, job.source, self.ledger, self.run)):
+            self.observer.say(again)
         records = read_source(self.project, job)
         chosen = set(choose_series([record.name for record in records], only))
         files = FileDigests()

@@ -28,7 +28,16 @@ from lamella.workflow.record_name import RAW, SELECT, RecordName
 from lamella.workflow.steps.excluded import REASON
 from lamella.workflow.tables import has_tables, read_record, remove_record, write_part, write_record
 
-__all__ = ["Criteria", "Judged", "Selection", "choose_again", "excluded_from", "is_outdated", "select_series"]
+__all__ = [
+    "Criteria",
+    "Judged",
+    "Selection",
+    "choose_again",
+    "excluded_from",
+    "is_outdated",
+    "make_again",
+    "select_series",
+]
 
 _NAME, _RESOLUTION, _RESIDUAL = "rlnTomoName", "lamellaCtfResolutionAngst", "lamellaAlignResidualAngst"
 
@@ -142,6 +151,12 @@ def choose_again(project: Project, target: RecordName, ledger: Ledger, run: int)
         return None
     criteria, source = _how(_completions(project, target)[0])
     return _make(project, target, source, criteria, ledger, run)
+
+
+def make_again(project: Project, target: RecordName, ledger: Ledger, run: int) -> str:
+    """`choose_again` in words, empty where nothing has changed."""
+    again = choose_again(project, target, ledger, run)
+    return f"{target}: chosen again, since {again.source} changed: {', '.join(again.chosen)}" if again else ""
 
 
 def excluded_from(project: Project, target: RecordName) -> dict[str, str]:

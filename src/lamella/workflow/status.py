@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from lamella.errors import InputError, ProjectError
 from lamella.workflow.completion import Completion
+from lamella.workflow.derived import is_derived, is_outdated
 from lamella.workflow.digests import FileDigests
 from lamella.workflow.ledger import Ledger, TaskRow
 from lamella.workflow.plan import plan_job, read_source, series_states
 from lamella.workflow.project import Project
-from lamella.workflow.record_name import RAW, SELECT, RecordName
-from lamella.workflow.selection import excluded_from, is_outdated
+from lamella.workflow.record_name import COMBINE, RAW, SELECT, RecordName
+from lamella.workflow.selection import excluded_from
 from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.tables import has_tables, read_record
 
@@ -59,10 +60,10 @@ def project_status(project: Project) -> list[StatusRow]:
     rows: list[StatusRow] = []
     fresh: dict[str, set[str]] = {str(RAW): set(names)}
     out: dict[str, set[str]] = {}
-    for selected in (name for name in project.records() if name.step == SELECT):
-        found = _selected_rows(project, selected, names)
-        fresh[str(selected)] = {row.series for row in found if row.state == "done"}
-        out[str(selected)] = {row.series for row in found if row.state == "left out"}
+    for derived in (name for name in project.records() if is_derived(name)):
+        found = _derived_rows(project, derived, names)
+        fresh[str(derived)] = {row.series for row in found if row.state == "done"}
+        out[str(derived)] = {row.series for row in found if row.state == "left out"}
         rows += found
     for target in settings.records():
         enabled = settings.settings(target).enabled and target.label is None
@@ -77,18 +78,21 @@ def project_status(project: Project) -> list[StatusRow]:
     return rows
 
 
-def _selected_rows(project: Project, target: RecordName, names: list[str]) -> list[StatusRow]:
-    """A row for every series that a selection chose or left out."""
-    out = excluded_from(project, target)
+def _derived_rows(project: Project, target: RecordName, names: list[str]) -> list[StatusRow]:
+    """A row for every series of a record that no step makes, and for those that a selection left out."""
+    out = excluded_from(project, target) if target.step == SELECT else {}
+    folder = project.completions(target)
+    own = sorted(place.name for place in folder.iterdir() if place.name not in names) if folder.is_dir() else []
     outdated = is_outdated(project, target)
     rows = []
-    for name in names:
+    for name in (*names, *own):
         done = Completion.read(project.completion(target, name))
         if done is None and name not in out:
             continue
         state, why = ("left out", out.get(name, "")) if done is None else ("done", "")
         if outdated:
-            state, why = "outdated", "what it was chosen from has changed"
+            what = "chosen" if target.step == SELECT else "made"
+            state, why = "outdated", f"what it was {what} from has changed"
         made_from = done.made_from[0] if done is not None else ""
         quality = dict(done.quality) if done is not None else {}
         rows.append(
@@ -114,6 +118,8 @@ def _rows(
     except (ProjectError, InputError):
         states, source = {}, ""
     rows = []
+    if source and RecordName.parse(source).step == COMBINE:
+        names = list(states)  # series of its own, which the project's raw data do not know
     for name in names:
         known, state = last.get((str(target), name)), states.get(name)
         done = state.completion if state else None
