@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 import lamella.tomograms as tomograms
 from lamella.errors import InputError, ProjectError
@@ -14,17 +16,21 @@ from lamella.formats.mrc import open_mrc
 from lamella.geometry import TiltGeometry
 from lamella.kernels.rows import Box
 from lamella.progress import Progress
-from lamella.records import TiltSeries, Tomogram, VolumeSource
+from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSource
 from lamella.tomograms.box import tomogram_shape
 from lamella.tomograms.correction import Correction, obstacle, plan_correction
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
+from lamella.workflow.steps.reconstruct_gold import find_gold_of
 from lamella.workflow.steps.reconstruct_mask import open_mask
 from lamella.workflow.steps.reconstruct_rounds import tell_rounds, with_rounds_of
 from lamella.workflow.steps.tomogram_quality import measure_quality
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lamella.tomograms.gold import GoldPlan
     from lamella.tomograms.reconstruct import HalfSets, ReconstructResult  # torch and numba come with it
 
 __all__ = ["needs", "run"]
@@ -69,13 +75,16 @@ def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> 
     tomogram = tomograms.plan_tomogram(record, settings)
     parts = (1 if halves.kind == "off" else 3) + settings.deconvolve
     mask = open_mask(settings, tomogram, context.root)
+    gold, gold_table = find_gold_of(record, record.images, settings, context, context.part("", (0, 0.1 / parts)))
     volume, result = _volume(
-        record, record.images, tomogram, settings, context, "", context.part("", (0, 1 / parts)), mask
-    )
+        record, record.images, tomogram, settings, context, "", context.part("", (0.1 / parts, 1 / parts)), mask,
+        gold.images,
+    )  # fmt: skip
     correction, settings = result.correction, with_rounds_of(settings, result.rounds)
-    tomogram = replace(tomogram, volume=volume, tilt_series=record.with_changes(other={CORRECTION: correction.method}))
+    series = record.with_changes(other={CORRECTION: correction.method})
+    tomogram = replace(tomogram, volume=volume, gold=gold_table, tilt_series=series)
     if halves.kind != "off":
-        tomogram = _with_halves(record, tomogram, halves, settings, context, parts, mask)
+        tomogram = _with_halves(record, tomogram, halves, settings, context, parts, mask, gold)
     measure_quality(tomogram, context)
     if settings.deconvolve:
         _deconvolve(record, tomogram, correction, settings, context, context.part("", (1 - 1 / parts, 1.0)))
@@ -90,10 +99,12 @@ def _with_halves(
     context: Context,
     parts: int,
     mask: VolumeSource | None,
+    gold: GoldPlan,
 ) -> Tomogram:
     """Reconstruct the two halves, the second and third of so many parts of the work."""
     names = {}
-    for place, (half, views) in enumerate((("even", halves.even), ("odd", halves.odd)), start=1):
+    sets: tuple[tuple[Literal["even", "odd"], NDArray[np.int64]], ...] = (("even", halves.even), ("odd", halves.odd))
+    for place, (half, views) in enumerate(sets, start=1):
         images: tuple[str, ...] = getattr(record, f"{half}_images" if halves.kind == "frames" else "images")
         names[half], _result = _volume(
             record.select(views),
@@ -104,6 +115,7 @@ def _with_halves(
             f"_{half}",
             context.part(f"{half} half", (place / parts, (place + 1) / parts)),
             mask,
+            partial(gold.images, views=views, kind=half if halves.kind == "frames" else "full"),
         )
     context.say(f"halves from even and odd {halves.kind}")
     return replace(tomogram, even_volume=names["even"], odd_volume=names["odd"])
@@ -118,9 +130,10 @@ def _volume(
     ending: str,
     progress: Progress,
     mask: VolumeSource | None,
+    painted: Callable[[ImageSource], ImageSource],
 ) -> tuple[str, ReconstructResult]:
     """Reconstruct one volume into its file; its name, and what came of it."""
-    source = open_images(images, context.root)
+    source = painted(open_images(images, context.root))
     with context.new_mrc(f"{ending}.mrc", tomogram_shape(tomogram), tomogram.voxel_size_ang) as writer:
         result = tomograms.reconstruct(
             series, source, tomogram, settings, writer, mask=mask, device=context.device, progress=progress

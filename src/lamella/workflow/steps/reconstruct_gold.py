@@ -1,0 +1,57 @@
+"""What `reconstruct` paints over before it begins, what it says of it, and the table of the beads' places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.formats.images import open_images
+from lamella.formats.star import StarTable, number_text, write_star
+from lamella.progress import Progress
+from lamella.records import TiltSeries
+from lamella.tomograms.reconstruct_settings import ReconstructSettings
+from lamella.workflow.context import Context
+
+if TYPE_CHECKING:
+    from lamella.tomograms.gold import GoldPlan  # torch comes with it
+    from lamella.tomograms.gold_find import GoldBeads
+
+__all__ = ["find_gold_of"]
+
+_PLACE = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
+
+
+def find_gold_of(
+    record: TiltSeries, images: tuple[str, ...], settings: ReconstructSettings, context: Context, progress: Progress
+) -> tuple[GoldPlan, str | None]:
+    """Find what of a series is to be painted over; the plan, and the name of the table of its beads, if there are any.
+
+    Raises
+    ------
+    OutputError
+        if the table cannot be written.
+    """
+    from lamella.tomograms.gold import plan_gold
+
+    plan = plan_gold(record, open_images(images, context.root), settings, progress)
+    for text in plan.messages:
+        context.say(text)
+    if plan.beads is None:
+        return plan, None
+    context.measure(GoldBeads=len(plan.beads), GoldPaintedFraction=plan.painted_fraction)
+    if not len(plan.beads):
+        return plan, None
+    with context.new_file("_gold.star") as path:
+        write_star(path, [_table(record.name, plan.beads)])
+    return plan, context.name(path)
+
+
+def _table(name: str, beads: GoldBeads) -> StarTable:
+    """Places of the beads, Å from the tomogram's centre voxel, and how many views say so."""
+    columns = {"rlnTomoName": (name,) * len(beads)}
+    columns |= {
+        label: tuple(number_text(round(float(value), 3)) for value in beads.points_ang[:, axis])
+        for axis, label in enumerate(_PLACE)
+    }
+    columns["lamellaBeadDiameterAngst"] = (number_text(round(beads.diameter_ang, 3)),) * len(beads)
+    columns["lamellaBeadViewsSeen"] = tuple(str(int(count)) for count in beads.views_seen)
+    return StarTable("gold", columns)
