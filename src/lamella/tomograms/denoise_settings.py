@@ -8,7 +8,10 @@ from pydantic import Field
 
 from lamella.settings import StepSettings, setting
 
-__all__ = ["DenoiseSettings"]
+__all__ = ["TRAINING_SETTINGS", "DenoiseSettings"]
+
+TRAINING_SETTINGS = ("method", "epochs", "minutes", "patch", "batch", "depth", "channels", "learning_rate", "seed")
+"""Settings that the training of a network depends on."""
 
 Auto = Literal["auto"]
 Positive = Annotated[float, Field(gt=0)]

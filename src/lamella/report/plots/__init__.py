@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lamella.report.plots.slices import plot_heights, plot_slices
     from lamella.report.plots.spectra import plot_power, plot_power_images, plot_shell_correlation
     from lamella.report.plots.timings import plot_timings
+    from lamella.report.plots.training import plot_training
 
 __all__ = [
     "plot_axis",
@@ -51,6 +52,7 @@ __all__ = [
     "plot_track_residuals",
     "plot_tracks",
     "plot_tracks_on_views",
+    "plot_training",
     "plot_trajectories",
     "tilt_movie",
 ]
@@ -80,6 +82,7 @@ open_room(
         "plot_track_residuals": "residuals",
         "plot_tracks": "alignment",
         "plot_tracks_on_views": "residuals",
+        "plot_training": "training",
         "plot_trajectories": "motion",
         "tilt_movie": "montage",
     },

@@ -17,7 +17,7 @@ from torch import Tensor
 from lamella.errors import InputError, PostconditionError
 from lamella.progress import Progress, no_progress
 from lamella.runtime import choose_device, free_memory_bytes, prepare
-from lamella.tomograms.denoise_settings import DenoiseSettings
+from lamella.tomograms.denoise_settings import TRAINING_SETTINGS, DenoiseSettings
 from lamella.tomograms.networks.checkpoint import Epoch, Model, NetworkMethod, TrainingState
 from lamella.tomograms.networks.noise2noise import n2n_loss
 from lamella.tomograms.networks.noise2void import blind_reach, n2v_loss, noise_correlation
@@ -26,10 +26,7 @@ from lamella.tomograms.networks.unet import Architecture, UNet
 from lamella.tomograms.networks.wedge import wedge_loss
 from lamella.tomograms.survey import Samples
 
-__all__ = ["TRAINING_SETTINGS", "train"]
-
-TRAINING_SETTINGS = ("method", "epochs", "minutes", "patch", "batch", "depth", "channels", "learning_rate", "seed")
-"""Settings that a training depends on."""
+__all__ = ["train"]
 
 _FEWEST, _MOST = 16, 200  # steps of an epoch
 _WARM_UP = 0.03  # of the training, in which steps grow to their full length
