@@ -97,10 +97,29 @@ def texture_of(image: Image, painted: Mask, size: int) -> Texture:
     window = np.outer(line, line)
     tiles = np.stack([filled[y : y + size, x : x + size] for y, x in chosen]) - level
     spectra = np.abs(torch.fft.fft2(torch.from_numpy((tiles * window).astype(np.float32))).numpy()) ** 2
-    power = np.median(spectra, axis=0) / _LN2 / (window**2).sum()
-    detail = detail_of(filled)
-    strength = [float(detail[y : y + size - 1, x : x + size - 1].mean()) for y, x in chosen]
-    return Texture(np.maximum(power, 1e-6 * power.mean() + 1e-30), float(np.median(strength)))
+    # what is filled has no power: the rest stands for it
+    counted = [float((window**2)[~painted[y : y + size, x : x + size]].sum()) for y, x in chosen]
+    spectra /= np.maximum(counted, 1e-3 * (window**2).sum())[:, None, None]
+    power = np.median(spectra, axis=0) / _LN2
+    return Texture(np.maximum(power, 1e-6 * power.mean() + 1e-30), _strength(image, ~painted, chosen, size))
+
+
+def _strength(image: Image, known: Mask, corners: list[tuple[int, int]], size: int) -> float:
+    """Median over tiles of the mean detail of their known pixels."""
+    detail = detail_of(image)
+    whole = _whole(known)
+    means = []
+    for y, x in corners:
+        inner = whole[y : y + size - 1, x : x + size - 1]
+        if inner.any():
+            means.append(float(detail[y : y + size - 1, x : x + size - 1][inner].mean()))
+    return float(np.median(means)) if means else 0.0
+
+
+def _whole(known: Mask) -> Mask:
+    """Which squares of 2 × 2 pixels are known."""
+    whole: Mask = known[1:, 1:] & known[1:, :-1] & known[:-1, 1:] & known[:-1, :-1]
+    return whole
 
 
 def draw(texture: Texture, white: Image) -> Image:
@@ -137,7 +156,7 @@ def gain_of(detail: Image, known: Mask, texture: Texture) -> np.float32:
     texture
         of the view.
     """
-    whole = known[1:, 1:] & known[1:, :-1] & known[:-1, 1:] & known[:-1, :-1]
+    whole = _whole(known)
     if np.count_nonzero(whole) < _LEAST_PIXELS or not texture.detail > 0:
         return np.float32(1)
     return np.float32(np.clip(np.sqrt(float(detail[whole].mean()) / texture.detail), *_GAIN))

@@ -107,7 +107,7 @@ class GoldPaint:
         for corner, own in zip(corners, noise, strict=True):
             (rows, columns), _ = _overlap(corner, size, image.shape)
             between = detail[rows.start : rows.stop - 1, columns.start : columns.stop - 1]
-            canvas.fill(corner, own * gain_of(between, canvas.known[rows, columns], texture), prediction)
+            canvas.fill(corner, own * gain_of(between, ~mask[rows, columns], texture), prediction)
         return out
 
     def _corners(self, view: int) -> NDArray[np.int64]:
