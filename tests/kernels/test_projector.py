@@ -39,6 +39,7 @@ CASES = {
     "odd width, binned": {"shape": (90, 101), "binning": 1.37},
     "binned by 2, odd": {"shape": (121, 130), "binning": 2.0},
     "finer than the images": {"binning": 0.8, "box": (14, 30, 36)},
+    "x-tilts of another axis": {"tilts": np.zeros(6), "x_tilt": np.array([-66.0, -40.0, -12.0, 15.0, 38.0, 64.0])},
     "steep and upside down": {"tilts": [80.0, 86.0, 90.0, 97.0, 180.0, -90.0], "x_tilt": 1.0},
     "steep, x-tilt per view": {"tilts": [80.0, 86.0, 90.0, 97.0, -88.0], "x_tilt": "own"},
     "everything": {"x_tilt": "own", "magnification": True, "field": True, "shape": (99, 108), "binning": 1.37},
@@ -64,7 +65,7 @@ def _setting(name):
     geometry = TiltGeometry.from_angles(
         what["tilts"],
         what["axis"] + 0.1 * np.arange(n),
-        x_tilt_deg=rng.normal(1, 1.5, n) if what["x_tilt"] == "own" else what["x_tilt"],
+        x_tilt_deg=rng.normal(1, 1.5, n) if isinstance(what["x_tilt"], str) else what["x_tilt"],
         x_shift_ang=rng.normal(0, 3 * PIXEL, n),
         y_shift_ang=rng.normal(0, 3 * PIXEL, n),
         magnification=1 + rng.normal(0, 0.01, n) if what["magnification"] else 1.0,
@@ -170,8 +171,10 @@ def test_arrays_of_the_wrong_shape_are_refused():
 
 
 def test_a_specimen_on_edge_is_refused():
-    with pytest.raises(GeometryError, match="view 2 has an x-tilt of 75"):
-        RowPlan.fine(TiltGeometry.from_angles([0.0, 3.0], x_tilt_deg=[0.0, 75.0]))
+    with pytest.raises(GeometryError, match="view 2 has an x-tilt of 85"):
+        RowPlan.fine(TiltGeometry.from_angles([0.0, 3.0], x_tilt_deg=[0.0, 85.0]))
+    with pytest.raises(GeometryError, match="x-tilt of 65"):
+        RowPlan.fine(TiltGeometry.from_angles([0.0, 3.0], x_tilt_deg=65.0))
 
 
 def test_rays_take_a_mean_of_every_plane():

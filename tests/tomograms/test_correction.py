@@ -188,7 +188,7 @@ def test_strips_are_blended_without_seams():
 
 def test_torch_loops_and_temporary_files_give_the_same(rng, monkeypatch):
     from lamella.kernels.loops import Loops
-    from lamella.tomograms import tilt_images
+    from lamella.tomograms.memory import MemoryBudget
 
     series = lens_series(TiltGeometry.from_angles(TILTS, 85.0, x_tilt_deg=2.0))
     images = rng.standard_normal((len(TILTS), *SHAPE)).astype(np.float32)
@@ -198,7 +198,7 @@ def test_torch_loops_and_temporary_files_give_the_same(rng, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Loops, "on", classmethod(lambda cls, device: cls(compiled=False)))
         np.testing.assert_allclose(volume_of(series, images, how)[0], usual, atol=2e-4 * np.abs(usual).max())
-    monkeypatch.setattr(tilt_images, "free_memory_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr(MemoryBudget, "keeps", lambda *_: False)
     np.testing.assert_array_equal(volume_of(series, images, how)[0], usual)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lamella.kernels.rows import RowPlan, RowWindow
 from lamella.kernels.taps import TABLE_STEPS
 
-__all__ = ["back_project_rows", "lines_of"]
+__all__ = ["back_project_rows", "lines_of", "lines_to_voxels"]
 
 Volume = NDArray[np.float32]
 
@@ -55,7 +55,7 @@ def back_project_rows(
         _sum_views(
             rows, window.layout, window.shift, plan.coefficients(), plan.table_u, plan.table_v, True, start, sums
         )
-        _lines_to_voxels(sums, plan.line_table, np.array(plan.rho), start, first[1], part)
+        lines_to_voxels(sums, plan.line_table, np.array(plan.rho), start, first[1], part)
 
 
 def lines_of(plan: RowPlan, z: int, depth: int, y: int, height: int) -> tuple[int, int]:
@@ -194,7 +194,7 @@ def _sum_views(rows, layout, shift, coefficients, table_u, table_v, exact_v, fir
 
 
 @njit(**_FAST)
-def _lines_to_voxels(sums, table, rho, first, y0, out):  # type: ignore[no-untyped-def]
+def lines_to_voxels(sums, table, rho, first, y0, out):  # type: ignore[no-untyped-def]
     """Voxel rows from the lines of their plane, four taps."""
     nz, ny, nx = out.shape
     for z in range(nz):

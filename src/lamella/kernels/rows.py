@@ -40,6 +40,9 @@ _STEEP = 0.15  # |cos t| below which rows are not stretched
 _OVERSAMPLING = 3  # least oversampling of samples between which one interpolates linearly
 _LINE_OVERSAMPLING = 1.2  # oversampling of lines between which four taps interpolate
 _COMMON_DEG = 1e-6  # x-tilts that differ by less are one
+_STEEPEST_COMMON_DEG = 60.0  # lines of one v would lie too far from the voxels' rows
+_LEANING = 0.26  # sine of an x-tilt
+_STEEPEST_DEG = 80.0  # of single views, such as those of another axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +140,7 @@ class RowPlan:
         Raises
         ------
         GeometryError
-            if an x-tilt is 60° or more.
+            if an x-tilt is 80° or more, or all are one of 60° or more.
         """
         tilt = _angles(geometry)
         steep = np.abs(tilt.cos) < _STEEP
@@ -160,7 +163,7 @@ class RowPlan:
         Raises
         ------
         GeometryError
-            if an x-tilt is 60° or more.
+            if an x-tilt is 80° or more, or all are one of 60° or more.
         """
         tilt = _angles(geometry)
         steep = np.abs(tilt.cos) < _STEEP
@@ -171,6 +174,47 @@ class RowPlan:
         table = None if tilt.sin_x[0] == 0 else quad_table(Linear())
         return _per_line(tilt, phases, spacing_u, float(tilt.cos_x[0]), table, None, None)
 
+    @classmethod
+    def slices(cls, geometry: TiltGeometry, spacing_u: float) -> tuple[RowPlan, Array]:
+        """Rows of evenly spaced samples, `spacing_u` voxels apart in every view: for inversion by slices.
+
+        Lines are those of the views' mean x-tilt ξ₀. A view of another x-tilt ξ has rows that lie cos ξ / cos ξ₀ times
+        as far apart, and what lies z above the mid-plane is slip·z beside its row, in voxels along v.
+
+        Returns
+        -------
+        plan, and the slip of each view: (n,) sin ξ₀ cos ξ / cos ξ₀ − sin ξ.
+
+        Raises
+        ------
+        GeometryError
+            if an x-tilt is 80° or more, or all are one of 60° or more.
+        """
+        tilt = _angles(geometry)
+        mean = float(np.deg2rad(geometry.x_tilt_deg.mean()))
+        level = bool(abs(mean) < np.deg2rad(_COMMON_DEG))
+        cos_x, sin_x = (1.0, 0.0) if level else (float(np.cos(mean)), float(np.sin(mean)))
+        pitch = 1.0 if level else 1 / _LINE_OVERSAMPLING
+        taps = None if level else kaiser_bessel(_LINE_OVERSAMPLING)
+        along_line = tilt.sin * tilt.sin_x / cos_x * pitch
+        along_z = tilt.sin * (sin_x * tilt.sin_x / cos_x + tilt.cos_x)
+        plan = cls(
+            rho=(cos_x / pitch, -sin_x / pitch),
+            line_table=None if taps is None else quad_table(taps),
+            phases=np.zeros(len(geometry), np.int64),
+            spacing_u=np.full(len(geometry), spacing_u),
+            spacing_v=pitch * tilt.cos_x / cos_x,
+            tau=np.stack([tilt.cos, along_line, along_z], axis=-1) / spacing_u,
+            nu=np.tile([1.0, 0.0], (len(geometry), 1)),
+            table_u=pair_table(Linear()),
+            table_v=np.ones(TABLE_STEPS + 1, np.float32),
+            taps_u=None,
+            taps_v=taps,
+            exact_v=True,
+        )
+        slip: Array = sin_x * tilt.cos_x / cos_x - tilt.sin_x
+        return plan, slip
+
     def __len__(self) -> int:
         return len(self.phases)
 
@@ -178,6 +222,11 @@ class RowPlan:
         """The plan of some views, in the order given."""
         chosen = {name: getattr(self, name)[views] for name in ("phases", "spacing_u", "spacing_v", "tau", "nu")}
         return replace(self, **chosen)
+
+    @property
+    def leans(self) -> bool:
+        """Whether the rows of some view lean by more than 15° against planes of voxels: lines far away then meet it."""
+        return bool((np.abs(self.nu[:, 1] * self.spacing_v) > _LEANING).any())
 
     def window(self, first: tuple[int, int, int], shape: tuple[int, int, int]) -> RowWindow:
         """The lines and samples that a block of voxels meets.
@@ -240,13 +289,13 @@ class _Angles:
 
 
 def _angles(geometry: TiltGeometry) -> _Angles:
-    if (np.abs(geometry.x_tilt_deg) >= 60).any():
-        worst = int(np.argmax(np.abs(geometry.x_tilt_deg)))
+    common = bool(np.ptp(geometry.x_tilt_deg) < _COMMON_DEG)
+    worst = int(np.argmax(np.abs(geometry.x_tilt_deg)))
+    if abs(geometry.x_tilt_deg[worst]) >= (_STEEPEST_COMMON_DEG if common else _STEEPEST_DEG):
         raise GeometryError(
             f"view {worst + 1} has an x-tilt of {geometry.x_tilt_deg[worst]:.1f} degrees",
             mend="level the specimen (geometry.regauge), or look whether the tilt axis is stated 90 degrees off",
         )
-    common = bool(np.ptp(geometry.x_tilt_deg) < _COMMON_DEG)
     x_tilt = np.full(len(geometry), geometry.x_tilt_deg.mean()) if common else geometry.x_tilt_deg
     tilt, x_tilt = np.deg2rad(geometry.y_tilt_deg), np.deg2rad(x_tilt)
     return _Angles(np.cos(tilt), np.sin(tilt), np.cos(x_tilt), np.sin(x_tilt), common)

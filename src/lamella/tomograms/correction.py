@@ -95,7 +95,7 @@ def plan_correction(series: TiltSeries, box: Box, settings: ReconstructSettings)
     whole: tuple[Layer, ...] = (Layer(first=0, planes=planes, height_ang=0.0),)
     if settings.ctf == "none":
         return Correction(method="none", layers=whole)
-    if settings.ctf_depth == "slabs" and settings.method in _ITERATIVE:
+    if settings.ctf_depth == "slabs" and settings.method != "wbp":
         raise InputError(
             f"{settings.method} takes images that are corrected once, not for each slab",
             mend="set reconstruct.ctf_depth to strips or auto, or reconstruct.method to wbp",

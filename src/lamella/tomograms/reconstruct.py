@@ -10,24 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import GeometryError, InputError, PostconditionError, ProjectError
-from lamella.geometry import TiltGeometry
 from lamella.kernels.loops import Loops
 from lamella.kernels.rows import Box, RowPlan
-from lamella.kernels.sampling import ImageGrid, ViewFilter, frequencies, view_filter
-from lamella.kernels.sharing import Sharing, slab_paths_px
+from lamella.kernels.sampling import ImageGrid, ViewFilter, frequencies
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource, TiltSeries, Tomogram, VolumeSink, VolumeSource
 from lamella.tomograms.box import plan_tomogram, tomogram_shape
 from lamella.tomograms.corrected_views import ViewCorrection
 from lamella.tomograms.correction import Correction, plan_correction
+from lamella.tomograms.fourier_inversion import inversion_plan, invert_views
+from lamella.tomograms.frame import Frame
 from lamella.tomograms.memory import MemoryBudget
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.tomograms.reprojection import Reprojection, views_to_check
 from lamella.tomograms.rounds import Rounds, check_mask, fit_rounds
 from lamella.tomograms.slabs import Output
-from lamella.tomograms.tilt_images import background, check_images, mean_level, store_views
+from lamella.tomograms.tilt_images import StoredViews, background, check_images, mean_level, store_views
+from lamella.tomograms.view_weights import ViewWeights
 from lamella.tomograms.wbp import back_project_views
-from lamella.tomograms.weights import angular_spacing, dose_weights, radial_filter, shares_exactly, window
+from lamella.tomograms.weights import dose_weights
 
 __all__ = ["HalfSets", "ReconstructResult", "half_sets", "plan_tomogram", "reconstruct", "tomogram_shape"]
 
@@ -103,6 +104,8 @@ def reconstruct(
         if the series has no geometry.
     InputError
         if the contrast transfer is to be corrected and cannot be.
+    SettingsError
+        if `reconstruct.memory` does not hold the work on one view or one slab.
     ImageError
         if images and record differ in number or size, an image holds NaN, or the mask does not fit.
     GeometryError
@@ -116,7 +119,11 @@ def reconstruct(
     Within the limits of the method, that is: what no view saw, such as the missing wedge and the mean, is 0.
 
     Memory, beside that of libraries: the views on a grid about 1.2 times finer than the voxels (1.5 times their size),
-    and the samples and some planes of a slab.
+    and the samples and some planes of a slab. `reconstruct.memory` is a ceiling for both together: views that are too
+    many for it lie in a temporary file, and slabs are made as large as it allows.
+
+    Where the views' axis lies nearer to x, as that of a second series in the frame of the first, the work is done in a
+    frame that is turned by 90°, voxel on voxel.
     """
     if series.geometry is None:
         raise ProjectError(f"{series.name}: the views are not aligned", mend="run align first")
@@ -124,11 +131,10 @@ def reconstruct(
     box = Box(shape=tomogram_shape(tomogram), voxel_size_ang=tomogram.voxel_size_ang)
     if mask is not None:
         check_mask(mask, box, settings.mask or "the mask")
-    work = _Work(series, series.geometry, images, box, settings, device, mask)
-    _check_sight(series, work)
+    _check_sight(series, box)
+    work = _Work(series, images, box, settings, device, mask)
     output = Output(sink, box.shape)
-    run = work.back_project if settings.method == "wbp" else work.iterate
-    slabs, check = run(output, progress)
+    slabs, check = work.run(output, progress)
     if not output.complete or not np.isfinite(output.sums).all() or output.deviation == 0:
         raise PostconditionError(
             f"{series.name}: the tomogram has mean {output.mean} and standard deviation {output.deviation}",
@@ -150,119 +156,117 @@ def reconstruct(
 
 
 class _Work:
-    """What both methods start from."""
+    """What all methods start from, in the frame and the voxels in which the work is done."""
 
     def __init__(
         self,
         series: TiltSeries,
-        geometry: TiltGeometry,
         images: ImageSource,
         box: Box,
         settings: ReconstructSettings,
         device: str,
         mask: VolumeSource | None = None,
     ) -> None:
-        self.series, self.geometry, self.images, self.mask = series, geometry, images, mask
+        frame = Frame.of(series, box, settings.supersampling if settings.method == "wbp" else 1)
+        assert frame.series.geometry is not None
+        self.series, self.geometry, self.images = frame.series, frame.series.geometry, images
+        self.frame, self.box, self.mask, self.settings = frame, frame.box, mask, settings
+        self.device = "cpu" if settings.method == "fourier" else device
         self.rounds: Rounds | None = None
-        self.box, self.settings, self.device = box, settings, device
-        self.grid = ImageGrid.of(geometry, series.image_shape_px, series.pixel_size_ang, box.voxel_size_ang)
+        self.budget = MemoryBudget.of(settings.memory)
+        voxel = self.box.voxel_size_ang
+        self.grid = ImageGrid.of(self.geometry, series.image_shape_px, series.pixel_size_ang, voxel)
         self.correction = plan_correction(series, box, settings)
-        self.dose = dose_weights(series, frequencies(), box.voxel_size_ang) if settings.dose_weighting else None
+        self.dose = dose_weights(series, frequencies(), voxel) if settings.dose_weighting else None
+        self.weights = ViewWeights(
+            geometry=self.geometry, grid=self.grid, box=self.box, settings=settings, finer=frame.finer,
+            thickness_ang=series.thickness_ang, dose=self.dose,
+        )  # fmt: skip
 
-    def back_project(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
+    def run(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
+        """Make the voxels; the number of slabs, and how the tomogram agrees with its views."""
+        here = output if self.frame.plain else Output(self.frame.into(output), self.box.shape)
+        if self.settings.method == "wbp":
+            return self._back_project(here, progress)
+        if self.settings.method == "fourier":
+            return self._invert(here, progress)
+        return self._iterate(here, progress)
+
+    def _back_project(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
         """Filter the views and sum them."""
         plan = RowPlan.fine(self.geometry)
-        filters = self._weights(plan)
+        correction = self.frame.corrected(self.correction)
+        filters = self.weights.weighted(plan, exact=self.weights.exact)
         check = self._reprojection()
-        stored = store_views(
-            self.series, self.images, np.arange(len(self.series)), self.grid,
-            filters, mean_level, correction=self._corrected(self.correction),
-            device=self.device, progress=_part(progress, 0.0, 0.3),
-        )  # fmt: skip
+        stored = self._stored(filters, mean_level, correction, _part(progress, 0.0, 0.3))
         slabs = back_project_views(
-            stored, self.geometry, self.grid, plan, self.box, output, layers=self.correction.layers,
-            check=check, progress=_part(progress, 0.3, 1.0),
+            stored, self.geometry, self.grid, plan, self.box, output, layers=correction.layers, step=self.frame.finer,
+            budget=self._left(stored), check=check, progress=_part(progress, 0.3, 1.0),
         )  # fmt: skip
         return slabs, check
 
-    def iterate(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
-        """Fit the voxels to the views, round after round."""
-        plan, settings = RowPlan.rays(self.geometry), self.settings
+    def _invert(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
+        """Sum the views' slices in the volume's transform."""
+        plan = inversion_plan(self.geometry)
+        filters = self.weights.weighted(plan, exact=self.settings.weighting != "ramp")
         check = self._reprojection()
-        stored = store_views(
-            self.series, self.images, np.arange(len(self.series)), self.grid, lambda view: self._plain(plan, view),
-            background(self.series.imaging) if settings.non_negative else mean_level,
-            correction=self._corrected(self.correction), device=self.device, progress=_part(progress, 0.0, 0.1),
+        stored = self._stored(filters, mean_level, self.correction, _part(progress, 0.0, 0.3))
+        slabs = invert_views(
+            stored, self.geometry, self.grid, plan, self.box, output, budget=self._left(stored), check=check,
+            progress=_part(progress, 0.3, 1.0),
         )  # fmt: skip
+        return slabs, check
+
+    def _iterate(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
+        """Fit the voxels to the views, round after round."""
+        settings = self.settings
+        check = self._reprojection()
+        level = background(self.series.imaging) if settings.non_negative else mean_level
+        filters = self.weights.plain(RowPlan.rays(self.geometry))
+        stored = self._stored(filters, level, self.correction, _part(progress, 0.0, 0.1))
         mass = 1 if self.series.imaging == "dark" else -1
         slabs, self.rounds = fit_rounds(
             stored, self.geometry, self.grid, self.box, settings, output,
-            sign=mass if settings.non_negative else 0, mask=self.mask,
-            budget=MemoryBudget.of(settings.memory, self.device), check=check, progress=_part(progress, 0.1, 1.0),
+            sign=mass if settings.non_negative else 0, mask=self.frame.seen(self.mask), budget=self._left(stored),
+            check=check, progress=_part(progress, 0.1, 1.0),
         )  # fmt: skip
         return slabs, check
 
-    def _weights(self, plan: RowPlan) -> Callable[[int], ViewFilter]:
-        """What gives the filter of a view: its weight, window and dose."""
-        if not shares_exactly(self.geometry, self.settings):
-            spacing = angular_spacing(self.geometry.y_tilt_deg)
-            return lambda view: self._by_ramp(plan, view, spacing)
-        nz, ny, nx = self.box.shape
-        if self.series.thickness_ang is not None:
-            nz = min(nz, max(self.series.thickness_ang / self.box.voxel_size_ang, 1.0))
-        paths = slab_paths_px(self.geometry, (nz, ny, nx))
-        kept = None if self.dose is None else np.stack(self.dose)
-        return lambda view: self._by_sharing(plan, view, paths, kept)
+    def _stored(
+        self,
+        filters: Callable[[int], ViewFilter],
+        level: Callable[[NDArray[np.float32]], float],
+        correction: Correction,
+        progress: Progress,
+        views: NDArray[np.int64] | None = None,
+    ) -> StoredViews:
+        corrects = None
+        if correction.method != "none":
+            corrects = ViewCorrection(self.series, self.geometry, correction, self.grid, self.box, self.settings)
+        return store_views(
+            self.series, self.images, np.arange(len(self.series)) if views is None else views, self.grid, filters,
+            level, correction=corrects, device=self.device, progress=progress, budget=self.budget,
+        )  # fmt: skip
 
-    def _by_sharing(self, plan: RowPlan, view: int, paths_px: Array, kept: Array | None) -> ViewFilter:
-        rounds = self.settings.filter_iterations if self.settings.filter == "sirt-like" else 0
-        shared = Sharing.of(self.geometry, view, paths_px, kept, float(frequencies()[-1]), rounds)
-        # weights are per voxel edge: with this voxels are image units per Å
-        along_u = window(frequencies(), self.settings) / self.box.voxel_size_ang
-        return view_filter(self.grid, self.geometry, plan, view, along_u=along_u, shared=shared)
-
-    def _by_ramp(self, plan: RowPlan, view: int, spacing: Array) -> ViewFilter:
-        cos = abs(np.cos(np.deg2rad(self.geometry.y_tilt_deg[view])))
-        nz, _ny, nx = self.box.shape
-        path = min(nz / max(cos, 1e-9), nx / max(np.sqrt(1 - cos**2), 1e-9))
-        ramp = radial_filter(
-            frequencies(),
-            self.grid.binning / max(self.grid.padded),
-            self.settings,
-            path_px=path,
-            range_rad=spacing.sum(),
-        )
-        # cycles per voxel → per Å: with it, voxels are image units per Å
-        along_u = ramp * spacing[view] / self.box.voxel_size_ang
-        return view_filter(self.grid, self.geometry, plan, view, along_u=along_u, radial=self._dose(view))
-
-    def _plain(self, plan: RowPlan, view: int) -> ViewFilter:
-        return view_filter(self.grid, self.geometry, plan, view, radial=self._dose(view))
-
-    def _dose(self, view: int) -> Array | None:
-        return None if self.dose is None else self.dose[view]
-
-    def _corrected(self, correction: Correction) -> ViewCorrection | None:
-        if correction.method == "none":
-            return None
-        return ViewCorrection(self.series, self.geometry, correction, self.grid, self.box, self.settings)
+    def _left(self, stored: StoredViews) -> MemoryBudget:
+        """What the slabs may take."""
+        if stored.device.type == "cpu":
+            return self.budget.less(stored.held_bytes)
+        return MemoryBudget.of(self.settings.memory, self.device)
 
     def _reprojection(self) -> Reprojection:
         views = views_to_check(self.geometry)
-        chosen = self.geometry.select(views)
-        plan = RowPlan.rays(self.geometry)
-        stored = store_views(
-            self.series, self.images, views, self.grid, lambda view: self._plain(plan, view), mean_level,
-            correction=self._corrected(self.correction.in_strips()), device=self.device, progress=no_progress,
-        )  # fmt: skip
-        return Reprojection(chosen, self.grid, stored, Loops.on(stored.device.type))
+        filters = self.weights.plain(RowPlan.rays(self.geometry))
+        stored = self._stored(filters, mean_level, self.correction.in_strips(), no_progress, views)
+        self.budget = self.budget.less(stored.held_bytes)
+        return Reprojection(self.geometry.select(views), self.grid, stored, Loops.on(stored.device.type))
 
 
-def _check_sight(series: TiltSeries, work: _Work) -> None:
+def _check_sight(series: TiltSeries, box: Box) -> None:
     """Raise `GeometryError` where the centre of the box lies outside most images: a sign of shifts in other units."""
     assert series.geometry is not None
     half = np.array(series.image_shape_px[::-1]) * series.pixel_size_ang / 2
-    reach = np.array(work.box.shape[:0:-1]) * work.box.voxel_size_ang / 2
+    reach = np.array(box.shape[:0:-1]) * box.voxel_size_ang / 2
     if (np.abs(series.geometry.shifts_ang()) > half + np.hypot(*reach)).any(axis=1).all():
         raise GeometryError(
             f"{series.name}: no view sees the tomogram", mend="look at the shifts of the alignment: are they in Å?"
@@ -311,8 +315,15 @@ def half_sets(series: TiltSeries, settings: ReconstructSettings, has_frames: boo
         raise InputError(
             f"{series.name}: {len(series)} views are too few to be split by tilt", mend="set reconstruct.halves to off"
         )
-    order = np.argsort(series.tilt_deg, kind="stable")
+    order = _tilt_order(series)
     return HalfSets(kind="tilts", even=np.sort(order[1::2]), odd=np.sort(order[0::2]))
+
+
+def _tilt_order(series: TiltSeries) -> NDArray[np.int64]:
+    """Views in order of tilt; where an axis along x has none about y, in order of their x-tilts."""
+    if series.geometry is None:
+        return np.argsort(series.tilt_deg, kind="stable")
+    return np.lexsort((series.geometry.x_tilt_deg, np.round(series.geometry.y_tilt_deg, 3)))
 
 
 def _part(progress: Progress, begin: float, end: float) -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import shutil
 import tempfile
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from lamella.errors import OutputError
 
-__all__ = ["array_in_file"]
+__all__ = ["array_in_file", "let_go"]
 
 
 def array_in_file(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -29,7 +30,14 @@ def array_in_file(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     if size > free:
         raise OutputError(
             f"{size / 2**30:.1f} GiB are needed beside the memory, and {folder} has {free / 2**30:.1f} GiB",
-            mend="set TMPDIR to a folder with more room, or raise reconstruct.ctf_tolerance or reconstruct.pixel_size",
+            mend="set TMPDIR to a folder with more room, or raise reconstruct.memory, ctf_tolerance or pixel_size",
         )
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (the map below keeps it; it has no name to be left behind)
     return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Let the pages of an array from `array_in_file` that are in memory now go back to its file; others stay."""
+    pages = getattr(array, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)

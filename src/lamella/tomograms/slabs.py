@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.kernels.moments import moments
-from lamella.kernels.rows import Box, RowPlan
 from lamella.progress import Progress
 from lamella.records import VolumeSink
 from lamella.runtime import threads
 
-__all__ = ["Output", "cut_slabs", "each_slab", "rows_that_fit"]
+__all__ = ["Output", "cut_slabs", "each_slab"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,20 +52,16 @@ class Output:
         return float(np.sqrt(max(self.sums[2] / self.sums[0] - self.mean**2, 0.0)))
 
 
-def rows_that_fit(plan: RowPlan, box: Box, budget_bytes: float, halo: int = 0, copies: float = 1.0) -> int:
-    """Voxel rows per slab, so that a slab's samples, `copies` times, stay within a budget; at least 4."""
-    (nz, ny, nx), first = box.shape, box.first()
-    few, many = (plan.window(first, (nz, rows + 2 * halo, nx)).size * 4 * copies for rows in (4, 36))
-    per_row = max((many - few) / 32, 1.0)
-    return int(np.clip((budget_bytes - few) / per_row + 4, 4, ny))
+def cut_slabs(rows: int, height: int, workers: int, step: int = 1) -> list[tuple[int, int]]:
+    """Slabs (first row, number of rows) of at most `rows` rows, alike in size, as many as keep all workers busy.
 
-
-def cut_slabs(rows: int, height: int, workers: int) -> list[tuple[int, int]]:
-    """Slabs (first row, number of rows) of at most `rows` rows, alike in size, as many as keep all workers busy."""
+    Edges are multiples of `step`, which divides `height`; a slab has at least `step` rows.
+    """
     count = math.ceil(height / rows)
     if count > 1 or height >= 8 * workers:
         count = workers * math.ceil(count / workers)
-    edges = np.linspace(0, height, count + 1).round().astype(int)
+    count = min(count, height // step)
+    edges = step * np.linspace(0, height // step, count + 1).round().astype(int)
     return [(int(a), int(b - a)) for a, b in itertools.pairwise(edges)]
 
 

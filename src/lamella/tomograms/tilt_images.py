@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,8 @@ from lamella.progress import Progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.runtime import free_memory_bytes, threads
 from lamella.tomograms.corrected_views import ViewCorrection
-from lamella.tomograms.scratch import array_in_file
+from lamella.tomograms.memory import MemoryBudget
+from lamella.tomograms.scratch import array_in_file, let_go
 
 __all__ = [
     "StoredViews",
@@ -37,24 +39,47 @@ __all__ = [
 Image = NDArray[np.float32]
 Level = Callable[[Image], float]
 
+_SAMPLED_ROWS = 256  # that are transformed at a time
 _SAMPLE = 1 << 16  # pixels from which an image's level is taken
-_SHARE = 0.6  # of the free memory, above which views are kept in a temporary file
+_SHARE_OF_DEVICE = 0.3  # of a device's free memory, above which views are kept outside it
 
 
 class StoredViews:
-    """Filtered views on their finer grid, `(n, h, w)` float32; in a temporary file where memory is short."""
+    """Filtered views on their finer grid, `(n, h, w)` float32; in a temporary file where the budget is too small.
 
-    def __init__(self, count: int, grid: ImageGrid, device: str = "cpu") -> None:
+    Parameters
+    ----------
+    count, grid
+        number of views, and their grid.
+    device
+        on which they are made and read.
+    budget
+        of the computer's own memory; by default what is free.
+    """
+
+    def __init__(self, count: int, grid: ImageGrid, device: str = "cpu", budget: MemoryBudget | None = None) -> None:
         self.device = torch.device(device)
+        self.in_file: NDArray[np.float32] | None = None
         shape = (count, *grid.stored)
-        size = 4 * int(np.prod(shape, dtype=np.int64))
-        if device != "cpu" and size < _SHARE / 2 * free_memory_bytes(device):
+        self.size_bytes = 4 * int(np.prod(shape, dtype=np.int64))
+        if device != "cpu" and self.size_bytes < _SHARE_OF_DEVICE * free_memory_bytes(device):
             self.tensor: torch.Tensor = torch.empty(shape, device=self.device)
             return
-        if size < _SHARE * free_memory_bytes("cpu"):
-            self.tensor = pages(size // 4).reshape(shape)
+        if (budget or MemoryBudget.of("auto")).keeps(self.size_bytes):
+            self.tensor = pages(self.size_bytes // 4).reshape(shape)
         else:
-            self.tensor = torch.from_numpy(array_in_file(shape, np.float32))
+            self.in_file = array_in_file(shape, np.float32)
+            self.tensor = torch.from_numpy(self.in_file)
+
+    @property
+    def held_bytes(self) -> int:
+        """What they take of the computer's memory."""
+        return 0 if self.in_file is not None or self.tensor.device.type != "cpu" else self.size_bytes
+
+    def let_go(self) -> None:
+        """Keep nothing in memory of what lies in a file, until it is read again."""
+        if self.in_file is not None:
+            let_go(self.in_file)
 
     def fill(self, indices: Sequence[int], make: Callable[[list[torch.Tensor]], None]) -> None:
         """Let `make` write some views, on the device."""
@@ -129,12 +154,12 @@ def extend(image: Image, level: float, grid: ImageGrid) -> Image:
 
 
 @contextmanager
-def one_thread_each() -> Iterator[ThreadPoolExecutor]:
+def one_thread_each(workers: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """A pool of workers that use one thread each: faster on whole images than one worker with several threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads()) as pool:
+        with ThreadPoolExecutor(workers or threads()) as pool:
             yield pool
     finally:
         torch.set_num_threads(before)
@@ -151,6 +176,7 @@ def store_views(
     correction: ViewCorrection | None = None,
     device: str,
     progress: Progress,
+    budget: MemoryBudget | None = None,
 ) -> StoredViews:
     """Read some views and keep them filtered on the finer grid.
 
@@ -165,14 +191,23 @@ def store_views(
     correction
         of the contrast transfer; each of its layers has images of its own: all views for the first layer, then all for
         the second, and so on.
+    budget
+        for the views and for the work on them; by default what is free.
 
     Raises
     ------
+    SettingsError
+        if the budget does not hold the work on one view.
     ImageError
         if a view holds NaN or infinity.
     """
     layers = 1 if correction is None else len(correction.correction.layers)
-    kept = StoredViews(layers * len(views), grid, device)
+    budget = budget or MemoryBudget.of("auto")
+    kept = StoredViews(layers * len(views), grid, device, budget)
+    workers = 1
+    if kept.device.type == "cpu":
+        left = budget.less(kept.held_bytes)
+        workers = left.side_by_side(_bytes_per_view(grid, layers, correction), threads(), "filtering a view")
     lock, done = Lock(), 0
 
     def one(place: int) -> None:
@@ -190,6 +225,7 @@ def store_views(
         kept.fill(range(place, layers * len(views), len(views)), partial(make, view, padded))
         with lock:
             done += 1
+            kept.let_go()
             progress(done / len(views), "filtering views")
 
     def make(view: int, padded: torch.Tensor, outs: list[torch.Tensor]) -> None:
@@ -200,13 +236,25 @@ def store_views(
             correction.sample(view, padded, filters(view), outs)
 
     if kept.device.type == "cpu":
-        with one_thread_each() as pool:
+        with one_thread_each(workers) as pool:
             list(pool.map(one, range(len(views))))
     else:
         for place in range(len(views)):
             one(place)
     _give_back_memory()
     return kept
+
+
+def _bytes_per_view(grid: ImageGrid, layers: int, correction: ViewCorrection | None) -> int:
+    """Most that the work on one view holds, beside what is stored: image, its transform, and the finer one."""
+    columns, padded = grid.band[1] + 1, 4 * math.prod(grid.padded)
+    image = 4 * math.prod(grid.image_shape) + padded
+    transforming = padded + 2 * 8 * grid.padded[0] * columns + 8 * grid.padded[0] * (grid.padded[1] // 2 + 1)
+    fine = 8 * grid.fine[0] * columns
+    sampling = fine + 8 * grid.stored[0] * columns + 4 * _SAMPLED_ROWS * grid.fine[1]
+    if correction is not None:  # the phases, their change, and a level's samples
+        sampling += 2 * fine + 4 * math.prod(grid.stored) * (1 + layers)
+    return max(image, transforming + fine, sampling)
 
 
 def _give_back_memory() -> None:

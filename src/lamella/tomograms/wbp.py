@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,10 +17,12 @@ from lamella.kernels.loops import Loops
 from lamella.kernels.rows import Box, RowPlan
 from lamella.kernels.sampling import ImageGrid
 from lamella.progress import Progress
-from lamella.runtime import free_memory_bytes, threads
+from lamella.records import VolumeSink
+from lamella.runtime import threads
 from lamella.tomograms.correction import Layer
+from lamella.tomograms.memory import MemoryBudget
 from lamella.tomograms.reprojection import Reprojection, SlabReprojection
-from lamella.tomograms.slabs import Output, cut_slabs, rows_that_fit
+from lamella.tomograms.slabs import cut_slabs
 from lamella.tomograms.tilt_images import StoredViews, pages
 
 __all__ = ["back_project_views"]
@@ -33,9 +37,11 @@ def back_project_views(
     grid: ImageGrid,
     plan: RowPlan,
     box: Box,
-    output: Output,
+    output: VolumeSink,
     *,
     layers: Sequence[Layer],
+    step: int = 1,
+    budget: MemoryBudget,
     check: Reprojection | None,
     progress: Progress,
 ) -> int:
@@ -45,30 +51,50 @@ def back_project_views(
     stored one layer after the other. The samples of a layer are read by all threads, a view at a time, and then summed
     by all threads, some planes at a time. Finished planes are written while other threads go on.
 
+    Parameters
+    ----------
+    step
+        edges of the blocks that are passed on are multiples of it, as those of the layers and the box must be.
+    budget
+        for the samples and the voxels that are worked on.
+
     Returns
     -------
     number of slabs.
+
+    Raises
+    ------
+    SettingsError
+        if the budget holds no slab.
     """
     loops = Loops.on(stored.device.type)
     reader = RowReader(grid, geometry, plan)
     (nz, ny, nx), (z0, y0, x0) = box.shape, box.first()
     workers = threads() if loops.compiled else 1
-    thickest = max(layer.planes for layer in layers)
-    planes = min(_PLANES, -(-thickest // workers)) if loops.compiled else thickest
-    sheet = Box(shape=(thickest, ny, nx), voxel_size_ang=box.voxel_size_ang)
-    slabs = cut_slabs(_slab_rows(plan, sheet, stored.device, planes), ny, 1)
+    rows, thickness = _slab_size(plan, box, layers, step, budget, stored.device, workers)
+    parts = [piece for place, layer in enumerate(layers) for piece in _pieces(place, layer, thickness)]
+    planes = step * max(min(_PLANES, -(-thickness // workers)) // step, 1) if loops.compiled else thickness
+    slabs = cut_slabs(rows, ny, 1, step)
     with ThreadPoolExecutor(workers) as pool:
-        for number, (y, rows) in enumerate(slabs):
-            again = check.slab(number, (z0, y0 + y, x0), (nz, rows, nx), stored.device) if check else None
-            for place, layer in enumerate(layers):
-                part = _Part(stored, reader, plan, box, loops, place, layer, y, rows)
+        for number, (y, height) in enumerate(slabs):
+            again = check.slab(number, (z0, y0 + y, x0), (nz, height, nx), stored.device) if check else None
+            for place, layer in parts:
+                part = _Part(stored, reader, plan, box, loops, place, layer, y, height)
                 list(pool.map(part.read, range(len(geometry))))
                 list(pool.map(partial(_finish, part, planes, output, again), range(0, layer.planes, planes)))
                 del part  # its samples go before the next one's come
             if again:
                 again.finish()
+            stored.let_go()
             progress((number + 1) / len(slabs), "back-projecting")
     return len(slabs)
+
+
+def _pieces(place: int, layer: Layer, planes: int) -> list[tuple[int, Layer]]:
+    """A layer cut into pieces of at most so many planes, each with the layer's place."""
+    ends = range(layer.first, layer.first + layer.planes, planes)
+    last = layer.first + layer.planes
+    return [(place, replace(layer, first=first, planes=min(planes, last - first))) for first in ends]
 
 
 class _Part:
@@ -99,17 +125,55 @@ class _Part:
         return block
 
 
-def _finish(part: _Part, planes: int, output: Output, again: SlabReprojection | None, z: int) -> None:
+def _finish(part: _Part, planes: int, output: VolumeSink, again: SlabReprojection | None, z: int) -> None:
     block = part.sum(z, planes)
     output(part.z + z, part.y, 0, block.cpu().numpy())
     if again:
         again.add(part.z + z, block)
 
 
-def _slab_rows(plan: RowPlan, box: Box, device: torch.device, planes: int) -> int:
-    """Rows of a slab: samples and voxels within what is free on the device, and within the caches' reach on a CPU."""
+def _slab_size(
+    plan: RowPlan,
+    box: Box,
+    layers: Sequence[Layer],
+    step: int,
+    budget: MemoryBudget,
+    device: torch.device,
+    workers: int,
+) -> tuple[int, int]:
+    """Rows of a slab and planes of its pieces: samples and voxels within the budget, and on a CPU within the caches'
+    reach, and such that as few samples as can be are read for a voxel.
+
+    Where the views' rows lean against the voxels', as those of another axis do, thick pieces of few rows would read
+    much that they hardly use.
+    """
+    _nz, ny, nx = box.shape
+    thickest = max(layer.planes for layer in layers)
+    room = budget.for_slabs
     if device.type == "cpu":
-        return rows_that_fit(plan, box, min(_BUDGET_BYTES, free_memory_bytes("cpu") / 8))
-    budget = free_memory_bytes(str(device)) / 4
-    by_voxels = budget / (8 * planes * box.shape[2])
-    return int(np.clip(min(rows_that_fit(plan, box, budget), by_voxels), 1, box.shape[1]))
+        room = min(room, max(_BUDGET_BYTES, budget.for_slabs // 8) if plan.leans else _BUDGET_BYTES)
+    best = (math.inf, step, step)
+    planes = thickest
+    while True:
+        sheet = Box(shape=(planes, ny, nx), voxel_size_ang=box.voxel_size_ang)
+        at_once = workers * min(planes, _PLANES) if device.type == "cpu" else planes
+        rows = min(_rows_within(plan, sheet, room, 8 * at_once * nx, step), ny)
+        size = plan.window(sheet.first(), (planes, rows, nx)).size
+        best = min(best, (size / (planes * rows), rows, planes))
+        if not plan.leans or planes < 2 * max(step, _PLANES):
+            break
+        planes = step * math.ceil(planes / 2 / step)
+    _cost, rows, planes = best
+    least = 4 * plan.window((0, 0, -(nx // 2)), (planes, rows, nx)).size + 8 * nx * rows * min(
+        planes, workers * _PLANES
+    )
+    budget.require(least, f"a slab of {rows} rows and {planes} planes by back-projection")
+    return rows, planes
+
+
+def _rows_within(plan: RowPlan, sheet: Box, room: float, per_row: float, step: int) -> int:
+    """Rows of all planes of a sheet whose samples, and `per_row` bytes more for each, stay within the room."""
+    (nz, ny, nx), first = sheet.shape, sheet.first()
+    few, many = (plan.window(first, (nz, step * n, nx)).size * 4 + step * n * per_row for n in (1, 33))
+    each = max((many - few) / 32, 1.0)  # per `step` rows
+    return int(np.clip(step * int((room - few) / each + 1), step, max(ny, step)))

@@ -45,7 +45,13 @@ def angular_spacing(tilt_deg: Array) -> Array:
 
 
 def radial_filter(
-    frequency: Array, step: float, settings: ReconstructSettings, *, path_px: float, range_rad: float
+    frequency: Array,
+    step: float,
+    settings: ReconstructSettings,
+    *,
+    path_px: float,
+    range_rad: float,
+    finer: int = 1,
 ) -> Array:
     """Weight of frequencies across the tilt axis, in cycles per voxel: the ramp and its window.
 
@@ -61,6 +67,8 @@ def radial_filter(
         length of a ray's path through the tomogram, voxels.
     range_rad
         range of tilts that all views stand for, radians.
+    finer
+        voxels that are meant here along one of those in whose cycles the settings state cutoff and fall-off.
 
     Notes
     -----
@@ -73,7 +81,7 @@ def radial_filter(
     if settings.filter == "sirt-like":
         restored = np.minimum(1.0, 1 / (np.maximum(frequency, 1e-9) * path_px * range_rad))
         ramp = ramp * (1 - (1 - restored) ** settings.filter_iterations)
-    out: Array = ramp * window(frequency, settings)
+    out: Array = ramp * window(finer * frequency, settings)
     return out
 
 
