@@ -105,7 +105,7 @@ def register(
         overlap), or the two tomograms have opposite hands.
     """
     turn = None if settings.turn == "auto" else float(settings.turn)
-    found = None if settings.register == "volume" else _by_beads(beads, settings, turn, names)
+    found = None if settings.register_by == "volume" else _by_beads(beads, settings, turn, names)
     patch = _edge(settings, first)
     if found is None:
         found = _by_volume(first, second, coverages, turn, patch, names, progress)
@@ -122,8 +122,8 @@ def register(
 def _by_beads(
     beads: tuple[Array, Array] | None, settings: CombineSettings, turn: float | None, names: tuple[str, str]
 ) -> Registration | None:
-    asked = settings.register == "beads"
-    mend = "set register to volume, or find gold in both when they are reconstructed (reconstruct.gold)"
+    asked = settings.register_by == "beads"
+    mend = "set register_by to volume, or find gold in both when they are reconstructed (reconstruct.gold)"
     if beads is None or min(len(part) for part in beads) < _FEWEST_BEADS:
         if asked:
             raise InputError(f"{names[0]}, {names[1]}: fewer than {_FEWEST_BEADS} beads are known in one", mend=mend)

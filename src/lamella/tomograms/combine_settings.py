@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 class CombineSettings(StepSettings):
     """How the tomograms of two tilt axes of one specimen become one."""
 
-    register: Literal["auto", "beads", "volume"] = setting(
+    register_by: Literal["auto", "beads", "volume"] = setting(
         "auto",
         "what the second is laid onto the first by; auto: beads where enough are found in both, else the volumes",
     )

@@ -266,7 +266,7 @@ def _beads(pair: tuple[Tomogram, Tomogram], context: Context) -> tuple[NDArray[n
             return None
         path = context.root / one.gold
         if not path.is_file():
-            raise FormatError(f"{one.gold} is missing", mend="run reconstruct again, or set register to volume")
+            raise FormatError(f"{one.gold} is missing", mend="run reconstruct again, or set register_by to volume")
         tables = [table for table in read_star(path).values() if set(_PLACES) <= set(table.columns)]
         if not tables:
             return None
