@@ -13,8 +13,8 @@ __all__ = ["convert"]
 
 
 def _convert(
-    source: Annotated[Path, Option(help="a stack or volume, MRC or TIFF")],
-    target: Annotated[Path, Option(help="the file to write; its suffix names its format")],
+    source: Annotated[Path, Option(help="a stack or volume: MRC, TIFF, or an OME-Zarr folder")],
+    target: Annotated[Path, Option(help="the file to write; its suffix names its format: .mrc, .mrcs, .tif or .zarr")],
     /,
     *,
     json: Json = False,

@@ -65,14 +65,26 @@ def export(
     path: Annotated[Path, Option(help="folder to write into")],
     /,
     *,
-    format: Format,
+    format: Annotated[
+        str,
+        Option(
+            name="--format",
+            help="imod, aretomo, relion5 or warp; ctffind or gctf for defoci alone; zarr for tomograms",
+        ),
+    ],
     input_: Annotated[
-        str | None, Option(name="--input", help="record to export (default: align; ctf for ctffind and gctf)")
+        str | None,
+        Option(
+            name="--input",
+            help="record to export (default: align; ctf for ctffind and gctf; denoise or reconstruct for zarr)",
+        ),
     ] = None,
     only: Series = None,
     json: Json = False,
 ) -> int:
-    """Write the alignment, or the defoci, for another program, and say what its files cannot."""
+    """Write the alignment, or the defoci, for another program, and say what its files cannot; or (zarr) the tomograms
+    as MRC and multiscale OME-Zarr in the CryoET data portal's layout.
+    """
     from lamella.workflow.exchange import export_alignment
     from lamella.workflow.project import Project
     from lamella.workflow.record_name import RecordName

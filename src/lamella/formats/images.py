@@ -57,8 +57,12 @@ class StackFile(Protocol):
 
 
 def open_stack(path: Path | str) -> StackFile:
-    """Open an MRC or TIFF file; which of them it is, its first bytes say."""
+    """Open an MRC or TIFF file, or an OME-Zarr folder; which of them it is, its first bytes say."""
     path = Path(path)
+    if path.is_dir():
+        from lamella.formats.zarr import open_zarr  # zarr takes long to load
+
+        return open_zarr(path)
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -88,7 +92,7 @@ def open_images(names: Sequence[str], root: Path | str) -> NamedImages:
 
 
 def open_volume(path: Path | str, root: Path | str = ".") -> StackFile:
-    """Open a volume, an MRC or TIFF file; a relative path starts from `root`."""
+    """Open a volume, an MRC or TIFF file or an OME-Zarr; a relative path starts from `root`."""
     return open_stack(Path(root) / split_name(str(path))[1])
 
 
@@ -97,8 +101,10 @@ def holds_volume(file: StackFile) -> bool:
 
     An MRC file's space group 1 (or a group of crystals) is a volume; space group 0 is a stack, unless the header gives
     the cell as many intervals along z as there are sections, as old volumes do, and the name is not a stack's. The
-    pages of a TIFF file are a stack.
+    pages of a TIFF file are a stack, an OME-Zarr is a volume.
     """
+    if file.path.is_dir():
+        return True
     header = getattr(file, "header", None)
     if header is None:
         return False

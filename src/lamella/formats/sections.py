@@ -1,16 +1,20 @@
-"""Write sections one after another into whatever format a file's name asks for."""
+"""Write sections one after another, or a whole volume, into whatever format a file's name asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import InputError
+from lamella.formats.atomic import MARK, output_errors
+from lamella.formats.mrc import open_mrc
 from lamella.formats.mrc_writer import MrcWriter
 from lamella.formats.tiff import write_tiff
+from lamella.formats.zarr_metadata import Version
 
 __all__ = ["write_sections"]
 
@@ -18,6 +22,7 @@ Array = NDArray[np.float32]
 
 _MRC = {".mrc", ".mrcs", ".st", ".ali", ".preali", ".rec", ".map"}
 _TIFF = {".tif", ".tiff"}
+_ZARR = ".zarr"
 
 
 def write_sections(
@@ -28,13 +33,16 @@ def write_sections(
     dtype: str = "float32",
     *,
     stack: bool,
+    zarr_version: Version = "0.4",
+    label: str = "",
 ) -> None:
     """Write sections from first to last, whole or not at all.
 
     Parameters
     ----------
     path
-        ``.mrc``, ``.mrcs``, ``.st``, ``.rec``, ``.map``: MRC; ``.tif``, ``.tiff``: TIFF.
+        ``.mrc``, ``.mrcs``, ``.st``, ``.rec``, ``.map``: MRC; ``.tif``, ``.tiff``: TIFF; ``.zarr``: OME-Zarr, a folder,
+        for which the sections are first put into a file beside it.
     shape
         (sections, height, width).
     sections
@@ -45,6 +53,10 @@ def write_sections(
         type of the stored numbers.
     stack
         whether the sections are images rather than one volume.
+    zarr_version
+        of OME-Zarr.
+    label
+        a line of text for the header, where the format has room for it (MRC, OME-Zarr).
 
     Raises
     ------
@@ -58,11 +70,42 @@ def write_sections(
     elif suffix in _MRC:
         if dtype == "uint8":
             raise InputError(f"{path}: bytes of an MRC file are signed", mend="write int8, uint16, or a TIFF file")
-        with MrcWriter(path, shape, pixel_size_ang, dtype, stack=stack) as write:
+        with MrcWriter(path, shape, pixel_size_ang, dtype, stack=stack, label=label) as write:
             for index, section in enumerate(_counted(sections, shape[0], path)):
                 write(index, 0, 0, section[None])
+    elif suffix == _ZARR:
+        _write_zarr(path, shape, _counted(sections, shape[0], path), pixel_size_ang, dtype, stack, zarr_version, label)
     else:
-        raise InputError(f"{path}: no format is known by {suffix or 'no suffix'}", mend="name it .mrc, .mrcs or .tif")
+        raise InputError(
+            f"{path}: no format is known by {suffix or 'no suffix'}", mend="name it .mrc, .mrcs, .tif or .zarr"
+        )
+
+
+def _write_zarr(
+    path: Path,
+    shape: tuple[int, int, int],
+    sections: Iterator[Array],
+    pixel_size_ang: float,
+    dtype: str,
+    stack: bool,
+    version: Version,
+    label: str,
+) -> None:
+    """By way of a file, since a pyramid's blocks are many sections thick."""
+    from lamella.formats.zarr import write_zarr  # zarr takes long to load
+
+    if stack:
+        raise InputError(f"{path}: images of a stack, which OME-Zarr would take for one volume", mend="write .mrcs")
+    with output_errors(path, every=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        room = TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.", suffix=MARK)
+    with room as folder:
+        between = Path(folder) / "sections.mrc"
+        with MrcWriter(between, shape, pixel_size_ang) as write:
+            for index, section in enumerate(sections):
+                write(index, 0, 0, section[None])
+        labels = (label,) if label else ()
+        write_zarr(path, open_mrc(between), pixel_size_ang, version=version, dtype=dtype, labels=labels)
 
 
 def _counted(sections: Iterable[Array], count: int, path: Path) -> Iterator[Array]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import ImageError, InputError, SettingsError
+from lamella.formats.denoised import DENOISED, is_denoised
 from lamella.formats.images import StackFile, holds_volume, open_stack
 from lamella.formats.sections import write_sections
 from lamella.progress import Progress, no_progress
@@ -63,7 +64,9 @@ class ConvertResult:
 def convert_volume(
     source: Path | str, target: Path | str, settings: ConvertSettings, progress: Progress = no_progress
 ) -> ConvertResult:
-    """Read a stack or volume (MRC, TIFF), change it, and write it; the target's suffix names its format.
+    """Read a stack or volume (MRC, TIFF, OME-Zarr), change it, and write it; the target's suffix names its format.
+
+    A volume that was denoised says so in its copy, too.
 
     Parameters
     ----------
@@ -111,7 +114,16 @@ def convert_volume(
     if written is None:
         text = "no pixel size is known: 1 Å is written (state it with --pixel-size)"
         notes.append(Note(kind="assumed", where=str(target), text=text))
-    write_sections(target, plan.shape, finished(), written or 1.0, settings.dtype, stack=not is_volume)
+    write_sections(
+        target,
+        plan.shape,
+        finished(),
+        written or 1.0,
+        settings.dtype,
+        stack=not is_volume,
+        zarr_version=settings.ome_zarr,
+        label=DENOISED if is_denoised(file) else "",
+    )
     if grey.clipped:
         text = f"{grey.clipped} grey values did not fit {settings.dtype} and were clipped"
         notes.append(Note(kind="warning", where=str(target), text=text))

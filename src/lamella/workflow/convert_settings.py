@@ -63,6 +63,9 @@ class ConvertSettings(BaseModel):
     dtype: Literal["float32", "float16", "int16", "uint16", "int8", "uint8"] = setting(
         "float32", "type of the numbers in the output; what does not fit a whole-number type is clipped and counted"
     )
+    ome_zarr: Literal["0.4", "0.5"] = setting(
+        "0.4", "version of OME-Zarr that NAME.zarr is written in; 0.4 (zarr format 2) is what most viewers read"
+    )
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:

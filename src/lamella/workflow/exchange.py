@@ -20,6 +20,7 @@ from lamella.records.tracks import Tracks
 from lamella.workflow import steps
 from lamella.workflow.completion import Completion
 from lamella.workflow.digests import FileDigests, digest
+from lamella.workflow.export_tomograms import PROGRAM, export_tomograms
 from lamella.workflow.known_tracks import TRACKS, image_samples
 from lamella.workflow.ledger import Ledger, note_completion, now
 from lamella.workflow.plan import ancestors, source_of
@@ -107,7 +108,7 @@ def import_alignment(
 def export_alignment(
     project: Project, program: str, folder: Path, *, source: RecordName | None = None, only: Sequence[str] = ()
 ) -> tuple[RecordName, tuple[Path, ...], tuple[Note, ...]]:
-    """Write the alignment or the defoci of a record for another program.
+    """Write the alignment or the defoci of a record for another program, or its tomograms for viewers (``zarr``).
 
     Returns
     -------
@@ -115,6 +116,8 @@ def export_alignment(
         the record taken (where none is named, `align`, or `ctf` for a program of defoci alone), the files written, and
         what the other program's files cannot say.
     """
+    if program == PROGRAM:
+        return export_tomograms(project, folder, source=source, only=only)
     chosen = _program(program)
     said: tuple[Note, ...] = ()
     if source is None:
