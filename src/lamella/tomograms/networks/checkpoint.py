@@ -22,7 +22,7 @@ NetworkMethod = Literal["n2n", "n2v", "wedge"]
 
 _FORMAT = 1
 _LARGEST = 2**31  # bytes of a file that is read
-_BOUNDS = {"channels": (1, 512), "depth": (1, 8), "flat": (0, 8)}
+_BOUNDS = {"channels": (1, 512), "depth": (1, 8), "flat": (0, 8)}  # of what a file may ask for
 
 
 @dataclass(frozen=True)

@@ -156,9 +156,10 @@ def plan_patches(shapes: Sequence[Size], edge: int, align: int, *, cubes: bool) 
 def lay_out(source: TrainingSet, cut: Cut, seed: int) -> Ground:
     """Look at a tomogram once and decide where patches are drawn, and what is held out.
 
-    One corner of the field, as deep as the tomogram, is held out, the one with the most in it; a corner costs the
-    fewest places for patches. A patch counts by the signal in it: the product of both halves, smoothed, which noise
-    that they do not share leaves at zero; of one volume the square, less its median.
+    One corner of the field, as deep as the tomogram, is held out: a corner costs the fewest places for patches, and
+    the one with the second most in it leaves the richest to learn from. A patch counts by the signal in it: the product
+    of both halves, smoothed, which noise that they do not share leaves at zero; of one volume the square, less its
+    median.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def lay_out(source: TrainingSet, cut: Cut, seed: int) -> Ground:
     shape, size = first.shape, cut.size
     places = np.array(list(product(*(_steps(n, edge) for n, edge in zip(shape, size, strict=True)))))
     edges = [int(n * _HELD) // cut.align * cut.align for n in shape[1:]]
-    corner = _richest(power, shape, edges)
+    corner = _held_corner(power, shape, edges)
     places = places[~_touch(places, size, corner, edges)]
     held, held_size = _held_blocks(shape, cut, corner, edges)
     best = np.argsort(-_sums(power, held, held_size), kind="stable")[:_MOST_HELD]
@@ -207,12 +208,12 @@ def _steps(n: int, edge: int) -> NDArray[np.int64]:
     return np.unique(np.append(np.arange(0, n - edge, max(1, edge // 4)), n - edge))
 
 
-def _richest(power: NDArray[np.float64], shape: Size, edges: Sequence[int]) -> tuple[int, int]:
-    """First (y, x) of the corner of the field with the most content."""
+def _held_corner(power: NDArray[np.float64], shape: Size, edges: Sequence[int]) -> tuple[int, int]:
+    """First (y, x) of the corner of the field with the second most content."""
     _, ny, nx = shape
     corners = [(y, x) for y in (0, ny - edges[0]) for x in (0, nx - edges[1])]
     sums = _sums(power, np.array([(0, y, x) for y, x in corners]), (shape[0], edges[0], edges[1]))
-    return corners[int(np.argmax(sums))]
+    return corners[int(np.argsort(-sums, kind="stable")[1])]
 
 
 def _touch(places: NDArray[np.int64], size: Size, corner: tuple[int, int], edges: Sequence[int]) -> NDArray[np.bool_]:

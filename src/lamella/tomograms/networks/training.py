@@ -161,7 +161,7 @@ def _plan(sets: Sequence[TrainingSet], settings: DenoiseSettings, device: str) -
     method = cast(NetworkMethod, settings.method)
     thick = min(settings.patch, *(one.first.shape[0] for one in sets))
     flat = 0
-    while method != "wedge" and flat < settings.depth - 1 and thick < _COARSEST * 2 ** (settings.depth - 1 - flat):
+    while method != "wedge" and flat < settings.depth and thick < _COARSEST * 2 ** (settings.depth - flat):
         flat += 1
     architecture = Architecture(channels=settings.channels, depth=settings.depth, flat=flat)
     shapes = [one.first.shape for one in sets]
