@@ -1,4 +1,4 @@
-"""Denoise a tomogram tile by tile: anisotropic diffusion, bilateral filter, median."""
+"""Denoise a tomogram tile by tile, by any method."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lamella.errors import ImageError, PostconditionError
 from lamella.progress import Progress, no_progress
 from lamella.records import VolumeSink, VolumeSource
 from lamella.runtime import choose_device, free_memory_bytes, prepare
+from lamella.tomograms.classical import METHODS
 from lamella.tomograms.denoise_settings import DenoiseSettings
 from lamella.tomograms.filters import Filter, choose_filter
 from lamella.tomograms.networks.checkpoint import Model
@@ -41,6 +42,8 @@ class DenoiseResult:
         steps done: 1 for a filter.
     contrast, coherence
         nad: of the first step and of the last, grey values per voxel and their square.
+    strength
+        gaussian: width in voxels; nlm: h, tv: weight, both in units of the noise; None for other methods.
     tiles, halo_px
         number of tiles, and how far each reads beyond what it keeps.
     device
@@ -55,6 +58,7 @@ class DenoiseResult:
     iterations: int
     contrast: tuple[float, float] | None
     coherence: tuple[float, float] | None
+    strength: float | None
     tiles: int
     halo_px: int
     device: str
@@ -105,7 +109,7 @@ def denoise(
     if min(volume.shape) == 0:
         raise ImageError(f"a volume of shape {volume.shape}", mend="reconstruct the tomogram again")
     prepare()
-    device = choose_device(device)
+    device = "cpu" if settings.method in METHODS else choose_device(device)
     samples = Samples.of(volume)
     before = survey(volume, samples)
     if settings.method in ("n2n", "n2v", "wedge"):
@@ -124,6 +128,7 @@ def denoise(
         iterations=work.iterations,
         contrast=work.contrast,
         coherence=work.coherence,
+        strength=work.strength,
         tiles=len(tiles),
         halo_px=work.halo_px,
         device=device,

@@ -1,4 +1,4 @@
-"""The classical filters, made ready for one volume: anisotropic diffusion, bilateral filter, median."""
+"""The classical filters, made ready for one volume."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lamella.kernels.neighbourhood import ball, bilateral, bilateral_reference, median, median_reference
+from lamella.tomograms.classical import METHODS, recipe
 from lamella.tomograms.denoise_settings import DenoiseSettings
 from lamella.tomograms.diffusion import diffuse, diffusion_bytes, halo_px, plan_diffusion
 from lamella.tomograms.survey import Samples, Survey
@@ -34,7 +35,7 @@ class Filter:
         memory that a block of some size takes.
     align
         blocks begin at multiples of it.
-    iterations, contrast, coherence
+    iterations, contrast, coherence, strength
         as `DenoiseResult` states them.
     """
 
@@ -45,6 +46,7 @@ class Filter:
     iterations: int = 1
     contrast: tuple[float, float] | None = None
     coherence: tuple[float, float] | None = None
+    strength: float | None = None
 
 
 def choose_filter(settings: DenoiseSettings, samples: Samples, before: Survey, device: str) -> Filter:
@@ -66,6 +68,9 @@ def choose_filter(settings: DenoiseSettings, samples: Samples, before: Survey, d
             per_voxel(40),
         )
     unit = (samples.blocks - np.float32(before.mean)) / np.float32(before.noise)
+    if settings.method in METHODS:
+        chosen = recipe(settings, list(unit))
+        return Filter(chosen, chosen.halo_px, per_voxel(chosen.bytes_per_voxel), strength=chosen.strength)
     steps = plan_diffusion(unit, settings, before.noise)
     return Filter(
         apply=lambda block: diffuse(block, steps, device),

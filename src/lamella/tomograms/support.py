@@ -78,7 +78,7 @@ class SupportResult:
     unsupported
         share of the visible contrast of which less than half can be in the data.
     untestable
-        share of the denoised halves' contrast that lies where the data measure nothing: in the missing wedge, and beyond
+        share of the denoised halves' contrast where the data measure nothing: in the missing wedge, and beyond
         the halves' resolution.
     resolution_ang
         finest detail that was judged, Å.
