@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("lamella.cli.status:status", "show which steps are done, for which tilt series"),
     "report": ("lamella.cli.report:report", "write the page with pictures and numbers"),
     "select": ("lamella.cli.select:select", "choose the series that go on, by CTF resolution and residual"),
+    "level": ("lamella.cli.level:level", "put the specimen level and in the middle of its tomogram"),
     "combine": ("lamella.cli.combine:combine", "make one tomogram of two tilt axes of one specimen"),
     "train": ("lamella.cli.train:train", "train one network to denoise several tomograms with"),
     "import": ("lamella.cli.exchange:import_", "take over the alignment of another program"),

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["search_slab"]
+__all__ = ["information", "search_slab"]
 
 Array = NDArray[np.float64]
 
-_EDGES = np.array([-1.0, -0.4, 0.2, 0.8, 1.6, 2.6, 4.0])  # between the classes of values, standard deviations
-_FULL = 5  # the class from which on a tile is full
+_EDGES = np.array([0.0, 0.8, 1.6, 2.6, 4.0])  # between the classes of values, standard deviations
+_FULL = 4  # the class from which on a tile is full
 _THINNEST_ANG = 150.0
 _STEP_DEG = 2.0
 _USUAL_DEG = 4.0  # standard deviation of what is left of an inclination once a series was aligned
@@ -51,17 +51,30 @@ def search_slab(
     step, pad = float(z[1] - z[0]), 2 * len(z)
     terms = np.fft.rfft(counts, pad)
     frequency = 2j * np.pi * np.fft.rfftfreq(pad, step)
+    inside = slice(pad // 4, pad // 4 + len(z))
     best: tuple[Array, float] | None = None
     for a, b in _grid(steepest_deg) if slopes is None else [slopes]:
         moved = np.exp(frequency * (places @ (a, b))[:, None])
         lines = np.fft.irfft(np.einsum("ctf,tf->cf", terms, moved), pad)
         lines = np.roll(lines, pad // 4, axis=1).clip(0)
-        gain, low, high = _best_run(lines, max(2, round(_THINNEST_ANG / step)))
+        gain, low, high = _best_run(lines[:, inside], max(2, round(_THINNEST_ANG / step)))
         gain -= _CORRELATED * (np.rad2deg(np.hypot(a, b)) / _USUAL_DEG) ** 2 / 2 if slopes is None else 0.0
         if gain > 0 and (best is None or gain > best[1]):
-            ends = [(end - 0.5 - pad // 4) * step + z[0] for end in (low, high)]
+            ends = [(end - 0.5) * step + z[0] for end in (low, high)]
             best = np.array([a, b, (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2]), gain
     return best
+
+
+def information(values: Array, z_ang: Array, places_ang: Array, slab: Array) -> float:
+    """By how many nats the two groups that a slab (a, b, c, half depth) makes explain values ``(t, z)``."""
+    off = np.abs(z_ang - (places_ang @ slab[:2] + slab[2])[:, None])
+    seen = np.isfinite(values)
+    classes = np.digitize(np.nan_to_num(values), _EDGES)
+    within, without = (
+        np.bincount(classes[part], minlength=len(_EDGES) + 1).astype(np.float64)
+        for part in (seen & (off < slab[3]), seen & (off >= slab[3]))
+    )
+    return float(_information(within) + _information(without) - _information(within + without))
 
 
 def _grid(steepest_deg: float) -> Array:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lamella.errors import GeometryError
-from lamella.geometry import TiltGeometry, rotation_x, rotation_y
+from lamella.geometry import TiltGeometry
+from lamella.geometry.level_frame import levelling_rotation
 from lamella.geometry.regauge import regauge
 
 if TYPE_CHECKING:
@@ -124,18 +125,12 @@ def level(
         if np.isfinite(points).all(axis=1).sum() < 3:
             raise GeometryError("neither a plane nor three points to level by", mend="measure the slab first")
         plane = fit_plane(points)
-    # R = Rz·Ry(t)·Rx(a). The frame p' = Q p sees Rz·Ry(t + δ)·Rx(a') if Q = Rx(−a')·Ry(−δ)·Rx(a), and Q·normal = z
-    # asks for Rx(a)·normal = Ry(δ)·Rx(a')·z = (cos a' sin δ, −sin a', cos a' cos δ).
-    before = float(geometry.x_tilt_deg.mean())
-    turned = rotation_x(before) @ plane.normal
-    after = -float(np.rad2deg(np.arcsin(np.clip(turned[1], -1, 1))))
-    offset = float(np.rad2deg(np.arctan2(turned[0], turned[2])))
-    rotation = rotation_x(-after) @ rotation_y(-offset) @ rotation_x(before)
-    shift = -rotation @ np.array([0.0, 0.0, plane.height_ang])
-    moved = regauge(geometry, rotation, shift, points_ang=points)
+    turn = levelling_rotation(geometry, plane.normal)
+    shift = -turn.rotation @ np.array([0.0, 0.0, plane.height_ang])
+    moved = regauge(geometry, turn.rotation, shift, points_ang=points)
     assert moved.points_ang is not None  # points went in
     centred = centre(moved.geometry, moved.points_ang)
-    return Levelled(centred.geometry, centred.points_ang, after - before, offset)
+    return Levelled(centred.geometry, centred.points_ang, turn.x_tilt_deg, turn.tilt_offset_deg)
 
 
 def centre(geometry: TiltGeometry, points_ang: ArrayLike | None = None) -> Levelled:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from lamella.tomograms.deconvolve import RadialTransfer, deconvolve
     from lamella.tomograms.denoise import DenoiseResult, denoise
     from lamella.tomograms.denoise_settings import DenoiseSettings
+    from lamella.tomograms.level import LevelResult, level
+    from lamella.tomograms.level_settings import LevelSettings
     from lamella.tomograms.networks.training import train
+    from lamella.tomograms.position import SpecimenPosition, measure_position
     from lamella.tomograms.quality import TomogramQuality, tomogram_quality
     from lamella.tomograms.reconstruct import ReconstructResult, half_sets, plan_tomogram, reconstruct
     from lamella.tomograms.reconstruct_settings import ReconstructSettings
@@ -22,15 +25,20 @@ __all__ = [
     "CombineSettings",
     "DenoiseResult",
     "DenoiseSettings",
+    "LevelResult",
+    "LevelSettings",
     "RadialTransfer",
     "ReconstructResult",
     "ReconstructSettings",
+    "SpecimenPosition",
     "TomogramQuality",
     "Volumes",
     "combine",
     "deconvolve",
     "denoise",
     "half_sets",
+    "level",
+    "measure_position",
     "plan_tomogram",
     "reconstruct",
     "tomogram_quality",
@@ -44,15 +52,20 @@ open_room(
         "CombineSettings": "combine_settings",
         "DenoiseResult": "denoise",
         "DenoiseSettings": "denoise_settings",
+        "LevelResult": "level",
+        "LevelSettings": "level_settings",
         "RadialTransfer": "deconvolve",
         "ReconstructResult": "reconstruct",
         "ReconstructSettings": "reconstruct_settings",
+        "SpecimenPosition": "position",
         "TomogramQuality": "quality",
         "Volumes": "combine",
         "combine": "combine",
         "deconvolve": "deconvolve",
         "denoise": "denoise",
         "half_sets": "reconstruct",
+        "level": "level",
+        "measure_position": "position",
         "plan_tomogram": "reconstruct",
         "reconstruct": "reconstruct",
         "tomogram_quality": "quality",

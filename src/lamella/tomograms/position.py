@@ -7,14 +7,15 @@ on its faces. Nothing is moved here; `lamella level` does that, by `geometry.reg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lamella.features.slab_density import DensitySlab, fit_slab
 from lamella.features.slab_faces import Faces, fit_faces
-from lamella.features.slab_search import search_slab
+from lamella.features.slab_search import information, search_slab
 from lamella.records import VolumeSource
 from lamella.tomograms.position_energy import Energy, measure_energy
 
@@ -23,14 +24,17 @@ __all__ = ["SpecimenPosition", "measure_position", "position_of"]
 Array = NDArray[np.float64]
 
 _FEWEST_TILES = 30
-_LEAST_INFORMATION = 130.0  # nats; noise alone reaches 90 (benchmarks/bench_position.py)
+_LEAST_INFORMATION = 60.0  # nats; noise alone reaches 10 (benchmarks/bench_position.py)
+_EMPTIEST = (-3.0, -1.0)  # standard deviations: less may be emptier, or hidden from some views
 _LARGEST_ERROR_DEG = 4.0  # of the normal, above which no slab was found
 _FEWEST_BEADS = 5
 _SURE_DEG = 1.0  # error of the normal by beads, below which texture is not asked for it
-_AT_THE_END_ANG = 60.0  # nearer than this to the box's top or bottom a face is not seen
-_CUT = 0.2  # part of the field where a face is not seen, from which on the box cuts the specimen
+_CUT = 0.3  # part of the field where a face lies beyond the box, from which on the box cuts the specimen
+_SURE_INFORMATION = 300.0  # nats, below which texture does not tell the face that bears no beads
+_MODEL_ERROR = 0.05  # of a thickness by texture: how bodies lie at the faces is not known
 _NOISE_RANGE = (-3.0, 6.0)  # standard deviations between which values are compared along z
 _FARTHEST_ANG = 400.0  # over which values along z are compared
+_DEEPEST_ONSET_ANG = 200.0
 _ONSET = 1.5  # of the mean profile's onset: a body's outer shell has less detail than its core (simulations)
 
 
@@ -41,7 +45,7 @@ class SpecimenPosition:
     Attributes
     ----------
     x_tilt_deg, y_tilt_deg
-        by how much the specimen is turned from level: its normal is Ry(y_tilt) · Rx(x_tilt) · ẑ. The y axis is the tilt
+        by how much the specimen is turned from level: its normal is Rx(x_tilt) · Ry(y_tilt) · ẑ. The y axis is the tilt
         axis.
     x_tilt_error_deg, y_tilt_error_deg
         standard errors.
@@ -97,10 +101,17 @@ class SpecimenPosition:
         """One sentence."""
         if self.unknown:
             return f"where the specimen lies is unknown: {self.unknown}"
+        tilt = (
+            f"tilted by {self.x_tilt_deg:.1f} ± {self.x_tilt_error_deg:.1f}° about x and {self.y_tilt_deg:.1f} ± "
+            f"{self.y_tilt_error_deg:.1f}° about y"
+        )
+        if not np.isfinite(self.thickness_ang):
+            return (
+                f"the specimen is {tilt}; beads lie on one face alone, so neither its middle nor its thickness is known"
+            )
         return (
             f"the specimen is {self.thickness_ang:.0f} ± {self.thickness_error_ang:.0f} Å thick, its middle at z = "
-            f"{self.offset_ang:.0f} ± {self.offset_error_ang:.0f} Å, tilted by {self.x_tilt_deg:.1f} ± "
-            f"{self.x_tilt_error_deg:.1f}° about x and {self.y_tilt_deg:.1f} ± {self.y_tilt_error_deg:.1f}° about y"
+            f"{self.offset_ang:.0f} ± {self.offset_error_ang:.0f} Å, {tilt}"
         )
 
 
@@ -113,7 +124,9 @@ class _Slab:
     source: Literal["texture", "beads"] = "texture"
 
 
-def measure_position(volume: VolumeSource, voxel_size_ang: float) -> SpecimenPosition:
+def measure_position(
+    volume: VolumeSource, voxel_size_ang: float, beads_ang: ArrayLike | None = None
+) -> SpecimenPosition:
     """Measure where the specimen lies in a tomogram.
 
     Parameters
@@ -122,6 +135,8 @@ def measure_position(volume: VolumeSource, voxel_size_ang: float) -> SpecimenPos
         ``(z, y, x)``, not denoised: noise is what the specimen is told from. Empty space above and below is needed.
     voxel_size_ang
         edge of a voxel, Å.
+    beads_ang
+        ``(g, 3)`` where gold beads lie, xyz, if that is known, as they may have been erased; else they are looked for.
 
     Returns
     -------
@@ -139,32 +154,52 @@ def measure_position(volume: VolumeSource, voxel_size_ang: float) -> SpecimenPos
     likelihood (`slab_density`), with errors by the jackknife. Texture ends where the outermost bodies do; they lie
     within the ice, so its faces are stated farther out by half of what texture takes to set in.
     """
-    return position_of(measure_energy(volume, voxel_size_ang))
+    energy = measure_energy(volume, voxel_size_ang)
+    beads = energy.gold_ang if beads_ang is None else np.asarray(beads_ang, dtype=np.float64).reshape(-1, 3)
+    return position_of(energy, beads if len(beads) >= len(energy.gold_ang) else energy.gold_ang)
 
 
-def position_of(energy: Energy) -> SpecimenPosition:
-    """Where a specimen lies, of the energy of its tomogram."""
+def position_of(energy: Energy, beads_ang: Array) -> SpecimenPosition:
+    """Where a specimen lies, of the energy of its tomogram and the places ``(g, 3)`` of beads."""
     known = np.isfinite(energy.values[:, 0])
     if known.sum() < _FEWEST_TILES:
         return SpecimenPosition(unknown="most of the field is empty, or hidden by gold")
     values, places = energy.values[known], energy.places_ang[known]
-    faces = _by_beads(energy.gold_ang)
+    faces = _by_beads(beads_ang)
     found = search_slab(values, energy.z_ang, places, slopes=None if faces is None else faces.slopes)
     if faces is not None and faces.both:
         slab = _Slab(np.array([*faces.slopes, faces.height_ang, _half_depth(faces)]), faces.covariance, "beads")
         return _stated(slab, places, energy.z_ang)
-    if found is None or found[1] < _LEAST_INFORMATION:
+    if found is None or found[1] < (_LEAST_INFORMATION if faces is None else _SURE_INFORMATION):
+        if faces is not None:
+            return _only_tilt(faces)
         return SpecimenPosition(unknown="no texture stands out of the noise")
-    texture = fit_slab(values, energy.z_ang, places, near=found[0], vary_onset=False)
-    if texture is None or _error_deg(texture.covariance) > _LARGEST_ERROR_DEG and faces is None:
+    texture = _refined(values, places, energy.z_ang, found[0])
+    if texture is None or (faces is None and _error_deg(texture.covariance) > _LARGEST_ERROR_DEG):
         return SpecimenPosition(unknown="texture stands out of the noise in too few places")
     slab = _by_texture(texture, values, places, energy.z_ang)
     return _stated(slab if faces is None else _with_face(slab, faces), places, energy.z_ang)
 
 
-def _by_beads(gold_ang: Array) -> Faces | None:
+def _refined(values: Array, places: Array, z_ang: Array, near: Array) -> DensitySlab | None:
+    """The likeliest slab near another, of two that differ in how far empty tiles count: the one that explains more."""
+    fits = [fit_slab(np.maximum(values, least), z_ang, places, near=near, vary_onset=False) for least in _EMPTIEST]
+    told = [
+        (information(values, z_ang, places, np.array([*fit.slopes, fit.height_ang, _core(fit)])), fit)
+        for fit in fits
+        if fit is not None
+    ]
+    return max(told, key=itemgetter(0))[1] if told else None
+
+
+def _core(slab: DensitySlab) -> float:
+    """Half the depth between the planes where half of the bodies have ended."""
+    return (slab.depth_ang - slab.onset_ang) / 2
+
+
+def _by_beads(beads_ang: Array) -> Faces | None:
     """The faces that gold lies on, where it tells the normal."""
-    faces = fit_faces(gold_ang) if len(gold_ang) >= _FEWEST_BEADS else None
+    faces = fit_faces(beads_ang) if len(beads_ang) >= _FEWEST_BEADS else None
     if faces is None or not (faces.face != 0).any() or _error_deg(faces.covariance) > _SURE_DEG:
         return None
     return faces
@@ -180,11 +215,11 @@ def _error_deg(covariance: Array) -> float:
 
 def _by_texture(slab: DensitySlab, values: Array, places: Array, z_ang: Array) -> _Slab:
     """The slab with its faces where bodies end, not where half of them do."""
-    core = (slab.depth_ang - slab.onset_ang) / 2
+    core = _core(slab)
     body = 2 * _body_half_height(slab, core, values, places, z_ang)
-    onset = min(_ONSET * slab.onset_ang, body)
+    onset = min(_ONSET * slab.onset_ang, body, _DEEPEST_ONSET_ANG)
     covariance = slab.covariance.copy()
-    covariance[3, 3] += (body - onset / 2) ** 2 / 48 + (z_ang[1] - z_ang[0]) ** 2 / 6
+    covariance[3, 3] += (body - onset / 2) ** 2 / 48 + (_MODEL_ERROR * (core + onset / 2)) ** 2
     return _Slab(np.array([*slab.slopes, slab.height_ang, core + onset / 2]), covariance)
 
 
@@ -217,6 +252,13 @@ def _along_z(values: Array, part: NDArray[np.bool_], count: int) -> Array:
     return np.array([total / number if number else 0.0 for total, number in pairs])
 
 
+def _only_tilt(faces: Faces) -> SpecimenPosition:
+    """What beads on one face say."""
+    covariance = faces.covariance.copy()
+    covariance[2:, 2:] = np.diag([np.inf, np.inf])
+    return _in_numbers(_Slab(np.array([*faces.slopes, np.nan, np.nan]), covariance, "beads"))
+
+
 def _with_face(texture: _Slab, faces: Faces) -> _Slab:
     """The slab of texture with the slopes of one face's beads, and that face where they lie."""
     values, covariance = texture.values.copy(), texture.covariance.copy()
@@ -231,15 +273,19 @@ def _with_face(texture: _Slab, faces: Faces) -> _Slab:
 
 
 def _stated(slab: _Slab, places: Array, z_ang: Array) -> SpecimenPosition:
-    a, b, height, half = (float(value) for value in slab.values)
-    middle = places @ slab.values[:2] + height
+    middle, half = places @ slab.values[:2] + slab.values[2], slab.values[3]
     ends = (
-        ("top", float(np.mean(middle + half > z_ang[-1] - _AT_THE_END_ANG))),
-        ("bottom", float(np.mean(middle - half < z_ang[0] + _AT_THE_END_ANG))),
+        ("top", float(np.mean(middle + half > z_ang[-1]))),
+        ("bottom", float(np.mean(middle - half < z_ang[0]))),
     )
     cut = [name for name, part in ends if part > _CUT]
     if cut:
         return SpecimenPosition(unknown=f"the box cuts the specimen at its {' and '.join(cut)}")
+    return _in_numbers(slab)
+
+
+def _in_numbers(slab: _Slab) -> SpecimenPosition:
+    a, b, height, half = (float(value) for value in slab.values)
     errors = np.sqrt(np.diag(slab.covariance).clip(0))
     steep = np.sqrt(1 + a * a + b * b)
     return SpecimenPosition(

@@ -33,6 +33,7 @@ _TILE_ANG = 120.0  # half a large complex, so that one fills tiles of its own
 _TILES = (8, 32)  # along the longer side
 _BORDER_PX = 6  # along the box's sides, that filtering spoils
 _LEAST_COVERED = 0.3  # of the usual energy, below which a tile is an empty corner
+_FULLEST = 1.6  # of it, above which a tile shows something else throughout
 _GOLD = 4.0  # times the strongest twentieth of all detail: no protein is so dense
 _GOLD_RADIUS_ANG = 120.0  # about gold, whose columns its streaks fill
 _LARGEST_BEAD_ANG = 350.0  # beyond which a lump is no bead but ice or a film
@@ -104,16 +105,19 @@ def measure_energy(volume: VolumeSource, voxel_size_ang: float) -> Energy:
 
 
 def _standardised(energy: Array) -> Array:
-    """``(t, z)`` energy ``(z, ty, tx)`` over that of each tile's surroundings, in standard deviations from the usual."""
+    """``(t, z)`` energy ``(z, ty, tx)`` over that of each tile's surroundings, in standard deviations.
+
+    Tiles that are much fuller than most throughout the depth, near a film or on carbon, say nothing of the specimen.
+    """
     seen = np.isfinite(energy[0])
     local = np.full(seen.shape, np.nan)
     if seen.any():
         local[seen] = np.median(energy[:, seen], axis=0)
-        local[seen & ~(local > _LEAST_COVERED * np.median(local[seen]))] = np.nan
+        usual = float(np.median(local[seen]))
+        local[seen & ~((local > _LEAST_COVERED * usual) & (local < _FULLEST * usual))] = np.nan
     if np.isfinite(local).sum() < 4:
         return np.full((seen.size, len(energy)), np.nan)
-    usual = _smoothed(local)
-    ratio = (energy / usual).reshape(len(energy), -1).T
+    ratio = (energy / _smoothed(local)).reshape(len(energy), -1).T
     known = ratio[np.isfinite(ratio)]
     middle = np.median(known)
     spread = 1.4826 * np.median(np.abs(known - middle))
@@ -162,7 +166,7 @@ def _sample(detail: Layers) -> Layers:
 
 
 def _gold(detail: Layers, strength: np.float32, pixel_ang: float) -> tuple[NDArray[np.bool_], Array]:
-    """``(y, x)`` columns that gold lies in or near, and ``(g, 3)`` x, y (pixels) and layer of the lumps of bead size."""
+    """``(y, x)`` columns that gold lies in or near, and ``(g, 3)`` x, y (pixels) and layer of what is a bead's size."""
     strong = max(np.quantile(np.abs(_sample(detail)), 0.95), 1.5 * strength)
     power = np.maximum(detail.max(axis=0), -detail.min(axis=0))
     gold = power > _GOLD * strong

@@ -16,7 +16,7 @@ from lamella.workflow import steps
 from lamella.workflow.completion import Completion
 from lamella.workflow.digests import FileDigests, digest
 from lamella.workflow.project import Project
-from lamella.workflow.record_name import RAW, RecordName
+from lamella.workflow.record_name import LEVEL, RAW, RecordName
 from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.steps import Step
 from lamella.workflow.tables import files_of, has_tables, read_record
@@ -100,12 +100,16 @@ def plan_job(project: Project, settings: SettingsFile, target: RecordName, sourc
     Raises
     ------
     ProjectError
-        if a record would be made from itself.
+        if a record would be made from itself, or replace the tomograms that its own frame was measured in.
     """
     step = steps.find_step(target.step)
     source = source or source_of(project, settings, target)
     if source == target:
         raise ProjectError(f"{target} cannot be made from itself", mend="name another --input, or a label with --as")
+    if source.step == LEVEL and str(target) in ancestors(project, source):
+        raise ProjectError(
+            f"{source} was measured in {target}, which would be overwritten", mend="give the new one a label with --as"
+        )
     return Job(step=step, target=target, source=source, settings=settings.settings(target))
 
 

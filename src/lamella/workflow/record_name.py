@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lamella.errors import ProjectError
 from lamella.workflow import steps
 
-__all__ = ["COMBINE", "DERIVED", "RAW", "SELECT", "RecordName", "check_file_name"]
+__all__ = ["COMBINE", "DERIVED", "LEVEL", "RAW", "SELECT", "RecordName", "check_file_name"]
 
 SELECT = "select"
 """Records of chosen series, which `lamella select` makes and no step of the line."""
@@ -16,7 +16,10 @@ SELECT = "select"
 COMBINE = "combine"
 """Records of two tilt axes that became one, which `lamella combine` makes."""
 
-DERIVED = {SELECT: "selection", COMBINE: "combining"}
+LEVEL = "level"
+"""Records of series in a better frame, which `lamella level` makes."""
+
+DERIVED = {SELECT: "selection", LEVEL: "levelling", COMBINE: "combining"}
 """Records that no step of the line makes, and the module of `lamella.workflow` that does."""
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -36,8 +39,8 @@ class RecordName:
     def maker(self) -> str:
         """The command that makes the record of this name, to tell users."""
         label = f" --as {self.label}" if self.label is not None else ""
-        if self.step == SELECT:
-            return f"lamella select PROJECT{label}"
+        if self.step in (SELECT, LEVEL):
+            return f"lamella {self.step} PROJECT{label}"
         if self.step == COMBINE:
             return f"lamella combine PROJECT A B{label}"
         return f"lamella {self.step} PROJECT{label}" if label else f"lamella run PROJECT --to {self.step}"

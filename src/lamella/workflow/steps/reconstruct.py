@@ -24,6 +24,7 @@ from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
 from lamella.workflow.steps.reconstruct_gold import find_gold_of
 from lamella.workflow.steps.reconstruct_mask import open_mask
+from lamella.workflow.steps.reconstruct_position import tell_position
 from lamella.workflow.steps.reconstruct_rounds import tell_rounds, with_rounds_of
 from lamella.workflow.steps.tomogram_quality import measure_quality
 
@@ -47,13 +48,17 @@ def needs(record: TiltSeries, settings: ReconstructSettings) -> Needs:
     voxels = float(np.prod(tomogram_shape(tomogram)))
     height, width = record.image_shape_px
     halves = 0 if settings.halves == "off" else 2
-    stored = 6.0 * len(record) * height * width / tomogram.binning**2
+    finer = settings.supersampling if settings.method == "wbp" else 1
+    stored = 6.0 * len(record) * height * width / max(tomogram.binning / finer, 1.0) ** 2
     box = Box(shape=tomogram_shape(tomogram), voxel_size_ang=tomogram.voxel_size_ang)
     if settings.ctf != "none":  # what the defocus will be is not known yet
         settings = settings.model_copy(update={"ctf": "auto"})
     plan = plan_correction(record.with_changes(geometry=geometry), box, settings)
     again = 5.0 * voxels if settings.deconvolve else 0.0
-    return Needs(disk=4 * voxels * (1 + halves + settings.deconvolve), memory=max(stored * len(plan.layers), again))
+    views = stored * len(plan.layers)
+    if settings.memory != "auto":  # views beyond it lie in a temporary file
+        views = min(views, settings.memory * 2**30)
+    return Needs(disk=4 * voxels * (1 + halves + settings.deconvolve), memory=max(views, again))
 
 
 def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> Tomogram:
@@ -86,6 +91,7 @@ def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> 
     if halves.kind != "off":
         tomogram = _with_halves(record, tomogram, halves, settings, context, parts, mask, gold)
     measure_quality(tomogram, context)
+    tell_position(tomogram, context)
     if settings.deconvolve:
         _deconvolve(record, tomogram, correction, settings, context, context.part("", (1 - 1 / parts, 1.0)))
     return tomogram

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lamella.formats.images import open_images
-from lamella.formats.star import StarTable, number_text, write_star
+from lamella.formats.star import StarTable, number_text, read_star, write_star
 from lamella.progress import Progress
 from lamella.records import TiltSeries
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from lamella.tomograms.gold import GoldPlan  # torch comes with it
     from lamella.tomograms.gold_find import GoldBeads
 
-__all__ = ["find_gold_of"]
+__all__ = ["find_gold_of", "read_gold"]
 
 _PLACE = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 
@@ -43,6 +47,18 @@ def find_gold_of(
     with context.new_file("_gold.star") as path:
         write_star(path, [_table(record.name, plan.beads)])
     return plan, context.name(path)
+
+
+def read_gold(path: Path) -> NDArray[np.float64] | None:
+    """Places ``(g, 3)`` of the beads, xyz in Å from the tomogram's centre voxel; None where there are none in the file.
+
+    Raises
+    ------
+    FormatError
+        if the file is missing or no table.
+    """
+    tables = [table for table in read_star(path).values() if set(_PLACE) <= set(table.columns)]
+    return np.stack([tables[0].numbers(label) for label in _PLACE], axis=-1) if tables else None
 
 
 def _table(name: str, beads: GoldBeads) -> StarTable:
