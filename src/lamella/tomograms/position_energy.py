@@ -94,7 +94,7 @@ def measure_energy(volume: VolumeSource, voxel_size_ang: float) -> Energy:
     # a binned pixel b·i … b·i + b − 1 has its middle at b·i + (b − 1) / 2
     middle = (bin_px - 1) / 2 - np.array([nx // 2, ny // 2])
     places = (places + _BORDER_PX) * bin_px + middle
-    heights_ang = (heights - nz // 2) * voxel_size_ang
+    heights_ang = np.asarray((heights - nz // 2) * voxel_size_ang, dtype=np.float64)
     across = (beads[:, :2] * bin_px + middle) * voxel_size_ang
     return Energy(
         z_ang=heights_ang,
@@ -215,7 +215,8 @@ def _tiles(shape: tuple[int, ...], pixel_ang: float) -> tuple[int, int]:
 
 def _tiled(layers: Layers, per_side: tuple[int, int]) -> tuple[Array, Array]:
     """``(z, ty, tx)`` means over tiles, and ``(t, 2)`` their centres (x, y) in pixels."""
-    sums, centres = layers, []
+    sums: NDArray[np.floating] = layers
+    centres = []
     for axis, count in zip((1, 2), per_side, strict=True):
         edges = np.linspace(0, layers.shape[axis], count + 1).round().astype(int)
         sums = np.add.reduceat(sums, edges[:-1], axis=axis) / np.diff(edges).reshape([-1, 1] if axis == 1 else [-1])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lamella.report.plots.intensity import plot_intensity
     from lamella.report.plots.montage import plot_montage, tilt_movie
     from lamella.report.plots.motion import plot_local_motion, plot_motion_lengths, plot_trajectories
+    from lamella.report.plots.position import plot_position
     from lamella.report.plots.residuals import (
         plot_residuals,
         plot_scores,
@@ -41,6 +42,7 @@ __all__ = [
     "plot_local_motion",
     "plot_montage",
     "plot_motion_lengths",
+    "plot_position",
     "plot_power",
     "plot_power_images",
     "plot_residuals",
@@ -71,6 +73,7 @@ open_room(
         "plot_local_motion": "motion",
         "plot_montage": "montage",
         "plot_motion_lengths": "motion",
+        "plot_position": "position",
         "plot_power": "spectra",
         "plot_power_images": "spectra",
         "plot_residuals": "residuals",

@@ -30,8 +30,8 @@ def tell_position(tomogram: Tomogram, context: Context) -> None:
     context.say(position.in_words())
     context.measure(**position.quality())
     tilt = np.hypot(position.x_tilt_deg, position.y_tilt_deg)
-    error = np.hypot(position.x_tilt_error_deg, position.y_tilt_error_deg)
-    tilted = tilt > max(_TILT_DEG, error)
+    spread = np.hypot(position.x_tilt_error_deg, position.y_tilt_error_deg)
+    tilted = tilt > max(_TILT_DEG, spread)
     off = abs(position.offset_ang) > max(_OFFSET * position.thickness_ang, position.offset_error_ang)
     if tilted or off:
         what = " and ".join(text for text, is_so in (("not level", tilted), ("off the middle", off)) if is_so)
