@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from lamella.tomograms.deconvolve import RadialTransfer, deconvolve
     from lamella.tomograms.denoise import DenoiseResult, denoise
     from lamella.tomograms.denoise_settings import DenoiseSettings
+    from lamella.tomograms.gold import GoldPlan, plan_gold
+    from lamella.tomograms.gold_find import GoldBeads, find_gold
     from lamella.tomograms.level import LevelResult, level
     from lamella.tomograms.level_settings import LevelSettings
     from lamella.tomograms.networks.training import train
@@ -19,26 +21,32 @@ if TYPE_CHECKING:
     from lamella.tomograms.quality import TomogramQuality, tomogram_quality
     from lamella.tomograms.reconstruct import ReconstructResult, half_sets, plan_tomogram, reconstruct
     from lamella.tomograms.reconstruct_settings import ReconstructSettings
+    from lamella.tomograms.support import Halves, SupportResult, measure_support
 
 __all__ = [
     "CombineResult",
     "CombineSettings",
     "DenoiseResult",
     "DenoiseSettings",
+    "Halves",
     "LevelResult",
     "LevelSettings",
     "RadialTransfer",
     "ReconstructResult",
     "ReconstructSettings",
+    "SupportResult",
     "SpecimenPosition",
     "TomogramQuality",
     "Volumes",
     "combine",
     "deconvolve",
     "denoise",
+    "find_gold",
     "half_sets",
+    "measure_support",
     "level",
     "measure_position",
+    "plan_gold",
     "plan_tomogram",
     "reconstruct",
     "tomogram_quality",
@@ -52,20 +60,27 @@ open_room(
         "CombineSettings": "combine_settings",
         "DenoiseResult": "denoise",
         "DenoiseSettings": "denoise_settings",
+        "GoldBeads": "gold_find",
+        "GoldPlan": "gold",
+        "Halves": "support",
         "LevelResult": "level",
         "LevelSettings": "level_settings",
         "RadialTransfer": "deconvolve",
         "ReconstructResult": "reconstruct",
         "ReconstructSettings": "reconstruct_settings",
+        "SupportResult": "support",
         "SpecimenPosition": "position",
         "TomogramQuality": "quality",
         "Volumes": "combine",
         "combine": "combine",
         "deconvolve": "deconvolve",
         "denoise": "denoise",
+        "find_gold": "gold_find",
         "half_sets": "reconstruct",
+        "measure_support": "support",
         "level": "level",
         "measure_position": "position",
+        "plan_gold": "gold",
         "plan_tomogram": "reconstruct",
         "reconstruct": "reconstruct",
         "tomogram_quality": "quality",
