@@ -41,7 +41,6 @@ _OVERSAMPLING = 3  # least oversampling of samples between which one interpolate
 _LINE_OVERSAMPLING = 1.2  # oversampling of lines between which four taps interpolate
 _COMMON_DEG = 1e-6  # x-tilts that differ by less are one
 _STEEPEST_COMMON_DEG = 60.0  # lines of one v would lie too far from the voxels' rows
-_LEANING = 0.26  # sine of an x-tilt
 _STEEPEST_DEG = 80.0  # of single views, such as those of another axis
 
 
@@ -222,11 +221,6 @@ class RowPlan:
         """The plan of some views, in the order given."""
         chosen = {name: getattr(self, name)[views] for name in ("phases", "spacing_u", "spacing_v", "tau", "nu")}
         return replace(self, **chosen)
-
-    @property
-    def leans(self) -> bool:
-        """Whether the rows of some view lean by more than 15° against planes of voxels: lines far away then meet it."""
-        return bool((np.abs(self.nu[:, 1] * self.spacing_v) > _LEANING).any())
 
     def window(self, first: tuple[int, int, int], shape: tuple[int, int, int]) -> RowWindow:
         """The lines and samples that a block of voxels meets.

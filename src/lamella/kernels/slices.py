@@ -25,6 +25,7 @@ __all__ = ["PlaneGrid", "invert_plane"]
 Array = NDArray[np.float64]
 
 _OVERSAMPLING = 1.5
+_BEYOND = 1.06  # times the Nyquist frequency of voxels, up to where there may be samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,12 @@ class PlaneGrid:
     def bytes(self) -> int:
         """Memory that `invert_plane` takes, beside rows and result."""
         z, x = self.size
-        return 8 * (2 * z * (x // 2 + 5) + 2 * self.shape[0] * x) + 4 * self.shape[0] * self.shape[1]
+        return 8 * (2 * z * _columns(x) + 2 * self.shape[0] * x) + 4 * self.shape[0] * self.shape[1]
+
+
+def _columns(size_x: int) -> int:
+    """Columns of the half that is worked on: from −2 to a little beyond the highest frequency."""
+    return min(int(0.5 * _BEYOND * size_x) + 6, size_x)
 
 
 def invert_plane(
@@ -78,7 +84,7 @@ def invert_plane(
     origin
         ``(n,)`` place of the plane's middle voxel ``(z // 2, x // 2)``, in samples from the row's first.
     band
-        highest frequency of the rows, cycles per sample.
+        highest frequency of the rows that is taken, cycles per sample: at most 0.53 per voxel.
     grid
         of the plane.
     out
@@ -89,7 +95,7 @@ def invert_plane(
     count = min(int(np.floor(band * samples)) + 1, terms.shape[1])
     size_z, size_x = grid.size
     # half of the transform, and beside it the few columns that taps reach on its other side
-    half = np.zeros((size_z, size_x // 2 + 5), np.complex64)
+    half = np.zeros((size_z, _columns(size_x)), np.complex64)
     _spread(terms, count, samples, tau, origin, grid.table, size_x, half)
     inner = torch.fft.ifft(torch.from_numpy(half), dim=0, norm="forward")
     (nz, nx), (low_z, low_x) = out.shape, (out.shape[0] // 2, out.shape[1] // 2)

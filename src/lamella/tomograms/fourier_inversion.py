@@ -32,6 +32,7 @@ __all__ = ["inversion_plan", "invert_views"]
 Array = NDArray[np.float64]
 
 _SPACING = 1 / 1.2  # of samples along a row, voxels
+_BAND = 0.53  # cycles per voxel; images hold nothing beyond 0.5, and so no sample of theirs is cut
 _FADE = 16  # samples at each end of a row, beyond those that voxels need, over which it fades to 0
 _SLIP_PX = 0.25  # a row may pass a voxel at so much, where x-tilts differ
 _LEAST_PLANES = 8  # that are worth a transform of their own
@@ -196,7 +197,7 @@ class _Inversion:
         out = np.empty((piece.planes, self.box.shape[2]), np.float32)
         origin = self._middles(lines)[:, line] - self._starts(lines)[:, line]
         rows = np.ascontiguousarray(lines.samples[:, line])
-        invert_plane(rows, self.plan.tau[:, [0, 2]], origin, 0.5 * _SPACING, piece.grid, out)
+        invert_plane(rows, self.plan.tau[:, [0, 2]], origin, _BAND * _SPACING, piece.grid, out)
         lines.planes[:, line] = out
 
     def voxels(self, lines: _Lines, y: int, rows: int) -> NDArray[np.float32]:

@@ -34,6 +34,8 @@ __all__ = ["HalfSets", "ReconstructResult", "half_sets", "plan_tomogram", "recon
 
 Array = NDArray[np.float64]
 
+_THIN = 0.7  # of the specimen's measured thickness; iterations need a box that holds it
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructResult:
@@ -103,7 +105,7 @@ def reconstruct(
     ProjectError
         if the series has no geometry.
     InputError
-        if the contrast transfer is to be corrected and cannot be.
+        if the contrast transfer is to be corrected and cannot be, or the method does not suit the box or the views.
     SettingsError
         if `reconstruct.memory` does not hold the work on one view or one slab.
     ImageError
@@ -132,6 +134,7 @@ def reconstruct(
     if mask is not None:
         check_mask(mask, box, settings.mask or "the mask")
     _check_sight(series, box)
+    _check_thickness(series, box, settings)
     work = _Work(series, images, box, settings, device, mask)
     output = Output(sink, box.shape)
     slabs, check = work.run(output, progress)
@@ -270,6 +273,19 @@ def _check_sight(series: TiltSeries, box: Box) -> None:
     if (np.abs(series.geometry.shifts_ang()) > half + np.hypot(*reach)).any(axis=1).all():
         raise GeometryError(
             f"{series.name}: no view sees the tomogram", mend="look at the shifts of the alignment: are they in Å?"
+        )
+
+
+def _check_thickness(series: TiltSeries, box: Box, settings: ReconstructSettings) -> None:
+    """Raise `InputError` where matter outside the box would be fitted by voxels inside: a sum of views has no such."""
+    thickness = box.shape[0] * box.voxel_size_ang
+    if settings.method not in ("sirt", "sart") or series.thickness_ang is None:
+        return
+    if thickness < _THIN * series.thickness_ang:
+        raise InputError(
+            f"{series.name}: {settings.method} fits the views by a box of {thickness:.0f} Å, and the specimen is "
+            f"{series.thickness_ang:.0f} Å thick",
+            mend="set reconstruct.thickness to auto and crop the tomogram, or reconstruct.method to wbp or fourier",
         )
 
 

@@ -33,7 +33,7 @@ class ViewWeights:
     finer
         voxels that are worked on along one of the tomogram's.
     thickness_ang
-        of the specimen, where it is known; else the box's is taken.
+        of the specimen, where it is known; else the box's is taken. With it, voxels do not depend on the box.
     dose
         per view what the dose left over `frequencies()`; None where unknown.
     """
@@ -93,8 +93,8 @@ class ViewWeights:
         return None if self.dose is None else self.dose[view]
 
     def _specimen(self) -> tuple[float, float, float]:
-        """Size (z, y, x) of what the views' rays run through, voxels."""
-        nz, ny, nx = self.box.shape
-        if self.thickness_ang is None:
-            return nz, ny, nx
-        return min(nz, max(self.thickness_ang / self.box.voxel_size_ang, 1.0)), ny, nx
+        """Size (z, y, x) of what the views' rays run through, voxels: as wide as an image, whatever the box is."""
+        voxel = self.box.voxel_size_ang
+        thickness = self.box.shape[0] if self.thickness_ang is None else max(self.thickness_ang / voxel, 1.0)
+        wide = max(self.grid.shape_px) / self.grid.binning
+        return thickness, wide, wide

@@ -28,6 +28,7 @@ from lamella.tomograms.tilt_images import StoredViews, pages
 __all__ = ["back_project_views"]
 
 _PLANES = 16  # finished and written at a time by each thread
+_WASTE = 1.5  # samples that are read, over those of voxels that all share theirs
 _BUDGET_BYTES = 36 * 2**20  # samples of a slab
 
 
@@ -141,39 +142,38 @@ def _slab_size(
     device: torch.device,
     workers: int,
 ) -> tuple[int, int]:
-    """Rows of a slab and planes of its pieces: samples and voxels within the budget, and on a CPU within the caches'
-    reach, and such that as few samples as can be are read for a voxel.
+    """Rows of a slab and planes of its pieces, within the budget and as few samples per voxel as can be.
 
-    Where the views' rows lean against the voxels', as those of another axis do, thick pieces of few rows would read
-    much that they hardly use.
+    On a CPU samples stay within the caches' reach, unless much would be read that is hardly used: where the views' rows
+    lean against the voxels', thick pieces of few rows meet many lines.
     """
     _nz, ny, nx = box.shape
     thickest = max(layer.planes for layer in layers)
-    room = budget.for_slabs
-    if device.type == "cpu":
-        room = min(room, max(_BUDGET_BYTES, budget.for_slabs // 8) if plan.leans else _BUDGET_BYTES)
-    best = (math.inf, step, step)
-    planes = thickest
+    at_once = workers * _PLANES if device.type == "cpu" else thickest
+    ideal = plan.window((0, 0, -(nx // 2)), (1, ny, nx)).size / ny
+    thicknesses = [thickest]
+    while thicknesses[-1] >= 2 * max(step, _PLANES):
+        thicknesses.append(step * math.ceil(thicknesses[-1] / 2 / step))
+    room = float(min(_BUDGET_BYTES, budget.for_slabs)) if device.type == "cpu" else budget.for_slabs / 2
     while True:
-        sheet = Box(shape=(planes, ny, nx), voxel_size_ang=box.voxel_size_ang)
-        at_once = workers * min(planes, _PLANES) if device.type == "cpu" else planes
-        rows = min(_rows_within(plan, sheet, room, 8 * at_once * nx, step), ny)
-        size = plan.window(sheet.first(), (planes, rows, nx)).size
-        best = min(best, (size / (planes * rows), rows, planes))
-        if not plan.leans or planes < 2 * max(step, _PLANES):
+        best = (math.inf, step, step)
+        for planes in thicknesses:
+            rows = _rows_within(plan, box, planes, room, 8 * min(planes, at_once) * nx, step)
+            size = plan.window((0, 0, -(nx // 2)), (planes, rows, nx)).size
+            best = min(best, (size / (planes * rows), rows, planes))
+        if best[0] * thickest <= _WASTE * ideal * (1 + thickest / nx) or 2 * room > budget.for_slabs:
             break
-        planes = step * math.ceil(planes / 2 / step)
+        room *= 2
     _cost, rows, planes = best
-    least = 4 * plan.window((0, 0, -(nx // 2)), (planes, rows, nx)).size + 8 * nx * rows * min(
-        planes, workers * _PLANES
-    )
+    least = 4 * plan.window((0, 0, -(nx // 2)), (planes, rows, nx)).size + 8 * nx * rows * min(planes, at_once)
     budget.require(least, f"a slab of {rows} rows and {planes} planes by back-projection")
     return rows, planes
 
 
-def _rows_within(plan: RowPlan, sheet: Box, room: float, per_row: float, step: int) -> int:
-    """Rows of all planes of a sheet whose samples, and `per_row` bytes more for each, stay within the room."""
-    (nz, ny, nx), first = sheet.shape, sheet.first()
-    few, many = (plan.window(first, (nz, step * n, nx)).size * 4 + step * n * per_row for n in (1, 33))
+def _rows_within(plan: RowPlan, box: Box, planes: int, room: float, per_row: float, step: int) -> int:
+    """Rows of some planes whose samples, and `per_row` bytes more for each, stay within the room."""
+    _nz, ny, nx = box.shape
+    first = 0, 0, -(nx // 2)
+    few, many = (plan.window(first, (planes, step * n, nx)).size * 4 + step * n * per_row for n in (1, 33))
     each = max((many - few) / 32, 1.0)  # per `step` rows
     return int(np.clip(step * int((room - few) / each + 1), step, max(ny, step)))
