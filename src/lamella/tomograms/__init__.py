@@ -28,6 +28,8 @@ __all__ = [
     "CombineSettings",
     "DenoiseResult",
     "DenoiseSettings",
+    "GoldBeads",
+    "GoldPlan",
     "Halves",
     "LevelResult",
     "LevelSettings",

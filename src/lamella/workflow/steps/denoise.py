@@ -18,6 +18,7 @@ from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
 from lamella.workflow.steps.denoise_files import BOTH_HALVES, NETWORKS
 from lamella.workflow.steps.denoise_network import network_of
+from lamella.workflow.steps.denoise_support import write_support
 
 __all__ = ["needs", "run"]
 
@@ -25,14 +26,17 @@ __all__ = ["needs", "run"]
 def needs(record: Tomogram, settings: DenoiseSettings) -> Needs:
     """Room for the result, and for both halves denoised while they are merged."""
     voxels = float(np.prod(record.size_px)) / record.binning**3
-    return Needs(disk=4 * voxels * (3 if settings.method in BOTH_HALVES else 1), memory=0.0)
+    judged = settings.support and record.even_volume is not None and record.odd_volume is not None
+    volumes = 1 + 2 * (judged or settings.method in BOTH_HALVES) + judged
+    return Needs(disk=4 * voxels * volumes, memory=0.0)
 
 
 def run(record: Tomogram, settings: DenoiseSettings, context: Context) -> Tomogram:
-    """Denoise the reconstruction of one series; its halves stay as they are.
+    """Denoise the reconstruction of one series, and say what of it the data support; its halves stay as they are.
 
     With n2n and wedge it is the mean of both halves, each denoised by the network: that has less noise than what the
-    network makes of the whole, which it was not trained on.
+    network makes of the whole, which it was not trained on. Where there are two halves, each is denoised by itself for
+    the map of support, whatever the method.
 
     Raises
     ------
@@ -44,23 +48,36 @@ def run(record: Tomogram, settings: DenoiseSettings, context: Context) -> Tomogr
     if settings.method in NETWORKS and not settings.model:
         share = 0.9  # of the time is training
     model = network_of(record, settings, context, context.part("training", (0.0, share)))
-    work = context.part("denoising", (share, 1.0))
-    if settings.method in BOTH_HALVES:
+    judged = settings.support and bool(halves)
+    both = settings.method in BOTH_HALVES
+    if settings.support and not halves:
+        context.say("no map of support: there are no two half tomograms")
+    quarter = (1 - share) / 4
+    if both or judged:
         denoised = (
-            _denoised_half(halves[0], settings, model, context, context.part("even half", (share, (1 + share) / 2))),
-            _denoised_half(halves[1], settings, model, context, context.part("odd half", ((1 + share) / 2, 1.0))),
+            _denoised_half(halves[0], settings, model, context, context.part("even half", (share, share + quarter))),
+            _denoised_half(
+                halves[1], settings, model, context, context.part("odd half", (share + quarter, share + 2 * quarter))
+            ),
         )
+    if both:
         with context.new_mrc(".mrc", whole.shape, record.voxel_size_ang, label=DENOISED) as writer:
             merged = merge_halves(whole, (halves[0], halves[1]), denoised, writer)
         context.measure(NoiseBefore=merged.noise_before, NoiseAfter=merged.noise_after)
         context.say(f"{settings.method}, the mean of both halves, on {context.device}")
     else:
+        work = context.part("denoising", (share + 2 * quarter if judged else share, 1 - quarter if judged else 1.0))
         with context.new_mrc(".mrc", whole.shape, record.voxel_size_ang, label=DENOISED) as writer:
             result = tomograms.denoise(whole, settings, writer, model=model, device=context.device, progress=work)
         context.measure(NoiseBefore=result.noise_before, NoiseAfter=result.noise_after)
         mode = f" ({result.mode})" if result.mode else ""
         context.say(f"{result.method}{mode}, {result.iterations} steps, in {result.tiles} tiles on {result.device}")
-    return replace(record, denoised=context.name(context.outputs[-1]))
+    record = replace(record, denoised=context.name(context.outputs[-1]))
+    if judged:
+        part = context.part("support", (1 - quarter, 1.0))
+        support = write_support(record, settings, (halves[0], halves[1]), denoised, context, part)
+        record = replace(record, support=support)
+    return record
 
 
 def _denoised_half(
