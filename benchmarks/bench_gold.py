@@ -58,9 +58,7 @@ def main(folder: str = "", figure: str = "") -> None:
             one = erased[case]
             rays = " ".join(f"{value:5.2f}" for value in one["streaks"])
             print(f"{case:14s}{one['variance']:10.3f}{one['mean']:18.2f}  {rays}   {one['seconds']:22.1f} s")
-        print(
-            f"correlation of even and odd in the spheres: {erased['halves']:.3f}, at random places {erased['random']:.3f}"
-        )
+        print(f"correlation of even and odd in spheres {erased['halves']:.3f}, elsewhere {erased['random']:.3f}")
         print(f"peak {erased['peak']:.0f} MiB")
 
 
@@ -68,7 +66,8 @@ def _row(found: dict[str, Any]) -> str:
     recall = f"{found['recall']:.3f}" if found["there"] else "-"
     return (
         f"{found['there']:10d}{found['found']:10d}{recall:>10s}{found['false']:10d}{found['diameter']:8.1f} Å"
-        f"{found['seconds']:8.2f} s{100 * found['painted']:8.2f} %{1000 * found['paint']:7.0f} ms{found['peak']:6.0f} MiB"
+        f"{found['seconds']:8.2f} s{100 * found['painted']:8.2f} %{1000 * found['paint']:7.0f} ms"
+        f"{found['peak']:6.0f} MiB"
     )
 
 
