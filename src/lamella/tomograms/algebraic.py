@@ -117,11 +117,19 @@ class Iteration:
         return total
 
     def misfit(self, views: Ints) -> tuple[float, float]:
-        """Σ (R (b − P x))² and Σ (R b)² over all rays of some views: squares of mean densities along rays."""
-        part = _Part.of(self.plan, self.window, views)
-        self._differ(part)
-        missed = sum(float(torch.dot(self.weighted[s], self.weighted[s])) for s in part.slices)
-        whole = sum(float((self.target[s] * self.minus_inverse[s]).square().sum()) for s in part.slices)
+        """What some views' mean densities along rays differ by from the voxels', and what they are: mean squares' sums.
+
+        Each frequency k across the tilt axis counts k-fold. A volume holds k times as many terms of frequency k as one
+        view's slice through it, so this stands for the error of the volume, of which the views are slices.
+        """
+        self._differ(_Part.of(self.plan, self.window, views))
+        missed = whole = 0.0
+        for view in views:
+            part = _slices(self.window)[view]
+            samples = int(self.window.layout[view, 2])
+            step = 1 / (samples * abs(float(self.plan.spacing_u[view])))  # cycles per voxel
+            missed += _by_frequency(self.weighted[part].reshape(-1, samples)) * step
+            whole += _by_frequency((self.target[part] * self.minus_inverse[part]).reshape(-1, samples)) * step
         return missed, whole
 
     def _differ(self, part: _Part) -> float:
@@ -162,6 +170,14 @@ def _slices(window: RowWindow) -> list[slice]:
         slice(offset, offset + phases * samples * rows)
         for offset, phases, samples, rows, *_rest in window.layout.tolist()
     ]
+
+
+def _by_frequency(rows: Tensor) -> float:
+    """Σ over rows and frequencies of k |F(k)|², k in whole numbers, per sample."""
+    terms = torch.fft.rfft(rows, dim=1)
+    power = (terms.real.square() + terms.imag.square()).sum(dim=0, dtype=torch.float64)
+    numbers = torch.arange(len(power), dtype=torch.float64, device=rows.device)
+    return float(torch.dot(power, numbers)) / rows.shape[1]
 
 
 def ray_lengths(plan: RowPlan, shape: tuple[int, int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -4,6 +4,8 @@ Rounds first restore what many views agree on and last what a single view says, 
 voxels again into the views that made them tells nothing of that: they fit better with every round. A view that was left
 out is fitted better while the rounds restore the specimen, and worse once they restore noise. Its own noise adds a
 constant to the error, whatever the number of rounds (cross-validation: Stone 1974, J. R. Stat. Soc. B 36:111).
+
+Frequencies count as often as they occur in the volume, not in the views: see `Iteration.misfit`.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class HeldOut:
         which views of the series were left out.
     errors
         ``(n,)`` mean square of what they differ by from the voxels' projections after 1 … n rounds, over their own mean
-        square.
+        square, frequencies weighted as in the volume.
     best
         the round with the least error.
     rounds
