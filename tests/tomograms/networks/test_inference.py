@@ -33,17 +33,17 @@ def some_model(depth: int = 3, flat: int = 0) -> Model:
     )
 
 
-@pytest.mark.parametrize(("flat", "memory_gib"), [(0, 0.03), (1, 0.035)])
+@pytest.mark.parametrize(("flat", "memory_gib"), [(0, 0.012), (1, 0.016)])
 def test_tiles_leave_no_seam(flat, memory_gib):
     _truth, volume, _ = halves((46, 130, 121))
-    model, results, tiles = some_model(flat=flat), [], []
+    model, results, tiles = some_model(depth=2, flat=flat), [], []
     for memory in (4.0, memory_gib):
         out = ArrayVolume(np.full(volume.shape, np.nan, np.float32))
         done = denoise(ArrayVolume(volume), DenoiseSettings(method="n2n", memory=memory), out, model=model)
         results.append(out.array)
         tiles.append(done.tiles)
     assert tiles[0] == 1
-    assert tiles[1] > 1
+    assert tiles[1] > 2
     assert np.abs(results[0] - results[1]).max() < 1e-3 * done.noise_before
 
 

@@ -22,7 +22,7 @@ def applied(volume: np.ndarray, model, **how) -> np.ndarray:
 
 def test_noise2noise_is_closer_to_the_truth_on_a_tomogram_that_it_never_saw():
     _truth, first, second = halves()
-    model = train([training_set(first, second)], settings(epochs=8))
+    model = train([training_set(first, second)], settings(epochs=4))
     truth, other_first, other_second = halves(seed=7)
     before = likeness(other_first + other_second, truth)
     after = likeness(applied(other_first, model) + applied(other_second, model), truth)
@@ -35,7 +35,7 @@ def test_noise2noise_is_closer_to_the_truth_on_a_tomogram_that_it_never_saw():
 def test_noise2void_learns_from_one_volume_with_correlated_noise():
     truth = blobs((32, 72, 72))
     first = noisy(truth, 2.0, 3, colour_px=(0.7, 0.5, 0.5))
-    model = train([training_set(first)], settings("n2v", epochs=8))
+    model = train([training_set(first)], settings("n2v", epochs=4))
     assert likeness(applied(first, model), truth) > likeness(first, truth) + 0.1
 
 
@@ -48,7 +48,7 @@ def test_the_wedge_is_filled_with_what_belongs_there():
         np.fft.irfftn(np.fft.rfftn(noisy(truth, 0.5, seed)) * seen, s=truth.shape, axes=(0, 1, 2)).astype(np.float32)
         for seed in (1, 2)
     )
-    model = train([training_set(first, second)], settings("wedge", epochs=12))
+    model = train([training_set(first, second)], settings("wedge", epochs=6))
     out = applied(first, model) + applied(second, model)
 
     def unseen(volume):
@@ -127,9 +127,10 @@ def test_a_batch_in_parts_is_the_same_step(monkeypatch):
 
 
 def test_a_thin_tomogram_is_halved_in_its_plane_only():
-    _truth, first, second = halves((10, 72, 72))
+    _truth, first, second = halves((18, 72, 72))
     model = train([training_set(first, second)], settings(depth=3, epochs=1))
     assert model.architecture.flat == 1
+    assert model.architecture.align == (4, 8, 8)
     assert applied(first, model).shape == first.shape
 
 

@@ -28,11 +28,11 @@ from lamella.tomograms.survey import Samples
 
 __all__ = ["train"]
 
-_FEWEST, _MOST = 16, 200  # steps of an epoch
+_FEWEST, _MOST = 50, 250  # steps of an epoch
 _WARM_UP = 0.03  # of the training, in which steps grow to their full length
 _PATIENCE = 0.25  # of the epochs, 5 at least, without a better prediction of what is held out
 _COARSEST = 4  # voxels along z that the coarsest level has at least
-_TRAINING_BYTES = 60.0  # per voxel of a patch and feature of the finest level
+_TRAINING_BYTES = (320.0, 6.0)  # per voxel of a patch, and per voxel and feature of the finest level; measured
 _GIB = 2**30
 
 
@@ -330,7 +330,7 @@ class _Course:
         settings, task = self.task.settings, self.task
         free = free_memory_bytes(task.device) / 2
         budget = free if settings.memory == "auto" else min(free, settings.memory * _GIB)
-        each = _TRAINING_BYTES * math.prod(task.cut.size) * settings.channels
+        each = math.prod(task.cut.size) * (_TRAINING_BYTES[0] + _TRAINING_BYTES[1] * settings.channels)
         return int(np.clip(math.ceil(settings.batch * each / max(budget, 1)), 1, settings.batch))
 
 
