@@ -9,7 +9,7 @@ from lamella.geometry import TiltGeometry
 from lamella.optics.dose import critical_exposure
 from lamella.records import Optics
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
-from lamella.tomograms.weights import angular_spacing, dose_weights, radial_filter
+from lamella.tomograms.weights import angular_spacing, dose_weights, radial_filter, shares_exactly, unevenness
 
 FREQUENCY = np.linspace(0, 0.75, 2048)
 
@@ -90,3 +90,61 @@ def test_unknown_dose_or_voltage_means_no_weights():
     assert dose_weights(with_dose, FREQUENCY, 4.0) is None
     with_voltage = series_of(geometry, (10, 10), 2.0, optics=Optics(voltage_kv=300.0))
     assert dose_weights(with_voltage, FREQUENCY, 4.0) is None
+
+
+def test_what_makes_tilts_uneven():
+    even = np.arange(-60, 61, 3.0)
+    assert unevenness(TiltGeometry.from_angles(even + 0.05 * np.sin(np.arange(41)))) < 0.05
+    assert unevenness(TiltGeometry.from_angles(np.delete(even, 11))) == pytest.approx(1)
+    assert unevenness(TiltGeometry.from_angles([0.0, 0.0])) == 0  # nothing to compare
+
+
+def test_auto_shares_exactly_where_tilts_are_uneven_or_axes_differ():
+    even = np.arange(-60, 61, 3.0)
+    auto = ReconstructSettings()
+    assert not shares_exactly(TiltGeometry.from_angles(even, x_tilt_deg=2.0), auto)
+    assert shares_exactly(TiltGeometry.from_angles(np.delete(even, 11)), auto)
+    assert shares_exactly(TiltGeometry.from_angles(np.zeros(41), x_tilt_deg=even), auto)
+    uneven = TiltGeometry.from_angles(np.delete(even, 11))
+    assert not shares_exactly(uneven, ReconstructSettings(weighting="ramp"))
+    assert shares_exactly(TiltGeometry.from_angles(even), ReconstructSettings(weighting="exact"))
+
+
+def likeness(tilts, weighting, **how):
+    """Correlation with the truth of a tomogram of 40 random blobs."""
+    from tests.tomograms.blobs import blob_images, blob_volume
+
+    from lamella.records import ArrayImages, ArrayVolume
+    from lamella.tomograms.box import tomogram_shape
+    from lamella.tomograms.reconstruct import plan_tomogram, reconstruct
+
+    rng = np.random.default_rng(12)
+    points = rng.uniform(-1, 1, (40, 3)) * (140, 140, 70)
+    geometry, mass = TiltGeometry.from_angles(tilts, 85.0), np.ones(40)
+    series = series_of(geometry, (80, 80), 5.0)
+    settings = ReconstructSettings(
+        pixel_size=5.0, thickness=200.0, weighting=weighting, halves="off", cutoff=0.5, falloff=0.0, **how
+    )
+    tomogram = plan_tomogram(series, settings)
+    volume = np.empty(tomogram_shape(tomogram), np.float32)
+    images = ArrayImages(blob_images(geometry, (80, 80), 5.0, points, 7.0, mass))
+    reconstruct(series, images, tomogram, settings, ArrayVolume(volume))
+    truth = blob_volume(volume.shape, 5.0, points, 7.0, mass)
+    return np.corrcoef(volume.ravel(), truth.ravel())[0, 1]
+
+
+@pytest.mark.parametrize("case", ["absent", "Saxton", "one side finer"])
+def test_exact_weights_beat_the_ramp_for_uneven_angles(case):
+    rng = np.random.default_rng(7)
+    even = np.arange(-60, 61, 3.0)
+    if case == "absent":
+        tilts = np.sort(rng.permutation(even)[:22])
+    elif case == "Saxton":
+        tilts = np.array([0.0])
+        while tilts[-1] < 60:
+            tilts = np.append(tilts, tilts[-1] + 6 * np.cos(np.deg2rad(tilts[-1])))
+        tilts = np.concatenate([-tilts[:0:-1], tilts])
+    else:
+        tilts = np.concatenate([np.arange(-60, 0, 1.5), np.arange(0, 61, 6.0)])
+    assert likeness(tilts, "exact") > likeness(tilts, "ramp") + 0.001
+    assert likeness(tilts, "auto") == likeness(tilts, "exact")

@@ -65,7 +65,7 @@ def _field(geometry: TiltGeometry, image_shape_px: tuple[int, int], pixel_size_a
     The image's sides are taken to lie along the specimen's axes, whichever of the two they lie nearer to: a few degrees
     between them cut the corners instead of adding empty ones.
     """
-    least = int(np.argmin(np.abs(geometry.y_tilt_deg)))
+    least = int(np.argmax(np.abs(geometry.rotations()[:, 2, 2])))  # whose beam is nearest to the specimen's normal
     turn = np.deg2rad(geometry.z_rot_deg[least])
     height, width = (size * pixel_size_ang / geometry.magnification[least] for size in image_shape_px)
     return (height, width) if abs(np.sin(turn)) > abs(np.cos(turn)) else (width, height)
