@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamella.errors import ImageError
+from lamella.fourier import fast_size
 from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
 from lamella.records import VolumeSink, VolumeSource
@@ -29,7 +30,7 @@ WINDOW_ANG = 40.0
 """Standard deviation of the window in which support is judged: 94 Å at half its height."""
 _LEAST_WINDOW_PX = 2.0
 _BLOCKS_PER_WINDOW = 1.5  # so many blocks in a standard deviation
-_HALO_WINDOWS = 4.0  # the band's filter fades over its background's width, two windows
+_HALO_WINDOWS = 6.0  # three widths of the background that the band's filter takes away
 _BYTES_PER_VOXEL = 72  # four volumes, their transforms, the band's weights and the products
 _SLAB = 2**22  # voxels that are written together
 
@@ -181,12 +182,13 @@ def _local_sums(
     halo = ceil(_HALO_WINDOWS * window_px / block_px)
     out = [np.zeros((z, y, x), np.float32) for _ in range(5)]
     held = float(sum(part.nbytes for part in out)) * 3  # judging takes some more of their size
-    tiles = plan_tiles((z, y, x), halo, lambda size: _BYTES_PER_VOXEL * _voxels(size, block_px), budget - held)
+    tiles = plan_tiles((z, y, x), halo, lambda size: _tile_bytes(size, (z, y, x), block_px, halo), budget - held)
     masks: dict[Size, tuple[Tensor, Tensor, Tensor, float]] = {}
     drawn = judged = 0.0
     for number, tile in enumerate(tiles):
         progress(0.95 * number / len(tiles), f"support, tile {number + 1} of {len(tiles)}")
-        blocks = halves.block(*_read(tile, shape, block_px))
+        part, pad = _read(tile, shape, block_px, halo)
+        blocks = halves.block(part, pad)
         size: Size = blocks[0].shape  # type: ignore[assignment]
         if not all(np.isfinite(block).all() for block in blocks):
             raise ImageError(
@@ -198,7 +200,7 @@ def _local_sums(
         products, whole, inside = _products(blocks, masks[size])
         drawn, judged = drawn + whole, judged + inside
         for target, product in zip(out, products, strict=False):
-            target[tile.core] = tile.crop(_block_sums(product, block_px))
+            target[tile.core] = tile.crop(_block_sums(_inner(product, tile, pad, block_px), block_px))
     counts = [np.minimum(block_px, n - block_px * np.arange(m)) for n, m in zip(shape, (z, y, x), strict=True)]
     out[4] = np.multiply.outer(np.multiply.outer(counts[0], counts[1]), counts[2]).astype(np.float32) / block_px**3
     return LocalSums(*out), drawn, judged, len(tiles)
@@ -239,15 +241,28 @@ def _products(blocks: list[Array], masks: tuple[Tensor, Tensor, Tensor, float]) 
     return [product.cpu().numpy() for product in products], whole, inside
 
 
-def _read(tile: Tile, shape: Size, block_px: int) -> tuple[Slices, list[tuple[int, int]]]:
-    """The voxels of a tile of blocks, and how far they must be mirrored outwards for whole blocks and a full halo."""
+def _read(tile: Tile, shape: Size, block_px: int, halo: int) -> tuple[Slices, list[tuple[int, int]]]:
+    """The voxels of a tile of blocks, and how far to mirror them outwards: a full halo at the volume's border, too."""
     parts, pad = [], []
-    for core, padded, n in zip(tile.core, tile.padded, shape, strict=True):
+    for padded, n in zip(tile.padded, shape, strict=True):
         start, stop = padded.start * block_px, padded.stop * block_px
+        before = halo * block_px if start == 0 else 0
+        after = max(0, stop - n) + (halo * block_px if stop >= n else 0)
         parts.append(slice(start, min(stop, n)))
-        pad.append((0, max(0, stop - n)))
-        assert core.start >= padded.start
+        pad.append((before, after + _more(before + min(stop, n) - start + after)))
     return (parts[0], parts[1], parts[2]), pad
+
+
+def _more(size: int) -> int:
+    """Voxels that make a transform of `size` a fast one."""
+    return fast_size(size) - size
+
+
+def _inner(values: Array, tile: Tile, pad: list[tuple[int, int]], block_px: int) -> Array:
+    """The whole blocks of a tile, without what was mirrored around them."""
+    starts = [before for before, _after in pad]
+    sizes = [(padded.stop - padded.start) * block_px for padded in tile.padded]
+    return values[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
 
 
 def _block_sums(values: Array, block_px: int) -> Array:
@@ -257,8 +272,10 @@ def _block_sums(values: Array, block_px: int) -> Array:
     return out
 
 
-def _voxels(size: Size, block_px: int) -> float:
-    return float(np.prod(size)) * block_px**3
+def _tile_bytes(size: Size, whole: Size, block_px: int, halo: int) -> float:
+    """Memory for a tile of so many blocks, halo included; what spans an axis as a whole is mirrored at both ends."""
+    edges = [fast_size((n + 2 * halo if n == most else n) * block_px) for n, most in zip(size, whole, strict=True)]
+    return _BYTES_PER_VOXEL * float(np.prod(edges))
 
 
 def _write(support: Array, shape: Size, block_px: int, sink: VolumeSink) -> None:
