@@ -18,7 +18,7 @@ from lamella.report import RunRow, Section, SeriesReport, write_report
 from lamella.report.plots import plot_shell_correlation
 
 EVIL = '<script>alert("x")</script>&\'"'
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "link", "input", "hr", "source"}
 
 
 class Checker(HTMLParser):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamella.records import CtfProfiles, ImageSource, MovieMotion, TiltSeries, Tomogram, VolumeSource
+from lamella.records.half_fsc import HalfFsc
 from lamella.records.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -37,8 +38,14 @@ class SeriesReport:
         the record with defocus, how its views' rings compare with it, and why there is none where `ctf` passed it on.
     ctf_excluded, ctf_excluded_reasons
         the views that `ctf` left out, and one sentence for each.
-    tomogram, volume, denoised
-        the reconstruction's record, its voxels, and the same after denoising.
+    tomogram, volume, denoised, support
+        the reconstruction's record, its voxels, the same after denoising, and where the data support that.
+    tomogram_numbers
+        what `reconstruct` and `denoise` measured, by name.
+    half_fsc, held_out_errors
+        agreement of the halves, and the error of held-out views by round.
+    denoise_said
+        sentences of `denoise`, unsupported structure among them.
     notes
         what the import assumed, dropped or warns of; sentences.
     """
@@ -62,6 +69,11 @@ class SeriesReport:
     tomogram: Tomogram | None = None
     volume: VolumeSource | None = None
     denoised: VolumeSource | None = None
+    support: VolumeSource | None = None
+    tomogram_numbers: Mapping[str, float] = field(default_factory=dict)
+    half_fsc: HalfFsc | None = None
+    held_out_errors: tuple[float, ...] = ()
+    denoise_said: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-__all__ = ["Cell", "details", "facts", "page", "picture", "section", "svg", "table", "text"]
+__all__ = ["Cell", "details", "facts", "film", "page", "picture", "section", "svg", "table", "text"]
 
 Cell = str | tuple[str, str]
 """The HTML of a table's cell, and its CSS class where it has one."""
@@ -94,6 +94,13 @@ def picture(source: str, description: str, caption: str, *, wide: bool = True) -
         f'<figure{kind}><div class="scroll" tabindex="0" role="region" aria-label="{text(description)}">{image}</div>'
         f"<figcaption>{text(caption)}</figcaption></figure>"
     )
+
+
+def film(source: str, still: str, description: str, caption: str) -> str:
+    """A film and a still of it, both data URIs: the still is shown where the system asks for less motion."""
+    image = f'<img loading="lazy" decoding="async" src="{text(source)}" alt="{text(description)}">'
+    calm = f'<source media="(prefers-reduced-motion: reduce)" srcset="{text(still)}">'
+    return f"<figure><picture>{calm}{image}</picture><figcaption>{text(caption)}</figcaption></figure>"
 
 
 def svg(drawing: str, caption: str) -> str:

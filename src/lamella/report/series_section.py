@@ -15,18 +15,17 @@ from lamella.report.drawing import draw_picture, draw_plot, missing
 from lamella.report.entries import RunRow, SeriesReport
 from lamella.report.pictures import as_data_uri
 from lamella.report.plots import (
-    plot_heights,
     plot_intensity,
     plot_local_motion,
     plot_montage,
     plot_motion_lengths,
     plot_power,
     plot_power_images,
-    plot_slices,
     plot_trajectories,
 )
 from lamella.report.plots.slices import small_picture
 from lamella.report.runs_table import run_table
+from lamella.report.tomogram_section import tomogram_parts
 
 __all__ = ["series_facts", "series_section", "small_slice"]
 
@@ -46,7 +45,7 @@ def series_section(entry: SeriesReport, runs: Sequence[RunRow], anchor: str) -> 
     mark = anchor.replace("-", "")
     parts = [
         page.facts(series_facts(entry)),
-        *_tomogram(entry),
+        *tomogram_parts(entry, mark),
         *ctf_parts(entry, mark),
         *alignment_parts(entry, mark),
         *_motion(entry, mark),
@@ -97,6 +96,8 @@ def series_facts(entry: SeriesReport) -> dict[str, str]:
             voxels = list(reversed(entry.volume.shape))
         sides = " × ".join(str(side) for side in voxels)
         facts["tomogram"] = f"{sides} voxels of {entry.tomogram.voxel_size_ang:.4g} Å"
+    if (agreed := entry.tomogram_numbers.get("HalfFscResolutionAngst")) is not None:
+        facts["halves agree to"] = f"{agreed:.1f} Å"
     return facts
 
 
@@ -121,28 +122,6 @@ def small_slice(entry: SeriesReport) -> str:
     except (LamellaError, OSError) as error:
         return page.text(f"unreadable: {error}")
     return f'<img loading="lazy" decoding="async" src="{uri}" alt="{page.text("central slice of " + entry.name)}">'
-
-
-def _tomogram(entry: SeriesReport) -> list[str]:
-    tomogram, volume = entry.tomogram, entry.volume
-    if tomogram is None or volume is None:
-        return ["<h3>Tomogram</h3>", missing("not reconstructed yet")]
-    shown = entry.denoised if entry.denoised is not None else volume
-    state = "reconstructed, and denoised beside it" if entry.denoised is not None else "reconstructed (not denoised)"
-    return [
-        "<h3>Tomogram</h3>",
-        draw_picture(
-            lambda: plot_slices(tomogram, volume, entry.denoised),
-            f"three orthogonal slices of {entry.name}",
-            f"Central slices, {state}: xy seen along the beam, xz and zy from the sides. Orange marks show where the "
-            "side views are taken. Grey values from the 0.5th to the 99.5th percentile of xy.",
-        ),
-        draw_picture(
-            lambda: plot_heights(tomogram, shown),
-            f"slices of {entry.name} at five heights",
-            "Slices across the beam at five heights, each about 60 Å thick.",
-        ),
-    ]
 
 
 def _motion(entry: SeriesReport, mark: str) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lamella.errors import FormatError, ImageError
+from lamella.errors import FormatError, ImageError, InputError
 from lamella.formats.ctf_profiles import CURVES, PICTURES, read_ctf_profiles
+from lamella.formats.fsc import FSC, read_fsc
 from lamella.formats.images import open_images, open_volume
 from lamella.formats.relion import read_tilt_table
 from lamella.formats.relion_motion import read_movie_motion
+from lamella.formats.star import read_star
 from lamella.formats.tracks import read_tracks
 from lamella.records import CtfProfiles, ImageSource, MovieMotion, TiltSeries, Tomogram, VolumeSource
+from lamella.records.half_fsc import HalfFsc
 from lamella.records.tracks import Tracks
 from lamella.report import RunRow, SeriesReport, write_report
 from lamella.workflow.completion import Completion
@@ -23,6 +26,7 @@ from lamella.workflow.tables import has_tables, read_record
 __all__ = ["make_report"]
 
 _MIB = 2**20
+_HELD_OUT = "_held_out.star"
 
 
 def make_report(project: Project) -> Path:
@@ -83,6 +87,11 @@ def _series_report(
         tomogram=tomogram,
         volume=_volume(project, tomogram.volume) if tomogram else None,
         denoised=_volume(project, tomogram.denoised) if tomogram else None,
+        support=_volume(project, tomogram.support) if tomogram else None,
+        tomogram_numbers=_numbers(project, raw.name) if tomogram else {},
+        half_fsc=_half_fsc(project, raw.name) if tomogram else None,
+        held_out_errors=_held_out(project, raw.name) if tomogram else (),
+        denoise_said=_said(project, "denoise", raw.name) if tomogram and tomogram.denoised else (),
         notes=notes,
     )
 
@@ -130,6 +139,35 @@ def _volume(project: Project, name: str | None) -> VolumeSource | None:
         return open_volume(name, project.root) if name is not None else None
     except (FormatError, ImageError):
         return None
+
+
+def _numbers(project: Project, name: str) -> dict[str, float]:
+    """What reconstruct and denoise measured."""
+    done = (Completion.read(project.completion(RecordName(step), name)) for step in ("reconstruct", "denoise"))
+    return {number: value for one in done if one is not None for number, value in one.quality.items()}
+
+
+def _half_fsc(project: Project, name: str) -> HalfFsc | None:
+    path = project.folder(RecordName("reconstruct")) / f"{name}{FSC}"
+    try:
+        return read_fsc(path) if path.is_file() else None
+    except (FormatError, InputError):
+        return None
+
+
+def _held_out(project: Project, name: str) -> tuple[float, ...]:
+    """Error of held-out views by round; nothing where no rounds were tried."""
+    path = project.folder(RecordName("reconstruct")) / f"{name}{_HELD_OUT}"
+    try:
+        table = read_star(path).get("rounds") if path.is_file() else None
+        return tuple(float(error) for error in table.numbers("lamellaHeldOutError")) if table is not None else ()
+    except FormatError:
+        return ()
+
+
+def _said(project: Project, step: str, name: str) -> tuple[str, ...]:
+    done = Completion.read(project.completion(RecordName(step), name))
+    return done.messages if done is not None else ()
 
 
 def _excluded(project: Project, step: str, name: str) -> TiltSeries | None:

@@ -25,19 +25,25 @@ if TYPE_CHECKING:
         plot_track_residuals,
         plot_tracks_on_views,
     )
+    from lamella.report.plots.slice_movie import SliceMovie, slice_movie
     from lamella.report.plots.slices import plot_heights, plot_slices
     from lamella.report.plots.spectra import plot_power, plot_power_images, plot_shell_correlation
+    from lamella.report.plots.support import plot_support
     from lamella.report.plots.timings import plot_timings
+    from lamella.report.plots.tomogram import plot_half_fsc, plot_held_out
     from lamella.report.plots.training import plot_training
 
 __all__ = [
+    "SliceMovie",
     "plot_axis",
     "plot_ctf_image",
     "plot_ctf_pictures",
     "plot_ctf_profiles",
     "plot_ctf_sheet",
     "plot_defocus",
+    "plot_half_fsc",
     "plot_heights",
+    "plot_held_out",
     "plot_intensity",
     "plot_local_motion",
     "plot_montage",
@@ -50,25 +56,30 @@ __all__ = [
     "plot_shell_correlation",
     "plot_shifts",
     "plot_slices",
+    "plot_support",
     "plot_timings",
     "plot_track_residuals",
     "plot_tracks",
     "plot_tracks_on_views",
     "plot_training",
     "plot_trajectories",
+    "slice_movie",
     "tilt_movie",
 ]
 
 open_room(
     __name__,
     {
+        "SliceMovie": "slice_movie",
         "plot_axis": "alignment",
         "plot_ctf_image": "ctf",
         "plot_ctf_pictures": "ctf",
         "plot_ctf_profiles": "ctf",
         "plot_ctf_sheet": "ctf",
         "plot_defocus": "ctf",
+        "plot_half_fsc": "tomogram",
         "plot_heights": "slices",
+        "plot_held_out": "tomogram",
         "plot_intensity": "intensity",
         "plot_local_motion": "motion",
         "plot_montage": "montage",
@@ -81,12 +92,14 @@ open_room(
         "plot_shell_correlation": "spectra",
         "plot_shifts": "alignment",
         "plot_slices": "slices",
+        "plot_support": "support",
         "plot_timings": "timings",
         "plot_track_residuals": "residuals",
         "plot_tracks": "alignment",
         "plot_tracks_on_views": "residuals",
         "plot_training": "training",
         "plot_trajectories": "motion",
+        "slice_movie": "slice_movie",
         "tilt_movie": "montage",
     },
 )
