@@ -23,11 +23,12 @@ def motion_of(turn_deg=90.0, tilt_deg=(0.0, 0.0), shift_ang=(0.0, 0.0, 0.0)) -> 
     return RigidMotion(rotation=small @ rotation_z(-turn_deg), shift_ang=np.array(shift_ang, np.float64))
 
 
-def specimen(seed: int = 0, count: int = 500, thickness: float = 480.0) -> NDArray[np.float64]:
-    """Places of the blobs, Å."""
+def specimen(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> NDArray[np.float64]:
+    """Places of the blobs, Å, as dense in a larger volume."""
     rng = np.random.default_rng(seed)
-    reach = 1.3 * max(SHAPE[1:]) * VOXEL / 2
-    return rng.uniform(-1, 1, size=(count, 3)) * [reach, reach, thickness / 2]
+    reach = 1.3 * max(shape[1:]) * VOXEL / 2
+    count = round(1500 * (max(shape[1:]) / max(SHAPE[1:])) ** 2)
+    return rng.uniform(-1, 1, size=(count, 3)) * [reach, reach, 240.0]
 
 
 def render(points, shape=SHAPE, sigma=SIGMA) -> NDArray[np.float32]:
@@ -89,7 +90,7 @@ class TwoAxes:
 
 def two_axes(motion: RigidMotion, warp=None, noise=0.1, seed=0, shape=SHAPE) -> TwoAxes:
     """A specimen seen twice; `warp` says where its points were in the second, in the first one's frame."""
-    points = specimen(seed)
+    points = specimen(seed, shape)
     moved = points if warp is None else points + warp(points)
     return TwoAxes(
         first=ArrayVolume(measured(points, shape, noise, seed)),

@@ -96,7 +96,16 @@ def _derived_rows(project: Project, target: RecordName, names: list[str]) -> lis
         made_from = done.made_from[0] if done is not None else ""
         quality = dict(done.quality) if done is not None else {}
         rows.append(
-            StatusRow(record=str(target), series=name, state=state, why=why, made_from=made_from, quality=quality)
+            StatusRow(
+                record=str(target),
+                series=name,
+                state=state,
+                why=why,
+                made_from=made_from,
+                wall_s=done.wall_s if done is not None else 0.0,
+                peak_mib=done.peak_mib if done is not None else 0.0,
+                quality=quality,
+            )
         )
     return rows
 
