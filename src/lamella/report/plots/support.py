@@ -1,82 +1,121 @@
-"""What the data support of a denoised tomogram: its slices, red where they show what was not measured."""
+"""A denoised tomogram with what the data support of it: slices, coloured, and the places that the data do not show."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from lamella.records import Tomogram, VolumeSource
-from lamella.report.plots.slices import orthoslices
-from lamella.report.plots.style import PLATE_INK, block_mean, grey_limits, plate
+from lamella.report.plots.style import COLOURS, PLATE_INK, block_mean, grey_limits, length_text, nice_length, plate
 
-__all__ = ["plot_support", "tinted"]
+__all__ = ["plot_support"]
 
 Picture = NDArray[np.float32]
 
-_RED = "#ff4a3d"
-_STRONGEST = 0.65
-_BACKGROUND_ANG = 300.0
-_AROUND_ANG = 60.0
-_LONGEST_PX = 720
-_SLAB_ANG = 60.0
+_THICKNESS_ANG = 60.0
+_LONGEST_PX = 900
+_UNSUPPORTED = COLOURS[1]
+_FLAG = "#ff4d5e"
+_TOP = 0.4  # inches for the heading
 
 
-def plot_support(tomogram: Tomogram, denoised: VolumeSource, support: VolumeSource) -> Figure:
-    """Central slices xy and xz of the denoised volume: as they are, and tinted by what the data do not support.
+def plot_support(
+    tomogram: Tomogram,
+    denoised: VolumeSource,
+    support: VolumeSource,
+    places: Sequence[tuple[float, float, float, float]] = (),
+) -> Figure:
+    """Slices across the beam: as denoised, and tinted orange where the data do not support what is drawn.
 
     Parameters
     ----------
     tomogram
-        the record, for the voxel size.
-    denoised
-        `(z, y, x)`.
-    support
-        of the same shape: share of the local structure that is in the measured data, 0 … 1.
+        the record, for voxel size and name.
+    denoised, support
+        `(z, y, x)` volumes of one shape; support is 0 … 1.
+    places
+        unsupported places: x, y, z of the centre and the diameter, Å from the centre voxel. They are ringed in red where
+        a slice meets them; the height of the first is shown beside the middle.
     """
     nz, ny, nx = denoised.shape
     voxel = tomogram.voxel_size_ang
-    shown, known = (orthoslices(source, voxel, _SLAB_ANG) for source in (denoised, support))
-    width, gap, top = 14.0, 0.08, 0.4
-    inch = (width - gap) / 2 / nx
-    height = (ny + nz) * inch + gap + top
-    figure = plate(width, height)
-    limits = grey_limits(shown.xy)
-    for column, title in enumerate(("denoised", "red: not in the measured data")):
-        left = column * (nx * inch + gap)
-        for grey, share, rows, bottom in (
-            (shown.xy, known.xy, ny, nz * inch + gap),
-            (shown.xz, known.xz, nz, 0.0),
-        ):
-            axis = figure.add_axes((left / width, bottom / height, nx * inch / width, rows * inch / height))
-            small, factor = block_mean(grey, _LONGEST_PX)
-            picture = np.repeat(_grey(small, limits)[..., None], 3, axis=-1)
-            if column == 1:
-                picture = tinted(small, block_mean(share, _LONGEST_PX)[0], limits, voxel * factor)
-            axis.imshow(picture, origin="lower", interpolation="bilinear", aspect="auto")
-            axis.set_axis_off()
-        figure.text(left / width + 0.006, 1 - 0.5 * top / height, title, color=PLATE_INK, fontsize=11, va="center")
+    heights = _heights(places, nz, voxel)
+    width = 15.0
+    side = width / 2
+    row = side * ny / nx + _TOP
+    figure = plate(width, row * len(heights))
+    for number, (start, stop) in enumerate(heights):
+        where = slice(start, stop), slice(0, ny), slice(0, nx)
+        grey, share = (source.block(*where).mean(axis=0, dtype=np.float32) for source in (denoised, support))
+        bottom = 1 - (number + 1) / len(heights)
+        z_ang = ((start + stop - 1) / 2 - nz // 2) * voxel
+        for column, (name, picture) in enumerate((("denoised", None), ("what the data support", share))):
+            axis = figure.add_axes((column / 2 + 0.002, bottom, 0.496, (row - _TOP) / (row * len(heights))))
+            _show(axis, grey, picture, (nx, ny))
+            text = f"{name} · z = {round(z_ang / 10):+d} nm"
+            if picture is not None:
+                text += ": grey where it is in the data, orange where it is not"
+                _ring(axis, places, z_ang, voxel, (nx, ny))
+            figure.text(
+                column / 2 + 0.005, bottom + (1 - 0.5 * _TOP / row) / len(heights), text, color=PLATE_INK, fontsize=11,
+                va="center",
+            )  # fmt: skip
+            if number == column == 0:
+                _scale_bar(axis, (nx, ny), voxel)
     return figure
 
 
-def tinted(picture: Picture, support: Picture, limits: tuple[float, float], pixel_ang: float) -> Picture:
-    """A slice `(h, w)` in grey as `(h, w, 3)`, red where it shows structure of which less than half is supported.
-
-    Where the slice shows nothing there is nothing to support: the tint is as strong as the local contrast.
-    """
-    background = gaussian_filter(picture, _BACKGROUND_ANG / pixel_ang)
-    contrast = gaussian_filter(np.abs(picture - background), _AROUND_ANG / pixel_ang)
-    strong = float(np.percentile(contrast, 99)) or 1.0
-    alpha = _STRONGEST * np.clip(contrast / strong, 0, 1) * np.clip(2 * (0.5 - support), 0, 1)
-    grey = _grey(picture, limits)[..., None]
-    colour = np.asarray(to_rgb(_RED), np.float32)
-    mixed: Picture = ((1 - alpha[..., None]) * grey + alpha[..., None] * colour).astype(np.float32)
-    return mixed
+def _heights(places: Sequence[tuple[float, float, float, float]], nz: int, voxel: float) -> list[tuple[int, int]]:
+    """First and last plane of the slabs shown: the middle, and the strongest flagged place unless it lies there."""
+    count = min(nz, max(1, round(_THICKNESS_ANG / voxel)))
+    starts = [max(0, nz // 2 - count // 2)]
+    if places:
+        start = int(np.clip(round(places[0][2] / voxel) + nz // 2 - count // 2, 0, nz - count))
+        if abs(start - starts[0]) > count:
+            starts.append(start)
+    return [(start, min(nz, start + count)) for start in starts]
 
 
-def _grey(picture: Picture, limits: tuple[float, float]) -> Picture:
-    low, high = limits
-    grey: Picture = np.clip((picture - low) / (high - low), 0, 1).astype(np.float32)
-    return grey
+def _show(axis: Axes, grey: Picture, share: Picture | None, extent: tuple[int, int]) -> None:
+    low, high = grey_limits(grey)
+    small, _ = block_mean(grey, _LONGEST_PX)
+    level = np.clip((small - low) / (high - low), 0, 1)[..., None]
+    if share is not None:
+        part = np.clip(block_mean(share, _LONGEST_PX)[0], 0, 1)[..., None]
+        level = level * (part + (1 - part) * np.array(to_rgb(_UNSUPPORTED)))
+    else:
+        level = level.repeat(3, axis=-1)
+    axis.imshow(level, origin="lower", extent=(0, extent[0], 0, extent[1]), interpolation="bilinear", aspect="auto")
+    axis.set_xlim(0, extent[0])
+    axis.set_ylim(0, extent[1])
+    axis.set_axis_off()
+
+
+def _ring(
+    axis: Axes,
+    places: Sequence[tuple[float, float, float, float]],
+    z_ang: float,
+    voxel: float,
+    extent: tuple[int, int],
+) -> None:
+    for x, y, z, diameter in places:
+        if abs(z - z_ang) > (diameter + _THICKNESS_ANG) / 2:
+            continue
+        centre = x / voxel + extent[0] // 2 + 0.5, y / voxel + extent[1] // 2 + 0.5
+        radius = max(0.7 * diameter / voxel, 0.02 * extent[0])
+        axis.add_patch(Circle(centre, radius, fill=False, edgecolor=_FLAG, linewidth=2.0))
+
+
+def _scale_bar(axis: Axes, extent: tuple[int, int], voxel: float) -> None:
+    length = nice_length(0.25 * extent[0] * voxel)
+    right, y = 0.97 * extent[0], 0.04 * extent[1]
+    axis.plot([right - length / voxel, right], [y, y], color="white", linewidth=4)
+    axis.text(
+        right - length / voxel / 2, y * 1.5, length_text(length), color="white", ha="center", va="bottom", fontsize=10
+    )
