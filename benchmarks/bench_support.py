@@ -1,8 +1,8 @@
-"""Whether the map of support flags what a method made up, and leaves alone what is there: planted bodies beside true ones.
+"""Whether the map of support flags what a method made up and leaves alone what is there: planted and true bodies.
 
 Two half tomograms of a simulated series are denoised, each by itself. Then bodies that look true are planted into both
-denoised halves alike, at places where the specimen has none: the mean of the denoised true bodies themselves, at several
-contrasts. Texture that a method paints from noise is tried too, and a network that was trained on other data. Printed:
+denoised halves alike, at places where the specimen has none: the mean of the denoised true bodies themselves, at
+several contrasts. Texture that a method paints from noise is tried too, and a network that was trained on other data. Printed:
 how many true and how many planted bodies are flagged, and the slopes of the regression at both.
 
     python -m benchmarks.bench_support SERIES_FOLDER EVEN.mrc ODD.mrc [FIGURE.png] [MODEL.pt ...]
@@ -43,8 +43,8 @@ def main(folder: str, even: str, odd: str, figure: str = "", *models: str) -> No
     places = _inside(bodies / voxel + np.array(raw[0].shape[::-1]) // 2, raw[0].shape, voxel)
     empty = _empty(places, raw, voxel)
     print(f"{raw[0].shape} voxels of {voxel:g} Å, {len(places)} true bodies, {len(empty)} planted ones")
-    print(f"{'method':<24}{'planted':>9}{'true flagged':>14}{'planted flagged':>17}{'slope true':>18}{'slope planted':>18}"
-          f"{'SupportMedian':>15}{'unsupported':>13}{'s':>7}")  # fmt: skip
+    print(f"{'method':<24}{'planted':>9}{'true flagged':>14}{'planted flagged':>17}{'slope true':>18}"
+          f"{'slope planted':>18}{'SupportMedian':>15}{'unsupported':>13}{'s':>7}")  # fmt: skip
     for settings in (*CLASSICAL, *({"model": model} for model in models)):
         clean = [_denoise(volume, settings) for volume in raw]
         name = settings.get("method") or Path(settings["model"]).stem

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import ceil, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,8 @@ def _work(method: str, strength: float) -> Work:
         return lambda block: denoise_nl_means(
             block, patch_size=_PATCH_PX, patch_distance=_SEARCH_PX, h=strength, sigma=1.0, fast_mode=True
         ).reshape(block.shape)
-    return lambda block: denoise_tv_chambolle(block, weight=strength, eps=0.0, max_num_iter=_TV_STEPS)
+    smooth: Any = denoise_tv_chambolle  # has no types
+    return lambda block: smooth(block, weight=strength, eps=0.0, max_num_iter=_TV_STEPS)
 
 
 def _halo(method: str, strength: float) -> int:

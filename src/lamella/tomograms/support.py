@@ -152,7 +152,7 @@ def measure_support(
     shape: Size = halves.even.shape
     sums, drawn, judged, tiles = _local_sums(halves, band, shape, block_px, window_px, budget, where, progress)
     verdict = judge(sums, window_px / block_px, float(block_px**3))
-    _write(verdict.support, shape, block_px, sink)
+    _write(verdict.support.astype(np.float32), shape, block_px, sink)
     progress(1.0, "")
     return SupportResult(
         median=verdict.median,
@@ -202,7 +202,8 @@ def _local_sums(
         for target, product in zip(out, products, strict=False):
             target[tile.core] = tile.crop(_block_sums(_inner(product, tile, pad, block_px), block_px))
     counts = [np.minimum(block_px, n - block_px * np.arange(m)) for n, m in zip(shape, (z, y, x), strict=True)]
-    out[4] = np.multiply.outer(np.multiply.outer(counts[0], counts[1]), counts[2]).astype(np.float32) / block_px**3
+    voxels = np.multiply.outer(np.multiply.outer(counts[0], counts[1]), counts[2])
+    out[4] = (voxels / block_px**3).astype(np.float32)
     return LocalSums(*out), drawn, judged, len(tiles)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from scipy.special import erf
 
 __all__ = ["LocalSums", "UnsupportedPlace", "Verdict", "judge"]
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
+_TINY = float(np.finfo(np.float32).tiny)
 _HALF = 0.5  # share of the drawn contrast that must be in the data
 _ERRORS = 2.0  # standard errors by which it must fall short to be flagged
 _BRIGHT_MEDIANS = 10.0  # contrast above so many medians counts as such: beads must not outshine all
@@ -126,7 +128,7 @@ def judge(sums: LocalSums, window_blocks: float, block_voxels: float) -> Verdict
     agreement, drawn, common, noise = (
         _window(part, sums.count, window_blocks) for part in (sums.agreement, sums.drawn, sums.common, sums.noise)
     )
-    floor = np.float32(1e-6) * max(float(drawn.max(initial=0)), np.finfo(np.float32).tiny)
+    floor = 1e-6 * max(float(drawn.max(initial=0)), _TINY)
     drawn_safe = np.maximum(drawn, floor)
     slope = agreement / drawn_safe
     narrow = _window(sums.drawn, sums.count, window_blocks / np.sqrt(2))
@@ -164,7 +166,7 @@ def _visible(power: Array) -> tuple[Array, float]:
     Background, be it noise or a texture, is what most of the volume is like; what stands out of it is structure. Where
     nothing does, the brightest parts of the texture do.
     """
-    middle = max(float(np.median(power)), np.finfo(np.float32).tiny)
+    middle = max(float(np.median(power)), _TINY)
     excess = (np.clip(power / middle, 1, _BRIGHT_MEDIANS) - 1) ** 2
     return excess, middle * _weighted_quantile(power / middle, excess, 1 - _VISIBLE_SHARE)
 

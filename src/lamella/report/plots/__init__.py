@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from lamella.report.plots.slices import plot_heights, plot_slices
     from lamella.report.plots.spectra import plot_power, plot_power_images, plot_shell_correlation
     from lamella.report.plots.support import plot_support
-    from lamella.report.plots.support import plot_support
     from lamella.report.plots.timings import plot_timings
     from lamella.report.plots.tomogram import plot_half_fsc, plot_held_out
     from lamella.report.plots.training import plot_training
@@ -57,7 +56,6 @@ __all__ = [
     "plot_shell_correlation",
     "plot_shifts",
     "plot_slices",
-    "plot_support",
     "plot_support",
     "plot_timings",
     "plot_track_residuals",
@@ -94,7 +92,6 @@ open_room(
         "plot_shell_correlation": "spectra",
         "plot_shifts": "alignment",
         "plot_slices": "slices",
-        "plot_support": "support",
         "plot_support": "support",
         "plot_timings": "timings",
         "plot_track_residuals": "residuals",

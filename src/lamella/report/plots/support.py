@@ -40,8 +40,8 @@ def plot_support(
     denoised, support
         `(z, y, x)` volumes of one shape; support is 0 … 1.
     places
-        unsupported places: x, y, z of the centre and the diameter, Å from the centre voxel. They are ringed in red where
-        a slice meets them; the height of the first is shown beside the middle.
+        unsupported places: x, y, z of the centre, Å from the centre voxel, and the diameter. They are ringed in red
+        where a slice meets them; the height of the first is shown beside the middle.
     """
     nz, ny, nx = denoised.shape
     voxel = tomogram.voxel_size_ang
