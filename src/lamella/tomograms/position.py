@@ -156,7 +156,7 @@ def measure_position(
     """
     energy = measure_energy(volume, voxel_size_ang)
     beads = energy.gold_ang if beads_ang is None else np.asarray(beads_ang, dtype=np.float64).reshape(-1, 3)
-    return position_of(energy, beads if len(beads) >= len(energy.gold_ang) else energy.gold_ang)
+    return position_of(energy, beads)
 
 
 def position_of(energy: Energy, beads_ang: Array) -> SpecimenPosition:
