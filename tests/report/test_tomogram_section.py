@@ -14,8 +14,7 @@ from PIL import Image
 from lamella.records import ArrayVolume, TiltSeries, Tomogram
 from lamella.records.half_fsc import HalfFsc
 from lamella.report import SeriesReport
-from lamella.report.plots import plot_half_fsc, plot_held_out, plot_support, slice_movie
-from lamella.report.plots.support import tinted
+from lamella.report.plots import plot_half_fsc, plot_held_out, slice_movie
 from lamella.report.tomogram_section import tomogram_parts
 
 SHAPE = (40, 60, 80)
@@ -63,6 +62,7 @@ def entry(rng) -> SeriesReport:
         tomogram_numbers=NUMBERS,
         half_fsc=curve(),
         held_out_errors=(0.9, 0.7, 0.6, 0.65, 0.7),
+        unsupported=((100.0, -50.0, 20.0, 80.0),),
         denoise_said=("<unsupported> structure at x = 3 nm",),
     )
 
@@ -84,7 +84,7 @@ def test_a_whole_section_has_every_part(entry):
         "-1.2°",
         "Film through",
         "mid-plane",
-        "red where",
+        "Red rings",
         "82 % (median)",
     ):
         assert expected in text, expected
@@ -144,18 +144,6 @@ def test_the_still_takes_the_films_place_where_motion_is_unwelcome(entry):
     assert getattr(still, "n_frames", 1) == 1
 
 
-def test_only_structure_without_support_is_red():
-    picture = np.zeros((80, 80), np.float32)
-    picture[18:22, 18:22] = picture[58:62, 58:62] = -10
-    support = np.zeros((80, 80), np.float32)
-    support[40:] = 1.0
-    colours = tinted(picture, support, (-10.0, 10.0), 20.0)
-    redness = colours[..., 0] - colours[..., 2]
-    assert redness[20, 20] > 0.3
-    assert np.abs(redness[40:]).max() < 1e-6  # supported
-    assert np.abs(redness[:5, 60:]).max() < 0.02  # nothing is shown there
-
-
 def test_the_curves_mark_their_numbers():
     figure = plot_half_fsc(curve(), {"HalfFscResolutionAngst": 30.0})
     axis = figure.axes[0]
@@ -164,8 +152,3 @@ def test_the_curves_mark_their_numbers():
     assert any("30.0 Å" in text.get_text() for text in axis.texts)
     held = plot_held_out((0.9, 0.6, 0.7), taken=2).axes[0]
     assert any("round 2" in text.get_text() for text in held.get_legend().get_texts())
-
-
-def test_support_is_drawn_from_the_volumes(entry):
-    figure = plot_support(entry.tomogram, entry.denoised, entry.support)
-    assert len(figure.axes) == 4

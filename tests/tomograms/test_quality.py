@@ -84,6 +84,20 @@ def test_what_lies_at_the_rim_or_outside_the_specimen_does_not_count(rng):
     assert tomogram_quality(tomogram(np.arange(-60, 61, 3)), even, odd).curve.correlation[8:].mean() > 0.5
 
 
+def test_a_specimen_off_the_middle_is_found_by_its_height(rng):
+    """Common structure lies 200 Å above the centre voxel: boxes there see it, boxes at the middle do not."""
+    shape = (96, 128, 128)
+    even, odd = halves(rng, np.zeros_like, shape)
+    common = rng.normal(size=(12, 128, 128)).astype(np.float32) * 5
+    for half in (even, odd):
+        half.array[62:74] += common
+    record = tomogram(np.arange(-60, 61, 3), shape=shape)
+    here = tomogram_quality(record, even, odd, thickness_ang=80.0, middle_ang=200.0)
+    there = tomogram_quality(record, even, odd, thickness_ang=80.0, middle_ang=-200.0)
+    assert here.curve.correlation[6:].mean() > 0.7
+    assert np.abs(there.curve.correlation[6:]).max() < 0.2
+
+
 def test_the_missing_wedge_does_not_count(rng):
     """Signal inside the wedge alone, in both halves: the curve does not see it, that of all terms does."""
     n = 96

@@ -44,8 +44,10 @@ class SeriesReport:
         what `reconstruct` and `denoise` measured, by name.
     half_fsc, held_out_errors
         agreement of the halves, and the error of held-out views by round.
+    unsupported
+        places whose structure the data do not show: x, y, z from the centre voxel and diameter, Å; the strongest first.
     denoise_said
-        sentences of `denoise`, unsupported structure among them.
+        sentences of `denoise`.
     notes
         what the import assumed, dropped or warns of; sentences.
     """
@@ -73,6 +75,7 @@ class SeriesReport:
     tomogram_numbers: Mapping[str, float] = field(default_factory=dict)
     half_fsc: HalfFsc | None = None
     held_out_errors: tuple[float, ...] = ()
+    unsupported: tuple[tuple[float, float, float, float], ...] = ()
     denoise_said: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

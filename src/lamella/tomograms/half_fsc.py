@@ -68,6 +68,7 @@ def half_sums(
     coverage: Coverage,
     thickness_px: float | None,
     *,
+    middle_px: float = 0.0,
     progress: Progress = no_progress,
 ) -> HalfSums:
     """Compare two halves in boxes spread over the field.
@@ -79,7 +80,9 @@ def half_sums(
     coverage
         of the views: terms that no view measured, the missing wedge above all, are left out.
     thickness_px
-        of the specimen, about the volume's centre; None: the volume's.
+        of the specimen; None: the volume's.
+    middle_px
+        height of the specimen's middle above the centre voxel.
     progress
         told after each box.
 
@@ -102,7 +105,7 @@ def half_sums(
     window = [window_z, *(_taper(n) for n in size[1:])]
     thickness = float(window_z.sum())
     places = shell_places(size, coverage.normals, coverage.half_step, 0.5 / thickness)
-    corners = list(_corners(even.shape, size))
+    corners = list(_corners(even.shape, size, middle_px))
     last = max(size) // 2 + 1
     sums = np.zeros((len(corners), 4, last))
     for number, corner in enumerate(corners):
@@ -140,8 +143,8 @@ def _taper(size: int) -> Array:
     return line
 
 
-def _corners(shape: Size, size: Size) -> Iterator[Size]:
-    """First voxels of the boxes: about the middle along z, spread over the field."""
+def _corners(shape: Size, size: Size, middle_px: float) -> Iterator[Size]:
+    """First voxels of the boxes: about the specimen's middle along z, spread over the field."""
     starts = []
     for n, side in zip(shape[1:], size[1:], strict=True):
         rim = int(_MARGIN * n)
@@ -152,7 +155,7 @@ def _corners(shape: Size, size: Size) -> Iterator[Size]:
     places = list(product(*starts))
     most = max(2, _VOXELS // int(np.prod(size)))
     chosen = np.unique(np.rint(np.linspace(0, len(places) - 1, min(most, len(places)))).astype(int))
-    z = shape[0] // 2 - size[0] // 2
+    z = min(max(shape[0] // 2 + round(middle_px) - size[0] // 2, 0), shape[0] - size[0])
     for number in chosen:
         y, x = places[number]
         yield z, int(y), int(x)

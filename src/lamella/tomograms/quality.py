@@ -83,6 +83,8 @@ def tomogram_quality(
     even: VolumeSource | None = None,
     odd: VolumeSource | None = None,
     *,
+    thickness_ang: float | None = None,
+    middle_ang: float = 0.0,
     progress: Progress = no_progress,
 ) -> TomogramQuality:
     """Measure a tomogram.
@@ -90,9 +92,11 @@ def tomogram_quality(
     Parameters
     ----------
     tomogram
-        its record, with geometry; the specimen's thickness where it is known.
+        its record, with geometry.
     even, odd
         its halves; without them only the coverage is measured.
+    thickness_ang, middle_ang
+        of the specimen, and the height of its middle, as measured in the tomogram; None: the record's thickness.
     progress
         told how far it is.
 
@@ -116,8 +120,9 @@ def tomogram_quality(
     if even is None or odd is None:
         return TomogramQuality(coverage=coverage)
     voxel = tomogram.voxel_size_ang
-    thickness = None if series.thickness_ang is None else series.thickness_ang / voxel
-    sums = half_sums(even, odd, coverage, thickness, progress=progress)
+    known = series.thickness_ang if thickness_ang is None else thickness_ang
+    thickness_px = None if known is None else known / voxel
+    sums = half_sums(even, odd, coverage, thickness_px, middle_px=middle_ang / voxel, progress=progress)
     curve = sums.curve(voxel)
     resolution, half = (_resolution_ang(curve, threshold) for threshold in _THRESHOLDS)
     return TomogramQuality(

@@ -26,7 +26,8 @@ from lamella.workflow.tables import has_tables, read_record
 __all__ = ["make_report"]
 
 _MIB = 2**20
-_HELD_OUT = "_held_out.star"
+_HELD_OUT, _UNSUPPORTED = "_held_out.star", "_unsupported.star"
+_PLACE = (*(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"), "lamellaDiameterAngst")
 
 
 def make_report(project: Project) -> Path:
@@ -91,6 +92,7 @@ def _series_report(
         tomogram_numbers=_numbers(project, raw.name) if tomogram else {},
         half_fsc=_half_fsc(project, raw.name) if tomogram else None,
         held_out_errors=_held_out(project, raw.name) if tomogram else (),
+        unsupported=_unsupported(project, raw.name) if tomogram and tomogram.support else (),
         denoise_said=_said(project, "denoise", raw.name) if tomogram and tomogram.denoised else (),
         notes=notes,
     )
@@ -163,6 +165,17 @@ def _held_out(project: Project, name: str) -> tuple[float, ...]:
         return tuple(float(error) for error in table.numbers("lamellaHeldOutError")) if table is not None else ()
     except FormatError:
         return ()
+
+
+def _unsupported(project: Project, name: str) -> tuple[tuple[float, float, float, float], ...]:
+    """Places whose structure the data do not show; nothing where there are none."""
+    path = project.folder(RecordName("denoise")) / f"{name}{_UNSUPPORTED}"
+    try:
+        table = read_star(path).get("unsupported") if path.is_file() else None
+        columns = [table.numbers(label) for label in _PLACE] if table is not None else []
+    except FormatError:
+        return ()
+    return tuple((float(x), float(y), float(z), float(size)) for x, y, z, size in zip(*columns, strict=True))
 
 
 def _said(project: Project, step: str, name: str) -> tuple[str, ...]:

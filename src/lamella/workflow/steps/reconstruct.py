@@ -90,8 +90,8 @@ def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> 
     tomogram = replace(tomogram, volume=volume, gold=gold_table, tilt_series=series)
     if halves.kind != "off":
         tomogram = _with_halves(record, tomogram, halves, settings, context, parts, mask, gold)
-    measure_quality(tomogram, context)
     tell_position(tomogram, context)
+    measure_quality(tomogram, context)
     if settings.deconvolve:
         _deconvolve(record, tomogram, correction, settings, context, context.part("", (1 - 1 / parts, 1.0)))
     return tomogram
