@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -47,6 +49,8 @@ def main() -> None:
             f"{tracemalloc.get_traced_memory()[1] / 2**20:.1f} MiB"
         )
         tracemalloc.stop()
+        del volume
+        _zarr(folder)
         _tiff(folder)
 
 
@@ -96,6 +100,49 @@ def _blocks(path: Path) -> None:
         for y in range(0, SHAPE[1], 128):
             for x in range(0, SHAPE[2], 128):
                 file.block(slice(z, z + 128), slice(y, y + 128), slice(x, x + 128))
+
+
+def _zarr(folder: Path) -> None:
+    """A pyramid written from an MRC file, and read back, in processes of their own: their memory is told."""
+    for version in ("0.4", "0.5"):
+        target = folder / f"{version}.zarr"
+        work = f"write_zarr({str(target)!r}, open_mrc({str(folder / 'a.mrc')!r}), 10.0, version={version!r})"
+        _alone(f"OME-Zarr {version} from MRC, with its pyramid", work)
+        size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+        print(f"{'  on disk, of the MRC file':<52} {size / (folder / 'a.mrc').stat().st_size:>6.0%}")
+    _alone("OME-Zarr read section by section", f"views(open_zarr({str(target)!r}))")
+    _alone("MRC copied section by section", f"copy({str(folder / 'a.mrc')!r}, {str(folder / 'copy.mrc')!r})")
+
+
+_ALONE = """
+import time
+from lamella.runtime import prepare
+prepare(torch=True)
+from benchmarks.machine import peak_mib
+from lamella.formats.mrc import MrcWriter, open_mrc
+from lamella.formats.zarr import open_zarr, write_zarr
+def views(store):
+    for index in range(len(store)):
+        store.view(index)
+def copy(source, target):
+    file = open_mrc(source)
+    with MrcWriter(target, file.shape, 10.0) as write:
+        for z in range(len(file)):
+            write(z, 0, 0, file.view(z)[None])
+before, start = peak_mib(), time.perf_counter()
+{work}
+print(time.perf_counter() - start, peak_mib() - before)
+"""
+
+
+def _alone(what: str, work: str) -> None:
+    """Time and memory of a piece of work in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE.replace("{work}", work)], capture_output=True, text=True, check=True
+    )
+    seconds, memory = (float(part) for part in done.stdout.split())
+    size = 4 * SHAPE[0] * SHAPE[1] * SHAPE[2]
+    print(f"{what:<52} {seconds:7.2f} {size / seconds / 1e9:7.2f}  + {memory:.0f} MiB", flush=True)
 
 
 def _tiff(folder: Path) -> None:
