@@ -202,7 +202,10 @@ def _check_needs(
         if needs_of is None:
             continue
         done = _done(project, job)
-        for record in records:
+        known: Sequence[Any] = records
+        if job.step.takes == "tomograms":  # a series says nothing of a tomogram's size
+            known = read_record(project, job.source) if has_tables(project, job.source) else ()
+        for record in known:
             try:
                 needs = needs_of(record, job.settings)
             except LamellaError as error:
