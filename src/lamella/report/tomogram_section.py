@@ -164,8 +164,8 @@ def _support(entry: SeriesReport, tomogram: Tomogram) -> Iterator[str]:
             lambda: plot_support(tomogram, denoised, support, entry.unsupported),
             f"what the data of {entry.name} support",
             "Denoised, and the same tinted orange where the raw data of the other half do not show what is drawn "
-            "(noise, or structure that a method invented). Red rings: visible structure of which, with two standard errors to "
-            "spare, less than half can be in the data.",
+            "(noise, or structure that a method invented). Red rings: visible structure of which, with two standard "
+            "errors to spare, less than half can be in the data.",
         )
     if (unsupported := entry.tomogram_numbers.get("UnsupportedFraction", 0.0)) > 0:
         share = f"{100 * unsupported:.1f}" if unsupported >= 0.001 else "less than 0.1"
