@@ -2,8 +2,8 @@
 
 Each axis is reconstructed with its true geometry. The second is laid onto the first by the true beads or by the
 volumes, and both are combined; beside them stands one reconstruction from the views of both (`joint`). FSC with the
-truth is taken by regions of Fourier space: where both series measure, where only one does, and in the pyramid that both miss; of
-the whole volumes, and of boxes of 320 Å with soft edges on the particles, all together.
+truth is taken by regions of Fourier space: where both series measure, where only one does, and in the pyramid that
+both miss; of the whole volumes, and of boxes of 320 Å with soft edges on the particles, all together.
 
     python -m benchmarks.bench_combine [FOLDER] [FIGURE.png] [--quick]
 
