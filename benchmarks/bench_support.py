@@ -2,7 +2,7 @@
 
 Two half tomograms of a simulated series are denoised, each by itself. Then bodies that look true are planted into both
 denoised halves alike, at places where the specimen has none: the mean of the denoised true bodies themselves, at
-several contrasts. Texture that a method paints from noise is tried too, and a network that was trained on other data. Printed:
+several contrasts. Texture that a method paints from noise is tried too, and networks that are named. Printed:
 how many true and how many planted bodies are flagged, and the slopes of the regression at both.
 
     python -m benchmarks.bench_support SERIES_FOLDER EVEN.mrc ODD.mrc [FIGURE.png] [MODEL.pt ...]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lamella.tomograms.reconstruct import ReconstructResult, half_sets, plan_tomogram, reconstruct
     from lamella.tomograms.reconstruct_settings import ReconstructSettings
     from lamella.tomograms.support import Halves, SupportResult, measure_support
+    from lamella.tomograms.support_views import other_half_views, view_correlations
 
 __all__ = [
     "CombineResult",
@@ -48,11 +49,13 @@ __all__ = [
     "level",
     "measure_position",
     "measure_support",
+    "other_half_views",
     "plan_gold",
     "plan_tomogram",
     "reconstruct",
     "tomogram_quality",
     "train",
+    "view_correlations",
 ]
 
 open_room(
@@ -82,10 +85,12 @@ open_room(
         "measure_support": "support",
         "level": "level",
         "measure_position": "position",
+        "other_half_views": "support_views",
         "plan_gold": "gold",
         "plan_tomogram": "reconstruct",
         "reconstruct": "reconstruct",
         "tomogram_quality": "quality",
         "train": "networks.training",
+        "view_correlations": "support_views",
     },
 )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import lamella.tomograms as tomograms
+from lamella.errors import LamellaError
 from lamella.formats.denoised import DENOISED
+from lamella.formats.images import open_images
 from lamella.formats.star import StarTable, number_text, write_star
 from lamella.progress import Progress
 from lamella.records import Tomogram, VolumeSource
 from lamella.tomograms.denoise_settings import DenoiseSettings
+from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.tomograms.support import SupportResult
 from lamella.workflow.context import Context
+from lamella.workflow.steps.reconstruct import CORRECTION
 
 __all__ = ["PLACES", "write_support"]
 
@@ -59,7 +65,31 @@ def write_support(
             f"{len(result.places)} places with {100 * result.unsupported:.1f} % of the visible contrast are not in the "
             f"data: see {context.name(context.outputs[-1])}"
         )
+    _compare_with_views(record, raw[0], denoised[0], context)
     return name
+
+
+def _compare_with_views(record: Tomogram, even: VolumeSource, denoised: VolumeSource, context: Context) -> None:
+    """Project the even half, raw and denoised, into views of the odd one, and keep how well they agree."""
+    series = record.tilt_series
+    names = series.images if series.odd_images is None else series.odd_images
+    if series.geometry is None or names is None:
+        context.say("not compared with the views: the record names no aligned images")
+        return
+    views = tomograms.other_half_views(series)
+    corrected = series.other.get(CORRECTION, "auto")
+    settings = ReconstructSettings.model_validate({"ctf": corrected, "halves": "off"})
+    try:
+        before, after = tomograms.view_correlations(
+            series.select(views), open_images(tuple(names[view] for view in views), context.root), (even, denoised),
+            record.voxel_size_ang, settings, device=context.device,
+        )  # fmt: skip
+    except (LamellaError, OSError) as error:
+        context.say(f"not compared with the views: {error}")
+        return
+    if np.isfinite((before, after)).all():
+        context.measure(ReprojectionCorrelationRaw=before, ReprojectionCorrelationDenoised=after)
+        context.say(f"correlation of views with the other half's projection: {before:.3f}, denoised {after:.3f}")
 
 
 def _table(name: str, result: SupportResult) -> StarTable:
