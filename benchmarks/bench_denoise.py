@@ -81,6 +81,9 @@ def compare_methods(n: int) -> None:
         ("bilateral", DenoiseSettings(method="bilateral")),
         ("median 3", DenoiseSettings(method="median")),
         ("median 5", DenoiseSettings(method="median", size=5)),
+        ("gaussian, auto", DenoiseSettings(method="gaussian")),
+        ("tv", DenoiseSettings(method="tv")),
+        ("nlm", DenoiseSettings(method="nlm")),
     ):
         values, start = [], time.perf_counter()
         for truth, noisy in cases:
