@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lamella.errors import InputError
+from lamella.errors import ImageError, InputError
 from lamella.formats.images import image_name
 from lamella.formats.mrc import read_mrc, write_mrc
+from lamella.formats.star import read_star
 from lamella.geometry import TiltGeometry
 from lamella.records import Defocus, Optics, TiltSeries
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.workflow.context import Context
 from lamella.workflow.steps import reconstruct
+from lamella.workflow.steps.reconstruct_mask import inputs
 
 VIEWS, SIZE = 11, 64
 HOW = {"pixel_size": 8.0, "thickness": 512.0, "halves": "off"}
@@ -90,3 +92,48 @@ def test_needs_tell_of_slabs_and_of_the_second_volume(series):
     )
     unknown = series.with_changes(defocus=None)
     assert reconstruct.needs(unknown, settings.model_copy(update={"ctf": "multiply"})).memory > 0
+
+
+def test_rounds_are_chosen_once_told_and_kept_for_the_halves(series, context, monkeypatch):
+    import lamella.tomograms as tomograms
+
+    seen = []
+    plain = tomograms.reconstruct
+
+    def watched(*arguments, **more):
+        result = plain(*arguments, **more)
+        seen.append((arguments[3].iterations, result.rounds.count))
+        return result
+
+    monkeypatch.setattr(tomograms, "reconstruct", watched)
+    settings = ReconstructSettings(**HOW | {"halves": "tilts"}, method="sart", iterations="auto")
+    reconstruct.run(series, settings, context)
+    count = seen[0][1]
+    assert seen == [("auto", count), (count, count), (count, count)]
+    assert any(text.startswith(f"sart: {count} round") and "left out" in text for text in context.messages)
+    assert context.quality["Rounds"] == count
+    tables = read_star(context.folder / "TS_held_out.star")
+    errors = tables["rounds"].numbers("lamellaHeldOutError")
+    assert np.argmin(errors) + 1 == tables["general"].integers("lamellaHeldOutBestRound")[0]
+    assert tables["rounds"].integers("lamellaRound").tolist() == list(range(1, len(errors) + 1))
+    assert context.quality["HeldOutError"] == pytest.approx(errors.min())
+    assert 1 < tables["views"].integers("lamellaView").min() < VIEWS
+
+
+def test_a_mask_is_read_from_its_file(series, context):
+    mask = np.zeros((64, SIZE, SIZE), np.float32)
+    mask[20:40] = 1
+    write_mrc(context.root / "mask.mrc", mask, 8.0)
+    settings = ReconstructSettings(**HOW, method="sirt", iterations=2, mask="mask.mrc")
+    assert inputs(series, settings, context.root) == [context.root / "mask.mrc"]
+    assert inputs(series, settings.model_copy(update={"method": "wbp"}), context.root) == []
+    record = reconstruct.run(series, settings, context)
+    volume, _ = read_mrc(context.root / record.volume)
+    assert not volume[mask == 0].any()
+    assert volume[20:40].std() > 0
+    write_mrc(context.root / "mask.mrc", mask, 10.0)
+    with pytest.raises(ImageError, match=r"voxels of 10 Å for a tomogram of 8 Å"):
+        reconstruct.run(series, settings, context)
+    write_mrc(context.root / "mask.mrc", mask[:32], 8.0)
+    with pytest.raises(ImageError, match=r"mask.mrc has 64 × 64 × 32 voxels"):
+        reconstruct.run(series, settings, context)
