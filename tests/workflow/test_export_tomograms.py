@@ -92,3 +92,22 @@ def test_a_stack_is_no_volume_and_a_denoised_volume_stays_one(project, tmp_path,
     assert not (tmp_path / "s.zarr").exists()
     assert main(["convert", str(project / "denoise/ts.mrc"), str(tmp_path / "d.zarr")]) == 0
     assert open_zarr(tmp_path / "d.zarr").labels
+
+
+def test_the_report_shows_what_the_steps_left(project):
+    held_out = "data_rounds\n\nloop_\n_lamellaRound #1\n_lamellaHeldOutError #2\n1 0.9\n2 0.7\n3 0.8\n"
+    (project / "reconstruct/ts_held_out.star").write_text(held_out)
+    assert main(["report", str(project)]) == 0
+    page = (project / "report/index.html").read_text()
+    for expected in (
+        "agreement of the halves",
+        "error of held-out views by round",
+        "Film through the heights",
+        "Fourier space measured",
+        "largest gap between tilts",
+    ):
+        assert expected in page, expected
+    assert "could not be drawn" not in page
+    (project / "reconstruct/ts_fsc.star").write_text("data_fsc\n_rlnResolution broken\n")  # a damaged table is no end
+    assert main(["report", str(project)]) == 0
+    assert "the halves were not compared" in (project / "report/index.html").read_text()
