@@ -112,7 +112,7 @@ def test_beads_are_read_from_the_tables_of_gold(project):
     write_record(project, RECONSTRUCT, records)
     made = combine_series(project, "S_a", "S_b", QUICK.model_copy(update={"register_by": "beads"}))
     assert "registered by 12 beads" in made.messages[1]
-    assert made.messages[0] == "no halves: S_a and S_b has none"
+    assert made.messages[0] == "no halves: S_a and S_b have none"
 
 
 def test_the_command(project, capsys):

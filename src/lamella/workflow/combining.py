@@ -231,7 +231,7 @@ def _combine(pair: tuple[Tomogram, Tomogram], record: Tomogram, settings: PairSe
 
 def _say_no_halves(pair: tuple[Tomogram, Tomogram], context: Context) -> None:
     lacking = [one.name for one in pair if one.even_volume is None or one.odd_volume is None]
-    context.say(f"no halves: {' and '.join(lacking)} has none")
+    context.say(f"no halves: {' and '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} none")
 
 
 def _say(result: CombineResult, second: Tomogram, context: Context) -> None:
