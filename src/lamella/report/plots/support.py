@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from lamella.records import Tomogram, VolumeSource
 from lamella.report.plots.style import COLOURS, PLATE_INK, block_mean, grey_limits, length_text, nice_length, plate
@@ -22,6 +23,7 @@ _THICKNESS_ANG = 60.0
 _LONGEST_PX = 900
 _UNSUPPORTED = COLOURS[1]
 _FLAG = "#ff4d5e"
+_TINT = 0.85  # of the colour, where nothing is supported
 _TOP = 0.4  # inches for the heading
 
 
@@ -60,7 +62,7 @@ def plot_support(
             _show(axis, grey, picture, (nx, ny))
             text = f"{name} · z = {round(z_ang / 10):+d} nm"
             if picture is not None:
-                text += ": grey where it is in the data, orange where it is not"
+                text += ": grey what is in the data, orange what is not"
                 _ring(axis, places, z_ang, voxel, (nx, ny))
             figure.text(
                 column / 2 + 0.005, bottom + (1 - 0.5 * _TOP / row) / len(heights), text, color=PLATE_INK, fontsize=11,
@@ -87,14 +89,23 @@ def _show(axis: Axes, grey: Picture, share: Picture | None, extent: tuple[int, i
     small, _ = block_mean(grey, _LONGEST_PX)
     level = np.clip((small - low) / (high - low), 0, 1)[..., None]
     if share is not None:
-        part = np.clip(block_mean(share, _LONGEST_PX)[0], 0, 1)[..., None]
-        level = level * (part + (1 - part) * np.array(to_rgb(_UNSUPPORTED)))
+        part = np.clip(block_mean(share, _LONGEST_PX)[0], 0, 1)
+        tint = (_TINT * (1 - part) * _contrast(level[..., 0]))[..., None]
+        level = (1 - tint) * level + tint * (0.4 + 0.6 * level) * np.array(to_rgb(_UNSUPPORTED))
     else:
         level = level.repeat(3, axis=-1)
     axis.imshow(level, origin="lower", extent=(0, extent[0], 0, extent[1]), interpolation="bilinear", aspect="auto")
     axis.set_xlim(0, extent[0])
     axis.set_ylim(0, extent[1])
     axis.set_axis_off()
+
+
+def _contrast(level: Picture) -> Picture:
+    """0 where a picture is as its background, 1 where it is far from it: flat noise is not worth a colour."""
+    away = gaussian_filter(np.abs(level - np.median(level)), 2.0)
+    low, high = np.percentile(away, (50, 97))
+    out: Picture = np.clip((away - low) / max(high - low, 1e-6), 0, 1)
+    return out
 
 
 def _ring(
