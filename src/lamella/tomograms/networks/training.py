@@ -28,11 +28,11 @@ from lamella.tomograms.survey import Samples
 
 __all__ = ["train"]
 
-_FEWEST, _MOST = 50, 250  # steps of an epoch
+_FEWEST, _MOST = 25, 250  # steps of an epoch
 _WARM_UP = 0.03  # of the training, in which steps grow to their full length
 _PATIENCE = 0.25  # of the epochs, 5 at least, without a better prediction of what is held out
 _COARSEST = 4  # voxels along z that the coarsest level has at least
-_TRAINING_BYTES = (320.0, 6.0)  # per voxel of a patch, and per voxel and feature of the finest level; measured
+_TRAINING_BYTES = (2000.0, 20.0)  # per voxel of a patch, and per voxel and feature of the finest level; measured
 _GIB = 2**30
 
 
@@ -161,7 +161,7 @@ def _plan(sets: Sequence[TrainingSet], settings: DenoiseSettings, device: str) -
     method = cast(NetworkMethod, settings.method)
     thick = min(settings.patch, *(one.first.shape[0] for one in sets))
     flat = 0
-    while method != "wedge" and flat < settings.depth and thick < _COARSEST * 2 ** (settings.depth - flat):
+    while method != "wedge" and flat < settings.depth - 1 and thick < _COARSEST * 2 ** (settings.depth - 1 - flat):
         flat += 1
     architecture = Architecture(channels=settings.channels, depth=settings.depth, flat=flat)
     shapes = [one.first.shape for one in sets]
