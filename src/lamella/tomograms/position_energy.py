@@ -139,7 +139,7 @@ def _details(
 ) -> tuple[Layers, np.float32]:
     """``(z, y, x)`` band-passed, binned layers, and their robust standard deviation."""
     _, ny, nx = volume.shape
-    height, width = ny // bin_px, nx // bin_px
+    height, width = _quick(ny // bin_px), _quick(nx // bin_px)
     if min(height, width) < 4 * _BORDER_PX:
         raise ImageError(
             f"a volume of {nx} × {ny} voxels is too narrow to tell where its specimen lies",
@@ -149,7 +149,7 @@ def _details(
     out = np.empty((len(heights), height, width), np.float32)
     for index, z in enumerate(heights):
         layer = volume.block(slice(int(z), int(z) + 1), slice(0, ny), slice(0, nx))[0]
-        binned = _binned(layer, bin_px)
+        binned = _binned(layer[: height * bin_px, : width * bin_px], bin_px)
         if not np.isfinite(binned).all():
             raise ImageError(f"the volume's layer z={z} holds NaN or infinity", mend="reconstruct the tomogram again")
         terms = torch.fft.rfft2(torch.from_numpy(binned)) * band
@@ -158,6 +158,18 @@ def _details(
     if not strength > 0:
         raise ImageError("nearly every voxel of the volume is the same", mend="reconstruct the tomogram again")
     return out, np.float32(strength)
+
+
+def _quick(size: int) -> int:
+    """The largest number not above `size` without a prime factor above 5: the transform of others takes long."""
+
+    def left(number: int) -> int:
+        for factor in (2, 3, 5):
+            while number % factor == 0:
+                number //= factor
+        return number
+
+    return next(number for number in range(size, 0, -1) if left(number) == 1)
 
 
 def _sample(detail: Layers) -> Layers:
