@@ -94,7 +94,6 @@ def invert_views(
                     again.add(piece.first, torch.from_numpy(block))
             if again:
                 again.finish()
-            stored.let_go()
             progress((number + 1) / len(slabs), "inverting slices")
     return len(slabs)
 
@@ -120,7 +119,7 @@ class _Lines:
 
     @property
     def count(self) -> int:
-        return self.samples.shape[1]
+        return int(self.samples.shape[1])
 
 
 class _Inversion:
@@ -187,6 +186,7 @@ class _Inversion:
             window = RowWindow(lines=(0, 0), layout=layout, shift=layout[:, 0], size=together * samples)
             image = self.stored.tensor[view].numpy()
             lines.piece.reader.read(image, view, window, rows[line : line + together].reshape(-1))
+        self.stored.let_go()
         fade = 0.5 - 0.5 * np.cos(np.pi * (np.arange(_FADE) + 0.5) / _FADE)
         rows[:, :_FADE] *= fade.astype(np.float32)
         rows[:, -_FADE:] *= fade[::-1].astype(np.float32)

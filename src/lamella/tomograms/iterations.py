@@ -27,8 +27,8 @@ from lamella.tomograms.tilt_images import StoredViews
 
 __all__ = ["Fit", "Slabs", "iterate_views"]
 
-_ROWS = 64  # of a slab: its voxels and rays stay within the caches' reach
-_LEAST_ROWS = 4
+_CACHE_BYTES = 6 * 2**20  # for voxels, corrections and weights of a slab, which every group of views passes over
+_MOST_ROWS, _LEAST_ROWS = 64, 4
 
 
 class Slabs:
@@ -74,6 +74,7 @@ class Slabs:
         data = torch.empty(window.size, device=self.stored.device)
         for view in range(len(self.plan)):
             self.loops.read(self.reader, self.stored.on_device(view), view, window, data)
+            self.stored.let_go()
         return Iteration(self.plan, window, first, shape, data, self.loops, self.scheme, self._mask(low, high))
 
     def own(self, work: Iteration, y: int, rows: int) -> Tensor:
@@ -92,7 +93,7 @@ class Slabs:
         ny = self.box.shape[1]
         least = min(_LEAST_ROWS, ny)
         workers = budget.side_by_side(self.bytes_of(least), self.workers, f"a slab of {least} rows by iteration")
-        preferred = min(max(_ROWS, 4 * self.halo), ny)
+        preferred = min(max(self._rows_in_cache(), 4 * self.halo), ny)
         few, many = self.bytes_of(least), self.bytes_of(preferred)
         per_row = max((many - few) / max(preferred - least, 1), 1.0)
         fit = least + (budget.for_slabs / workers - few) / per_row
@@ -103,6 +104,12 @@ class Slabs:
         (nz, ny, nx), first = self.box.shape, self.box.first()
         shape = (nz, min(rows + 2 * self.halo, ny), nx)
         return bytes_held(self.plan, first, shape, self.scheme)
+
+    def _rows_in_cache(self) -> int:
+        nz, ny, nx = self.box.shape
+        if not self.loops.compiled:  # a device that computes on many voxels at once
+            return ny
+        return int(np.clip(_CACHE_BYTES // (3 * 4 * nz * nx), 2 * _LEAST_ROWS, _MOST_ROWS))
 
     def _reach(self, y: int, rows: int) -> tuple[int, int]:
         return max(y - self.halo, 0), min(y + rows + self.halo, self.box.shape[1])

@@ -86,7 +86,6 @@ def back_project_views(
                 del part  # its samples go before the next one's come
             if again:
                 again.finish()
-            stored.let_go()
             progress((number + 1) / len(slabs), "back-projecting")
     return len(slabs)
 
@@ -117,6 +116,7 @@ class _Part:
         """Take the samples of one view."""
         image = self.stored.on_device(self.stored_before + view)
         self.loops.read(self.reader, image, view, self.window, self.samples)
+        self.stored.let_go()
 
     def sum(self, z: int, planes: int) -> torch.Tensor:
         """The voxels of some planes, from the part's plane `z` on."""
