@@ -165,7 +165,7 @@ def test_slabs_leave_no_seams(method, x_tilt, rng, monkeypatch):
     geometry = TiltGeometry.from_angles(WEDGE, 85.0, x_tilt_deg=x_tilt)
     points = rng.uniform(-1, 1, (10, 3)) * (120, 150, 50)
     how = settings(method=method, iterations=6)
-    monkeypatch.setattr(iterations, "_ROWS", 10_000)
+    monkeypatch.setattr(iterations.Slabs, "_rows_in_cache", lambda _: 10_000)
     monkeypatch.setattr(iterations, "threads", lambda: 1)
     whole, _, result = blobs(geometry, how, points)
     assert result.slabs == 1
