@@ -1,9 +1,10 @@
 """Two tilt axes of one simulated specimen combined, beside the truth: preset `dual`, 41 views of 1.5 e/Å² per axis.
 
-Each axis is reconstructed with its true geometry. The second is laid onto the first by the true beads or by the
-volumes, and both are combined; beside them stands one reconstruction from the views of both (`joint`). FSC with the
-truth is taken by regions of Fourier space: where both series measure, where only one does, and in the pyramid that
-both miss; of the whole volumes, and of boxes of 320 Å with soft edges on the particles, all together.
+Each axis is reconstructed with its true geometry. The second is laid onto the first by the true beads, their places
+with errors of 3 Å in the plane and 8 Å across it, or by the volumes, and both are combined; beside them stands one
+reconstruction from the views of both (`joint`). FSC with the truth is taken by regions of Fourier space: where both
+series measure, where only one does, and in the pyramid that both miss; of the whole volumes, and of boxes of 320 Å
+with soft edges on the particles, all together.
 
     python -m benchmarks.bench_combine [FOLDER] [FIGURE.png] [--quick]
 
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 VOXEL, THICKNESS, BOX, MARGIN_DEG = 10.0, 2000.0, 16, 3.0
+BEAD_ERROR_ANG = (3.0, 3.0, 8.0)
 BANDS_ANG = ((400, 200), (200, 120), (120, 80), (80, 60), (60, 48), (48, 40))
 SMALL = {"size": 512, "pixel_size": 10.0, "particles": 120}
 
@@ -175,8 +177,10 @@ def _places(root: Path, table: str, name: str) -> Any:
 def _beads(root: Path) -> Any:
     import numpy as np
 
+    rng = np.random.default_rng(1)
     both = (_places(root, "beads.star", name) for name in ("TS_01a", "TS_01b"))
-    return tuple(places[(np.abs(places[:, :2]) < 2500).all(axis=1)] for places in both)
+    seen = (places[(np.abs(places[:, :2]) < 2500).all(axis=1)] for places in both)
+    return tuple(places + rng.normal(size=places.shape) * BEAD_ERROR_ANG for places in seen)
 
 
 def _motion(root: Path) -> Any:
