@@ -11,7 +11,7 @@ from lamella.errors import ImageError, PostconditionError, SettingsError
 from lamella.kernels.diffuse_reference import diffuse_step
 from lamella.records import ArrayVolume
 from lamella.tomograms import denoise
-from lamella.tomograms.classical import Recipe
+from lamella.tomograms.classical import Recipe, recipe
 from lamella.tomograms.denoise_settings import DenoiseSettings
 from lamella.tomograms.diffusion import diffuse, plan_diffusion
 from lamella.tomograms.strength import NoiseSpectrum
@@ -223,6 +223,15 @@ def test_the_spectrum_of_noise_is_measured_beside_structure(rng):
     np.testing.assert_allclose(alone.power[3:7], expected[3:7], rtol=0.25)
     drawn = alone.draw((40, 40, 40), rng)
     assert drawn.std() == pytest.approx(float(noise[4:].std()), rel=0.1)
+
+
+def test_noise_that_neighbours_share_asks_for_more_of_non_local_means(rng):
+    white = rng.normal(size=(2, 40, 40, 40)).astype(np.float32)
+    coloured = gaussian_filter(white, (0, 0.7, 0.7, 0.7))
+    found = [recipe(DenoiseSettings(method="nlm"), list(v / v.std())).strength for v in (white, coloured)]
+    assert found[0] == pytest.approx(0.8, abs=0.05)
+    # Σ ρ² of Gaussian noise of that width is (2 π 0.7²)^1.5
+    assert found[1] == pytest.approx(found[0] * (2 * np.pi * 0.7**2) ** (1.5 / 4), rel=0.1)
 
 
 def test_a_stated_width_and_strength_are_taken():

@@ -16,7 +16,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from lamella.records import ArrayVolume
 from lamella.runtime import threads
 from lamella.tomograms.denoise_settings import DenoiseSettings
-from lamella.tomograms.strength import best_strength
+from lamella.tomograms.strength import NoiseSpectrum, best_strength
 from lamella.tomograms.tiles import plan_tiles
 
 __all__ = ["METHODS", "Recipe", "recipe"]
@@ -26,12 +26,13 @@ Work = Callable[[Array], Array]
 
 METHODS = ("gaussian", "nlm", "tv")
 """What is made ready here; it runs on the processor, whatever the device."""
-_FIRST = {"gaussian": 1.4, "nlm": 1.0, "tv": 0.8}  # where the search for a strength begins: px, noise, noise
+_FIRST = {"gaussian": 1.4, "tv": 0.8}  # where the search for a strength begins: px, noise
 _WIDEST_PX = 5.0
 _STRONGEST = 8.0  # times the first guess
 _REACH = 4.0  # Gaussian widths
 _PATCH_PX, _SEARCH_PX = 3, 3  # non-local means: edge of the patches, and how far alike ones are looked for
-_TRIED_BLOCKS = {"gaussian": 8, "nlm": 1, "tv": 4}  # of the samples, on which strengths are tried: as many as is quick
+_TRIED_BLOCKS = {"gaussian": 8, "tv": 4}  # of the samples, on which strengths are tried: as many as is quick
+_CHANCE = 1.2  # h² in standard deviations of the squared distance between patches of mere noise
 _TV_STEPS = 50
 _PIECE = {"gaussian": 2**22, "nlm": 2**18, "tv": 2**21}  # voxels that one thread works on, halo included
 _BYTES_PER_VOXEL = {"gaussian": 20, "nlm": 24, "tv": 44}
@@ -83,18 +84,30 @@ def recipe(settings: DenoiseSettings, blocks: Sequence[Array]) -> Recipe:
 
     Notes
     -----
-    Without a stated width the strength is that of most likeness to the truth, estimated with the volume's own noise
-    spectrum (`lamella.tomograms.strength`), so that noise which neighbours share is smoothed more. Gaussian: SciPy.
-    Non-local means (Buades, Coll & Morel 2005; Darbon et al. 2008) and total variation (Rudin, Osher & Fatemi 1992, by
-    Chambolle 2004): scikit-image; the latter with a fixed number of steps, so that every tile is treated alike.
+    Without a stated width the strength of gaussian and tv is that of most likeness to the truth, estimated with the
+    volume's own noise spectrum (`lamella.tomograms.strength`), so that noise which neighbours share is smoothed more.
+    Gaussian: SciPy. Non-local means (Buades, Coll & Morel 2005; Darbon et al. 2008) and total variation (Rudin, Osher &
+    Fatemi 1992, by Chambolle 2004): scikit-image; the latter with a fixed number of steps, so that all tiles agree.
     """
     method = settings.method
     if method == "gaussian" and settings.width != "auto":
         return Recipe(method, settings.width)
+    if method == "nlm":
+        return Recipe(method, settings.strength * _patch_distance(blocks))
     first = _FIRST[method]
     highest = _WIDEST_PX if method == "gaussian" else _STRONGEST * first
     found = best_strength(partial(_work, method), first, (first / 8, highest), blocks[: _TRIED_BLOCKS[method]])
     return Recipe(method, found * (1.0 if method == "gaussian" else settings.strength))
+
+
+def _patch_distance(blocks: Sequence[Array]) -> float:
+    """h of non-local means: from how much the distances between patches of mere noise differ by chance.
+
+    A squared distance per voxel is 2 in units of the noise's variance, and scatters about it by 2 √(2 / n), n the
+    number of independent values in a patch. With white noise h is 0.8, as scikit-image advises.
+    """
+    independent = max(1.0, _PATCH_PX**3 / NoiseSpectrum(np.stack(blocks)).shared())
+    return sqrt(_CHANCE * 2 * sqrt(2 / independent))
 
 
 def _work(method: str, strength: float) -> Work:

@@ -59,6 +59,11 @@ class NoiseSpectrum:
             self.power[low] = np.minimum(self.power[low], np.exp(np.polyval(curve, square[low])))
             self.power[0] = self.power[1]  # the pieces have no mean
 
+    def shared(self) -> float:
+        """Voxels that share one independent value of the noise: 1 where it is white, Σ ρ² over its correlation ρ."""
+        power = np.interp(_length((_PIECE,) * 3), self.frequency, self.power)
+        return float((power**2).mean() / power.mean() ** 2)
+
     def draw(self, shape: tuple[int, ...], random: np.random.Generator) -> Array:
         """Noise of this spectrum and of Gaussian values."""
         terms = np.fft.rfftn(random.standard_normal(shape, dtype=np.float32))
