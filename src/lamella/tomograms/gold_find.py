@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from lamella.errors import ProjectError
 from lamella.features.bead_diameter import find_diameter
@@ -32,6 +33,7 @@ _HEIGHT_ANG = 3000.0  # where it was not measured
 _ZERO_KEPT = 2.0  # least mean over standard deviation of an image that says how much of the beam comes through
 _LOOSE = 0.75, 0.3  # likeness at least, and contrast off the beads' by at most this part of it
 _LOOSE_APART = 0.35  # of a diameter, from any bead
+_OPAQUE = 0.45  # of a view's level: ground that lets less through is a film or a grid bar
 _BELIEVED = 0.06  # of a diameter: if places fit the geometry to this, the geometry says where a bead lies
 
 
@@ -177,22 +179,38 @@ def _too_bright(contrast: float, diameter_ang: float) -> str:
 
 
 def _spots(images: ImageSource, diameter_px: float, progress: Progress) -> list[Spots]:
-    """Spots of every view that are as dark as beads are."""
+    """Spots of every view that are as dark as beads are, those most like a ball first."""
 
     border = int(np.ceil(diameter_px / 2))
 
     def one(view: int) -> Spots:
+        image = np.asarray(images.view(view), dtype=np.float32)
         # mirrored, beads that an image's edge cuts are nearly whole
-        image = np.pad(np.asarray(images.view(view), dtype=np.float32), border, mode="symmetric")
-        found = find_spots(image, diameter_px, "bright", work_px=_WORK_PX)
-        return Spots(found.places_px - border, found.likeness, found.contrast)
+        found = find_spots(np.pad(image, border, mode="symmetric"), diameter_px, "bright", work_px=_WORK_PX)
+        spots = Spots(found.places_px - border, found.likeness, found.contrast)
+        return spots.select(_lets_through(image, spots.places_px, diameter_px))
 
     spots = each(one, range(len(images)), progress, "looking for gold")
     typical = typical_contrast(
         *(np.concatenate([getattr(s, name) for s in spots]) for name in ("contrast", "likeness"))
     )
     low, high = (share * typical for share in _DEPTHS)
-    return [one.select((one.contrast > low) & (one.contrast < high)) for one in spots]
+    deep = [one.select((one.contrast > low) & (one.contrast < high)) for one in spots]
+    return [one.select(np.argsort(-one.likeness, kind="stable")) for one in deep]
+
+
+def _lets_through(image: NDArray[np.float32], places_px: Array, diameter_px: float) -> NDArray[np.bool_]:
+    """Which places have ground round them that lets most of the beam through: an opaque film has texture of its own."""
+    level = float(np.median(image))
+    if level <= _ZERO_KEPT * float(image.std()):
+        return np.ones(len(places_px), dtype=bool)
+    cell = max(1, round(diameter_px / 2))
+    height, width = (n // cell for n in image.shape)
+    pooled = image[: height * cell, : width * cell].reshape(height, cell, width, cell).mean(axis=(1, 3))
+    ground = median_filter(pooled, 7, mode="nearest")
+    column, row = (places_px / cell).astype(np.int64).T
+    through: NDArray[np.bool_] = ground[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)] > _OPAQUE * level
+    return through
 
 
 def _views(spots: Sequence[Spots], series: TiltSeries, geometry: TiltGeometry, diameter_ang: float) -> SpotViews:

@@ -22,6 +22,7 @@ _CELL = 1 / 6  # of a diameter: a cell of the map of spots
 _NEAR = 0.4  # of a diameter: how near a view's spot lies to a place that it votes for
 _STEP = 0.5  # of a diameter, along a ray
 _SEED_VIEWS = 10
+_SEEDS = 300  # spots of each of them, at most
 _LEAST_VIEWS = 5
 _SHARE = 0.5  # of the views that show a place have a spot there
 _BEYOND_CHANCE = 5.0  # standard deviations of the number of votes where spots lie at random
@@ -37,7 +38,7 @@ class SpotViews:
     Attributes
     ----------
     places_ang
-        per view ``(k, 2)`` (x, y), Å from the image's centre pixel, the local field taken off.
+        per view ``(k, 2)`` (x, y), Å from the image's centre pixel, the local field taken off; the surest first.
     matrices, shifts_ang
         ``(n, 2, 3)`` and ``(n, 2)`` of the global model.
     field_ang
@@ -143,9 +144,9 @@ def _voted(views: SpotViews, height_ang: float) -> Array:
 
 
 def _rays(views: SpotViews, view: int, heights: Array) -> Array:
-    """``(k, h, 3)`` points at some heights on the rays of a view's spots."""
+    """``(k, h, 3)`` points at some heights on the rays of a view's surest spots."""
     matrix = views.matrices[view]
-    flat = views.places_ang[view][:, None] - views.shifts_ang[view] - heights[None, :, None] * matrix[:, 2]
+    flat = views.places_ang[view][:_SEEDS, None] - views.shifts_ang[view] - heights[None, :, None] * matrix[:, 2]
     across = flat @ np.linalg.inv(matrix[:, :2]).T
     return np.concatenate([across, np.broadcast_to(heights[:, None], (*across.shape[:2], 1))], axis=-1)
 
