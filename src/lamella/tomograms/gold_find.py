@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from lamella.errors import ProjectError
-from lamella.features.bead_diameter import find_diameter
+from lamella.features.bead_diameter import LARGEST_ANG, find_diameter
 from lamella.features.beads import Spots, find_spots, typical_contrast
 from lamella.geometry import TiltGeometry
 from lamella.parallel import each, part_of
@@ -150,7 +150,8 @@ def find_gold(
 def _measured(series: TiltSeries, images: ImageSource) -> tuple[float, str]:
     """Diameter of the heaviest round spots, Å, and why it is none of a bead, if so."""
     near = np.argsort(np.abs(series.tilt_deg), kind="stable")[: 2 * _SIZED_VIEWS : 2]
-    pictures = [np.asarray(images.view(int(view)), dtype=np.float32) for view in near]
+    film = LARGEST_ANG / series.pixel_size_ang
+    pictures = [_without_film(np.asarray(images.view(int(view)), dtype=np.float32), film) for view in near]
     if not _zero_kept(images):
         return 0.0, "the images do not say how much of the beam comes through; reconstruct.gold_diameter states a size"
     found = find_diameter(pictures, series.pixel_size_ang)
@@ -201,16 +202,34 @@ def _spots(images: ImageSource, diameter_px: float, progress: Progress) -> list[
 
 def _lets_through(image: NDArray[np.float32], places_px: Array, diameter_px: float) -> NDArray[np.bool_]:
     """Which places have ground round them that lets most of the beam through: an opaque film has texture of its own."""
-    level = float(np.median(image))
-    if level <= _ZERO_KEPT * float(image.std()):
-        return np.ones(len(places_px), dtype=bool)
-    cell = max(1, round(diameter_px / 2))
+    through, cell = _transparent(image, diameter_px)
+    column, row = (places_px / cell).astype(np.int64).T
+    height, width = through.shape
+    at: NDArray[np.bool_] = through[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    return at
+
+
+def _without_film(image: NDArray[np.float32], diameter_px: float) -> NDArray[np.float32]:
+    """The picture with its level in place of what is opaque and much larger than a bead."""
+    through, cell = _transparent(image, diameter_px)
+    if through.all():
+        return image
+    rows, columns = (
+        np.minimum(np.arange(n) // cell, size - 1) for n, size in zip(image.shape, through.shape, strict=True)
+    )
+    return np.where(through[np.ix_(rows, columns)], image, np.float32(np.median(image)))
+
+
+def _transparent(image: NDArray[np.float32], diameter_px: float) -> tuple[NDArray[np.bool_], int]:
+    """Cells of half a diameter whose surroundings let most of the beam through, and their edge, px."""
+    cell = max(1, min(round(diameter_px / 2), min(image.shape) // 4))
     height, width = (n // cell for n in image.shape)
     pooled = image[: height * cell, : width * cell].reshape(height, cell, width, cell).mean(axis=(1, 3))
-    ground = median_filter(pooled, 7, mode="nearest")
-    column, row = (places_px / cell).astype(np.int64).T
-    through: NDArray[np.bool_] = ground[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)] > _OPAQUE * level
-    return through
+    level = float(np.median(image))
+    if level <= _ZERO_KEPT * float(np.median(np.abs(image - level))):
+        return np.ones(pooled.shape, dtype=bool), cell
+    through: NDArray[np.bool_] = median_filter(pooled, 7, mode="nearest") > _OPAQUE * level
+    return through, cell
 
 
 def _views(spots: Sequence[Spots], series: TiltSeries, geometry: TiltGeometry, diameter_ang: float) -> SpotViews:
