@@ -26,7 +26,7 @@ def test_a_voxel_depends_on_no_more_than_the_halo(shape):
     assert all(h % a == 0 for h, a in zip(halo, align, strict=True))
     n = 2 * max(halo) + 2 * max(align)
     n += -n % max(align)
-    for place in range(n // 2, n // 2 + max(align)):
+    for place in (n // 2, n // 2 + max(align) - 1):  # the two ends of a coarsest voxel
         volume = torch.randn(1, 1, n, n, n, requires_grad=True)
         network(volume)[0, 0, place, place, place].backward()
         seen = (volume.grad[0, 0] != 0).nonzero()
