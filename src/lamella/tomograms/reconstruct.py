@@ -58,6 +58,8 @@ class ReconstructResult:
         number of views, and of slabs that were worked on one at a time.
     rounds
         how the iterations of ``sirt`` or ``sart`` went.
+    weighting
+        by which views shared frequencies, where they were summed.
     """
 
     shape: tuple[int, int, int]
@@ -70,6 +72,7 @@ class ReconstructResult:
     views: int
     slabs: int
     rounds: Rounds | None = None
+    weighting: Literal["ramp", "exact"] | None = None
 
 
 def reconstruct(
@@ -155,6 +158,7 @@ def reconstruct(
         views=len(series),
         slabs=slabs,
         rounds=work.rounds,
+        weighting=work.weighting,
     )
 
 
@@ -176,6 +180,7 @@ class _Work:
         self.frame, self.box, self.mask, self.settings = frame, frame.box, mask, settings
         self.device = "cpu" if settings.method == "fourier" else device
         self.rounds: Rounds | None = None
+        self.weighting: Literal["ramp", "exact"] | None = None
         self.budget = MemoryBudget.of(settings.memory)
         voxel = self.box.voxel_size_ang
         self.grid = ImageGrid.of(self.geometry, series.image_shape_px, series.pixel_size_ang, voxel)
@@ -199,6 +204,7 @@ class _Work:
         """Filter the views and sum them."""
         plan = RowPlan.fine(self.geometry)
         correction = self.frame.corrected(self.correction)
+        self.weighting = "exact" if self.weights.exact else "ramp"
         filters = self.weights.weighted(plan, exact=self.weights.exact)
         check = self._reprojection()
         stored = self._stored(filters, mean_level, correction, _part(progress, 0.0, 0.3))
@@ -211,7 +217,8 @@ class _Work:
     def _invert(self, output: Output, progress: Progress) -> tuple[int, Reprojection]:
         """Sum the views' slices in the volume's transform."""
         plan = inversion_plan(self.geometry)
-        filters = self.weights.weighted(plan, exact=self.settings.weighting != "ramp")
+        self.weighting = "ramp" if self.settings.weighting == "ramp" else "exact"
+        filters = self.weights.weighted(plan, exact=self.weighting == "exact")
         check = self._reprojection()
         stored = self._stored(filters, mean_level, self.correction, _part(progress, 0.0, 0.3))
         slabs = invert_views(

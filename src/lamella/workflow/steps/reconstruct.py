@@ -86,6 +86,8 @@ def run(record: TiltSeries, settings: ReconstructSettings, context: Context) -> 
         gold.images,
     )  # fmt: skip
     correction, settings = result.correction, with_rounds_of(settings, result.rounds)
+    if result.weighting is not None:  # half of the views may look even where the whole is not
+        settings = settings.model_copy(update={"weighting": result.weighting})
     series = record.with_changes(other={CORRECTION: correction.method})
     tomogram = replace(tomogram, volume=volume, gold=gold_table, tilt_series=series)
     if halves.kind != "off":
@@ -149,6 +151,8 @@ def _volume(
         size = " × ".join(str(number) for number in reversed(result.shape))
         weighted = "weighted by dose" if result.dose_weighted else "not weighted by dose"
         context.say(f"{size} voxels of {result.voxel_size_ang:g} Å from {result.views} views, {weighted}")
+        if result.weighting == "exact":
+            context.say("each frequency weighted by how many views see it")
         context.say(f"contrast transfer {result.correction.in_words()}")
         if result.rounds is not None:
             tell_rounds(result.rounds, settings, context)
