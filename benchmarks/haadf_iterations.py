@@ -1,6 +1,6 @@
 """Pictures of a dark-field series by weighted back-projection, the SIRT-like filter, SIRT and SART.
 
-    python -m benchmarks.haadf_iterations STACK.mrc ANGLES.rawtlt PIXEL_ANG AXIS_DEG FIGURE.png
+    python -m benchmarks.haadf_iterations STACK.mrc ANGLES.rawtlt PIXEL_ANG AXIS_DEG FIGURE.png [ALIGN_METHOD]
 
 The series is aligned here, each tomogram is made at twice the pixel size, and the middle planes z, y and x are drawn
 beside each other. Printed are the correlation of some views with the tomogram projected again, and the rounds that
@@ -26,7 +26,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def main(stack: str, angles: str, pixel_ang: str, axis_deg: str, figure: str) -> None:
+def main(stack: str, angles: str, pixel_ang: str, axis_deg: str, figure: str, method: str = "auto") -> None:
     """Align, reconstruct in every way, and draw."""
     prepare(torch=True)
     from lamella.formats.mrc import open_mrc
@@ -42,7 +42,7 @@ def main(stack: str, angles: str, pixel_ang: str, axis_deg: str, figure: str) ->
         name="HAADF", pixel_size_ang=pixel, image_shape_px=images.shape[1:], nominal_tilt_deg=tilts,
         nominal_axis_deg=np.full(len(tilts), float(axis_deg)), imaging="dark",
     )  # fmt: skip
-    series = align(series, images, AlignSettings()).series
+    series = align(series, images, AlignSettings.model_validate({"method": method})).series
     made = {}
     for label, how in METHODS.items():
         settings = ReconstructSettings(pixel_size=2 * pixel, thickness=128 * pixel, halves="off", **how)

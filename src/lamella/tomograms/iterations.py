@@ -29,6 +29,7 @@ __all__ = ["Fit", "Slabs", "iterate_views"]
 
 _CACHE_BYTES = 6 * 2**20  # for voxels, corrections and weights of a slab, which every group of views passes over
 _MOST_ROWS, _LEAST_ROWS = 64, 4
+_HALOS = 8  # rows of a slab, in units of those around it that are solved with it on each side
 
 
 class Slabs:
@@ -93,7 +94,7 @@ class Slabs:
         ny = self.box.shape[1]
         least = min(_LEAST_ROWS, ny)
         workers = budget.side_by_side(self.bytes_of(least), self.workers, f"a slab of {least} rows by iteration")
-        preferred = min(max(self._rows_in_cache(), 4 * self.halo), ny)
+        preferred = min(max(self._rows_in_cache(), _HALOS * self.halo), ny)
         few, many = self.bytes_of(least), self.bytes_of(preferred)
         per_row = max((many - few) / max(preferred - least, 1), 1.0)
         fit = least + (budget.for_slabs / workers - few) / per_row
