@@ -25,7 +25,7 @@ from lamella.workflow.completion import Completion
 from lamella.workflow.ledger import Ledger
 from lamella.workflow.levelling import is_outdated, level_series, make_again
 from lamella.workflow.new import create_project
-from lamella.workflow.plan import plan_job
+from lamella.workflow.plan import ancestors, plan_job
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
 from lamella.workflow.status import project_status
@@ -78,7 +78,9 @@ def project(tmp_path: Path, volume: np.ndarray, rng: np.random.Generator) -> Pro
     return project
 
 
-def keep_tomogram(project: Project, series: TiltSeries, volume: np.ndarray) -> None:
+def keep_tomogram(
+    project: Project, series: TiltSeries, volume: np.ndarray, made_from: tuple[str, ...] = ("align", "raw")
+) -> None:
     """Leave a record as `reconstruct` does."""
     size = tuple(int(n * VOXEL_ANG / 4) for n in SHAPE[::-1])
     tomogram = Tomogram(tilt_series=series, size_px=size, binning=VOXEL_ANG / 4, volume="reconstruct/TS.mrc")
@@ -88,7 +90,7 @@ def keep_tomogram(project: Project, series: TiltSeries, volume: np.ndarray) -> N
     write_record(project, RECONSTRUCT, [tomogram])
     place = project.completion(RECONSTRUCT, "TS")
     write_part(place, tomogram, project.root)
-    done = Completion(fingerprint="x", made_from=("align", "raw"), settings={}, inputs={}, version="test")
+    done = Completion(fingerprint="x", made_from=made_from, settings={}, inputs={}, version="test")
     done.write(place)
 
 
@@ -123,11 +125,28 @@ def test_the_record_is_level_and_no_picture_changes(project: Project, rng: np.ra
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
+def test_tomograms_in_its_frame_may_replace_those_that_were_measured(project: Project, volume: np.ndarray) -> None:
+    level_series(project, LevelSettings(turn=False, lift=False, y_tilt=5.0))
+    assert plan_job(project, project.read_settings(), RECONSTRUCT, LEVEL).source == LEVEL
+    levelled = only(project, LEVEL)
+    keep_tomogram(project, levelled, volume, made_from=("level", "reconstruct", "align", "raw"))
+    assert not is_outdated(project, LEVEL)
+    assert ancestors(project, RECONSTRUCT) == ("reconstruct", "level", "align")
+    series = only(project, RecordName("align"))
+    write_record(project, RecordName("align"), [series.with_changes(hand=1)])
+    assert is_outdated(project, LEVEL)
+    with Ledger(project.ledger_path) as ledger, pytest.raises(ProjectError, match=r"align has changed.*--input align"):
+        make_again(project, LEVEL, ledger, ledger.start_run(command="x", version="x", executor="local", device="cpu"))
+    write_record(project, RecordName("align"), [series])
+    again = level_series(project, LevelSettings(turn=False, lift=False, y_tilt=1.0))
+    assert again.target == LEVEL
+    np.testing.assert_allclose(only(project, LEVEL).geometry.y_tilt_deg, levelled.geometry.y_tilt_deg - 1, atol=0.2)
+    assert not is_outdated(project, LEVEL)
+
+
 def test_later_steps_take_it_under_a_label(project: Project) -> None:
     level_series(project, LevelSettings(turn=False, lift=False, y_tilt=5.0))
     settings = project.read_settings()
-    with pytest.raises(ProjectError, match=r"level was measured in reconstruct.*label with --as"):
-        plan_job(project, settings, RECONSTRUCT, LEVEL)
     labelled = RecordName("reconstruct", "level")
     settings.change(labelled, {}, LEVEL)
     assert plan_job(project, settings, labelled).source == LEVEL

@@ -2,7 +2,8 @@
 
 Where the specimen lies is measured in each tomogram; geometry and defocus move together (`geometry.regauge`), so that
 no picture changes. The record keeps the settings, and is made again where its tomograms have changed. It is of tilt
-series: `lamella reconstruct PROJECT --input level --as level` makes the tomograms in the new frame.
+series: `lamella reconstruct PROJECT --input level` makes the tomograms in the new frame, in place of those that were
+measured, or beside them with ``--as``. In place of them, the record holds as long as the alignment behind it does.
 """
 
 from __future__ import annotations
@@ -136,6 +137,12 @@ def make_again(project: Project, target: RecordName, ledger: Ledger, run: int) -
     ledger.save_digests(files)
     for name, done in changed.items():
         source = RecordName.parse(done.made_from[0])
+        if _replaced(project, target, source, name):
+            behind = _behind(done)
+            raise ProjectError(
+                f"{name}: {target} was measured in tomograms that are gone, and {behind} has changed since",
+                mend=f"reconstruct again with --input {behind}, then level again",
+            )
         chosen = [one for one in _tomograms(project, source) if one.name == name]
         if not chosen:
             done.remove(project.completion(target, name))
@@ -161,7 +168,7 @@ def _make(
     files = FileDigests()
     ledger.load_digests(files)
     levelled = []
-    made_from = ancestors(project, source)
+    made_from = tuple(name for name in ancestors(project, source) if name != str(target))
     for number, record in enumerate(records):
         inputs = inputs_of(project, source, (record,), files)
         task = Task(
@@ -173,7 +180,7 @@ def _make(
             settings=settings,
             record=record,
             fingerprint=_fingerprint(settings, inputs),
-            inputs=inputs,
+            inputs=inputs | _state_behind(project, made_from, record.name),
             made_from=made_from,
             version=f"lamella {__version__}, {LEVEL} {_VERSION}",
             by_name=True,
@@ -242,13 +249,35 @@ def _changed(project: Project, target: RecordName, files: FileDigests) -> dict[s
             there = _tomograms(project, source) if has_tables(project, source) else []
             known[str(source)] = {one.name: one for one in there}
         record = known[str(source)].get(name)
-        if (
+        if _replaced(project, target, source, name):
+            now = _state_behind(project, done.made_from, name)
+            if any(done.inputs.get(key) != value for key, value in now.items()) or done.missing_outputs(project.root):
+                changed[name] = done
+        elif (
             record is None
             or done.missing_outputs(project.root)
             or done.fingerprint != _fingerprint(_kept(done), inputs_of(project, source, (record,), files))
         ):
             changed[name] = done
     return changed
+
+
+def _replaced(project: Project, target: RecordName, source: RecordName, name: str) -> bool:
+    """Whether the tomogram that was measured has given way to one in the level record's own frame."""
+    done = Completion.read(project.completion(source, name))
+    return done is not None and str(target) in done.made_from
+
+
+def _behind(done: Completion) -> str:
+    """The record of the series from which the tomograms were made that were measured."""
+    return done.made_from[1]
+
+
+def _state_behind(project: Project, made_from: Sequence[str], name: str) -> dict[str, str]:
+    """Digest of the series as it stands in the record from which the tomograms were made."""
+    behind = RecordName.parse(made_from[1])
+    records = read_record(project, behind) if has_tables(project, behind) else ()
+    return {f"{behind}: {name}": next((digest(one) for one in records if one.name == name), "gone")}
 
 
 def _kept(done: Completion) -> LevelSettings:

@@ -16,7 +16,7 @@ from lamella.workflow import steps
 from lamella.workflow.completion import Completion
 from lamella.workflow.digests import FileDigests, digest
 from lamella.workflow.project import Project
-from lamella.workflow.record_name import LEVEL, RAW, RecordName
+from lamella.workflow.record_name import RAW, RecordName
 from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.steps import Step
 from lamella.workflow.tables import files_of, has_tables, read_record
@@ -100,16 +100,12 @@ def plan_job(project: Project, settings: SettingsFile, target: RecordName, sourc
     Raises
     ------
     ProjectError
-        if a record would be made from itself, or replace the tomograms that its own frame was measured in.
+        if a record would be made from itself.
     """
     step = steps.find_step(target.step)
     source = source or source_of(project, settings, target)
     if source == target:
         raise ProjectError(f"{target} cannot be made from itself", mend="name another --input, or a label with --as")
-    if source.step == LEVEL and str(target) in ancestors(project, source):
-        raise ProjectError(
-            f"{source} was measured in {target}, which would be overwritten", mend="give the new one a label with --as"
-        )
     return Job(step=step, target=target, source=source, settings=settings.settings(target))
 
 
@@ -232,16 +228,20 @@ def task_of(project: Project, job: Job, state: SeriesState, device: str, *, by_n
 
 
 def ancestors(project: Project, source: RecordName) -> tuple[str, ...]:
-    """The records that something made from `source` was made from, the nearest first."""
+    """The records that something made from `source` was made from, the nearest first.
+
+    Tomograms may be made anew from the level record that was measured in them: its own ancestors follow then.
+    """
     chain = [str(source)]
     while source != RAW:
         folder = project.completions(source)
         completions = [Completion.read(entry) for entry in sorted(folder.iterdir())] if folder.is_dir() else []
         found = next((entry for entry in completions if entry), None)
-        if found is None or not found.made_from or found.made_from[0] in chain:
+        before = next((name for name in found.made_from if name not in chain), None) if found else None
+        if before is None:
             break
-        source = RecordName.parse(found.made_from[0])
-        chain.append(str(source))
+        source = RecordName.parse(before)
+        chain.append(before)
     return tuple(chain)
 
 
