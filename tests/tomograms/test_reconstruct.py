@@ -304,3 +304,11 @@ def test_progress_rises_to_one(rng):
     reconstruct(series, images, tomogram, settings(), volume, progress=lambda f, text="": seen.append(f))
     assert seen == sorted(seen)
     assert seen[-1] == 1
+
+
+def test_the_result_says_how_frequencies_were_shared():
+    even, uneven = TiltGeometry.from_angles(WEDGE, 85.0), TiltGeometry.from_angles(np.delete(WEDGE, 9), 85.0)
+    assert blobs(even, settings())[2].weighting == "ramp"
+    assert blobs(uneven, settings())[2].weighting == "exact"
+    assert blobs(even, settings(method="fourier"))[2].weighting == "exact"
+    assert blobs(even, settings(method="sirt", iterations=1))[2].weighting is None
