@@ -44,7 +44,7 @@ def main(folder: str, even: str, odd: str, figure: str = "", *models: str) -> No
     empty = _empty(places, raw, voxel)
     print(f"{raw[0].shape} voxels of {voxel:g} Å, {len(places)} true bodies, {len(empty)} planted ones")
     print(f"{'method':<24}{'planted':>9}{'true flagged':>14}{'planted flagged':>17}{'slope true':>18}"
-          f"{'slope planted':>18}{'SupportMedian':>15}{'unsupported':>13}{'s':>7}")  # fmt: skip
+          f"{'slope planted':>18}{'median':>8}{'overall':>9}{'unsupported':>13}{'s':>7}")  # fmt: skip
     for settings in (*CLASSICAL, *({"model": model} for model in models)):
         clean = [_denoise(volume, settings) for volume in raw]
         name = settings.get("method") or Path(settings["model"]).stem
@@ -155,8 +155,9 @@ def _row(name: str, contrast: float, raw: list[Volume], clean: list[Volume], vox
     flagged = [100 * float(verdict.flagged[where].mean()) for where in (true, fake)]
     slopes = [np.percentile(verdict.slope[where], (5, 50, 95)) for where in (true, fake)]
     texts = ["/".join(f"{value:.2f}" for value in slope) for slope in slopes]
-    print(f"{name:<24}{contrast or '-':>9}{flagged[0]:>12.0f} %{flagged[1]:>15.0f} %{texts[0]:>18}{texts[1]:>18}"
-          f"{result.median:>15.2f}{result.unsupported:>13.3f}{seconds:>7.1f}", flush=True)  # fmt: skip
+    print(f"{name:<24}{contrast or '-':>9}{flagged[0]:>12.0f} %{flagged[1]:>15.0f} %{texts[0]:>18}"
+          f"{texts[1]:>18}{result.median:>8.2f}{verdict.overall:>9.2f}"
+          f"{result.unsupported:>13.3f}{seconds:>7.1f}", flush=True)  # fmt: skip
 
 
 def _draw(raw: list[Volume], clean: list[Volume], voxel: float, series: Any, path: Path) -> None:

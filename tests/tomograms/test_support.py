@@ -70,6 +70,7 @@ def test_true_structure_is_supported_and_noise_is_not():
     assert min(support[place] for place in BODIES) > 0.7
     assert result.median > 0.7
     assert result.unsupported < 0.02
+    assert 0.2 < result.verdict.overall < 1
     assert np.median(support) < 0.3  # most of the volume is noise
 
 
@@ -101,6 +102,7 @@ def test_texture_that_a_method_paints_everywhere_is_unsupported():
     # made from each half's noise, it differs between the halves
     _, own = measure(raw, [10 * np.tanh(smooth(v) / smooth(v).std()) for v in raw])
     assert own.median < 0.25
+    assert own.verdict.overall < 0.2
 
 
 def test_a_deleted_structure_does_no_harm_and_a_swapped_one_does():

@@ -58,7 +58,7 @@ def test_a_map_and_numbers_are_written(record, context):
     assert support[16, 46, 44] > 0.8
     assert 0.8 < context.quality["SupportMedian"] <= 1
     assert context.quality["UnsupportedFraction"] < 0.05
-    assert {"UntestableFraction", "SupportResolution"} <= set(context.quality)
+    assert {"UntestableFraction", "SupportResolution", "SupportOverall"} <= set(context.quality)
     assert abs(context.quality["ReprojectionCorrelationDenoised"]) < 0.1  # the views hold nothing
     assert not (context.folder / "TS_unsupported.star").exists()
 

@@ -92,6 +92,8 @@ class Verdict:
         of `support` over what is visible, weighted by contrast.
     unsupported
         share of the visible contrast that is flagged.
+    overall
+        slope over the whole volume: the share of all that is drawn, residual noise and texture too, that the data show.
     places
         the flagged places, the strongest first.
     """
@@ -104,6 +106,7 @@ class Verdict:
     flagged: Mask
     median: float
     unsupported: float
+    overall: float
     places: tuple[UnsupportedPlace, ...]
 
 
@@ -149,6 +152,8 @@ def judge(sums: LocalSums, window_blocks: float, block_voxels: float) -> Verdict
         flagged=flagged,
         median=_weighted_quantile(support[visible], weight[visible], 0.5),
         unsupported=float(weight[flagged].sum()) / total if total > 0 else 0.0,
+        overall=float((sums.agreement * sums.count).sum(dtype=np.float64))
+        / max(float((sums.drawn * sums.count).sum(dtype=np.float64)), _TINY),
         places=_places(flagged, power / threshold, slope, error, common / drawn_safe, window_blocks),
     )
 

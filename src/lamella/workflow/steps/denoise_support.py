@@ -51,12 +51,14 @@ def write_support(
     context.measure(
         SupportMedian=result.median,
         UnsupportedFraction=result.unsupported,
+        SupportOverall=result.verdict.overall,
         UntestableFraction=result.untestable,
         SupportResolution=result.resolution_ang,
     )
     context.say(
-        f"the data support {100 * result.median:.0f} % of what is visible (median), judged to "
-        f"{result.resolution_ang:.0f} Å; {100 * result.untestable:.0f} % of the contrast lies where nothing is measured"
+        f"the data support {100 * result.median:.0f} % of what is visible (median) and "
+        f"{100 * result.verdict.overall:.0f} % of all that is drawn, judged to {result.resolution_ang:.0f} Å; "
+        f"{100 * result.untestable:.0f} % of the contrast lies where nothing is measured"
     )
     if result.places:
         with context.new_file("_unsupported.star") as path:
