@@ -20,6 +20,7 @@ Kind = Literal["full", "even", "odd"]
 
 _CLEANEST = 0.4  # of the tiles, those least touched by gold, tell the spectrum
 _LEAST_TILES = 12
+_LEVEL_PX = 512  # along the shorter side, from which a view's level is taken
 _GAIN = 0.5, 2.0  # of the noise at a place over the view's, in standard deviations: what is believed
 _LEAST_PIXELS = 100  # from which the noise at a place is taken
 _LN2 = float(np.log(2.0))
@@ -84,7 +85,8 @@ def texture_of(image: Image, painted: Mask, size: int) -> Texture:
     """
     height, width = image.shape
     size = min(size, height, width)
-    clean = image[~painted]
+    step = max(1, min(image.shape) // _LEVEL_PX)
+    clean = image[::step, ::step][~painted[::step, ::step]]
     level = float(np.median(clean)) if clean.size else 0.0
     # where gold is: the view's level; few pixels of few tiles, and those are asked last
     filled = np.where(painted, np.float32(level), image)
@@ -106,13 +108,12 @@ def texture_of(image: Image, painted: Mask, size: int) -> Texture:
 
 def _strength(image: Image, known: Mask, corners: list[tuple[int, int]], size: int) -> float:
     """Median over tiles of the mean detail of their known pixels."""
-    detail = detail_of(image)
-    whole = _whole(known)
     means = []
     for y, x in corners:
-        inner = whole[y : y + size - 1, x : x + size - 1]
+        part = slice(y, y + size), slice(x, x + size)
+        inner = _whole(known[part])
         if inner.any():
-            means.append(float(detail[y : y + size - 1, x : x + size - 1][inner].mean()))
+            means.append(float(detail_of(image[part])[inner].mean()))
     return float(np.median(means)) if means else 0.0
 
 

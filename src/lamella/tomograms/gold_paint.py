@@ -103,11 +103,11 @@ class GoldPaint:
         prediction = Prediction(self.disc, texture)
         corners, size = self._corners(view), self.disc.size
         noise = draw(texture, white_noise(self.seed, int(self.numbers[view]), kind, (len(corners), size, size)))
-        detail = detail_of(image)
         for corner, own in zip(corners, noise, strict=True):
             (rows, columns), _ = _overlap(corner, size, image.shape)
-            between = detail[rows.start : rows.stop - 1, columns.start : columns.stop - 1]
-            canvas.fill(corner, own * gain_of(between, ~mask[rows, columns], texture), prediction)
+            canvas.fill(
+                corner, own * gain_of(detail_of(image[rows, columns]), ~mask[rows, columns], texture), prediction
+            )
         return out
 
     def _corners(self, view: int) -> NDArray[np.int64]:
