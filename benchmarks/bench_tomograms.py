@@ -293,7 +293,10 @@ def _astra(astra: Any, rows: Any, tilts: Any, depth: int, kind: str) -> Any:
 
     width = rows.shape[1]
     volume = astra.create_vol_geom(depth, width)
-    projections = astra.create_proj_geom("parallel", 1.0, width, np.deg2rad(tilts))
+    cos, sin = np.cos(np.deg2rad(tilts)), np.sin(np.deg2rad(tilts))
+    beside = 0.5 * (cos + sin - 1)  # its centres lie between pixels
+    vectors = np.stack([sin, -cos, beside * cos, beside * sin, cos, sin], axis=1)
+    projections = astra.create_proj_geom("parallel_vec", width, vectors)
     projector = astra.create_projector(kind, projections, volume)
     number, plane = astra.create_backprojection(rows, projector)
     astra.data2d.delete(number)
