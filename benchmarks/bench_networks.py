@@ -155,7 +155,15 @@ def network(root: Path, method: str, minutes: float, trained: dict[str, Volume],
     """Train on one tomogram unless that was done, and apply to another; tells time and memory."""
     path = root / f"model_{method}.pt"
     settings = DenoiseSettings.model_validate(
-        {"method": method, "minutes": minutes, "epochs": 1000, "batch": 2, "patch": 64, "learning_rate": 2e-3}
+        {
+            "method": method,
+            "minutes": minutes,
+            "epochs": 1000,
+            "batch": 2,
+            "patch": 48,
+            "channels": 8,
+            "learning_rate": 1.5e-3,
+        }
     )
     if not path.exists():
         first, second = (
