@@ -143,11 +143,11 @@ def _combine(folder: str, how: str) -> dict[str, Any]:
 
 
 def _joint(folder: str) -> dict[str, Any]:
-    from lamella.tomograms.combine_record import combined_series, second_in_first
+    from lamella.tomograms.combine_record import second_in_first
 
     root = Path(folder)
     first, second = _series(root)
-    both = combined_series("TS_01", first, second_in_first(second, _motion(root), None))
+    both = first.joined(second_in_first(second, _motion(root), None), "TS_01")
     return _reconstructed(root, both, "joint", _tomograms(root)[0])
 
 

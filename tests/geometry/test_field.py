@@ -91,3 +91,27 @@ def test_bad_shapes(shape: tuple[int, ...]) -> None:
 def test_bad_numbers() -> None:
     with pytest.raises(GeometryError, match="not finite"):
         ImageField(np.full((1, 2, 2, 2), np.nan), (1.0, 1.0))
+
+
+def test_nodes_stand_where_they_are_said_to():
+    field = make()
+    np.testing.assert_allclose(field.places_ang, places(field))
+
+
+def test_other_nodes_hold_the_same_field():
+    q = np.arange(-1, 1.01, 0.1) * np.pi  # even about ±half_width, as the spline is
+    coarse, fine = (np.linspace(-np.pi, np.pi, n) for n in (31, 41))
+    nodes = np.cos(coarse)[:, None] * np.cos(2 * coarse)[None]
+    field = ImageField(np.stack([nodes, -nodes])[None], (np.pi, np.pi)).on_nodes((len(fine), len(fine)), (np.pi, np.pi))
+    points = np.stack(np.meshgrid(q, q), axis=-1)
+    wanted = np.cos(points[..., 1]) * np.cos(2 * points[..., 0])
+    np.testing.assert_allclose(field.displacement(0, points), np.stack([wanted, -wanted], axis=-1), atol=2e-3)
+
+
+def test_joined_fields_take_the_finer_nodes():
+    one, other = make(0, 4, 5), make(1, 6, 3)
+    both = one.joined(other)
+    assert both.nodes_ang.shape == (4, 2, 6, 5)
+    corner = np.array([-1000.0, 800.0])
+    np.testing.assert_allclose(both.displacement(1, corner), one.displacement(1, corner), atol=1e-9)
+    np.testing.assert_allclose(both.displacement(3, corner), other.displacement(1, corner), atol=1e-9)

@@ -14,7 +14,6 @@ from lamella.records import Defocus, Optics
 from lamella.tomograms.combine_record import (
     check_pair,
     combined_name,
-    combined_series,
     dose_before_second,
     exposed_later,
     second_in_first,
@@ -48,7 +47,7 @@ def points(seed=7):
 
 def test_points_project_where_each_series_put_them():
     first, second = full_series("A", 1), full_series("B", 2)
-    both = combined_series("AB", first, second_in_first(second, MOTION, None))
+    both = first.joined(second_in_first(second, MOTION, None), "AB")
     assert both.geometry is not None
     projected = both.geometry.project(points())
     np.testing.assert_allclose(projected[:N], first.geometry.project(points()), atol=1e-6)
@@ -57,7 +56,7 @@ def test_points_project_where_each_series_put_them():
 
 def test_defocus_of_points_is_what_each_series_said():
     first, second = full_series("A", 1), full_series("B", 2)
-    u, v = combined_series("AB", first, second_in_first(second, MOTION, None)).defocus_at(points())
+    u, v = first.joined(second_in_first(second, MOTION, None), "AB").defocus_at(points())
     there = second.defocus_at(MOTION.to_second(points()))
     np.testing.assert_allclose(u[:N], first.defocus_at(points())[0], atol=1e-6)
     np.testing.assert_allclose(u[N:], there[0], atol=1e-6)
@@ -83,7 +82,7 @@ def test_views_keep_their_order_and_numbers():
     first, second = full_series("A", 1), full_series("B", 2)
     added = dose_before_second(first, second)
     assert added == pytest.approx(1.5 * N)
-    both = combined_series("AB", first, second_in_first(exposed_later(second, added), MOTION, None))
+    both = first.joined(second_in_first(exposed_later(second, added), MOTION, None), "AB")
     assert len(both) == 2 * N
     assert both.images[0] == first.images[0]
     assert both.images[N] == second.images[0]

@@ -45,6 +45,13 @@ class ImageField:
     def __len__(self) -> int:
         return len(self.nodes_ang)
 
+    @property
+    def places_ang(self) -> Array:
+        """``(gy, gx, 2)`` where the nodes stand (x, y), Å from the centre pixel."""
+        rows, columns = self.nodes_ang.shape[2:]
+        x, y = (np.linspace(-half, half, n) for half, n in zip(self.half_width_ang, (columns, rows), strict=True))
+        return np.stack(np.meshgrid(x, y), axis=-1)
+
     def displacement(self, view: int, q_ang: ArrayLike) -> Array:
         """Displacement ``(..., 2)`` in Å of one view at image points ``(..., 2)`` in Å from the centre pixel.
 
@@ -71,3 +78,18 @@ class ImageField:
     def select(self, views: ArrayLike) -> ImageField:
         """The field of some views, in the order given."""
         return ImageField(self.nodes_ang[np.asarray(views)], self.half_width_ang)
+
+    def on_nodes(self, counts: tuple[int, int], half_width_ang: tuple[float, float]) -> ImageField:
+        """The field as other nodes hold it, ``counts`` (gy, gx) of them as far as ±half_width (x, y)."""
+        if counts == self.nodes_ang.shape[2:] and half_width_ang == self.half_width_ang:
+            return self
+        other = ImageField(np.zeros((len(self), 2, *counts)), half_width_ang)
+        places = other.places_ang
+        nodes = [np.moveaxis(self.displacement(view, places), -1, 0) for view in range(len(self))]
+        return ImageField(np.stack(nodes), half_width_ang)
+
+    def joined(self, other: ImageField) -> ImageField:
+        """The field of these views, then of another's, on as many nodes as the finer of the two has along each axis."""
+        rows, columns = (max(a, b) for a, b in zip(self.nodes_ang.shape[2:], other.nodes_ang.shape[2:], strict=True))
+        parts = [part.on_nodes((rows, columns), self.half_width_ang).nodes_ang for part in (self, other)]
+        return ImageField(np.concatenate(parts), self.half_width_ang)

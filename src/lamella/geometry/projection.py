@@ -167,6 +167,20 @@ class TiltGeometry:
         terms = {name: getattr(self, name)[chosen] for name in _TERMS}
         return TiltGeometry(**terms, field=None if self.field is None else self.field.select(chosen))
 
+    def joined(self, other: TiltGeometry) -> TiltGeometry:
+        """The geometry of these views, then of another's that are described in the same frame."""
+        terms = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _TERMS}
+        known = other.field if self.field is None else self.field
+        if known is None:
+            return TiltGeometry(**terms)
+        fields = [
+            ImageField(np.zeros((len(part), *known.nodes_ang.shape[1:])), known.half_width_ang)
+            if part.field is None
+            else part.field
+            for part in (self, other)
+        ]
+        return TiltGeometry(**terms, field=fields[0].joined(fields[1]))
+
     def with_terms(self, **terms: Any) -> TiltGeometry:
         """A copy with some terms replaced; one number stands for all views."""
         spread: dict[str, Any] = {

@@ -61,6 +61,17 @@ class Defocus:
         column = (slice(None), *(None,) * (depth.ndim - 1))
         return self.u_ang[column] + change, self.v_ang[column] + change
 
+    def joined(self, other: Defocus) -> Defocus:
+        """The defocus of these views, then of another's; no phase shift stands for 0 where only one has any."""
+        parts: dict[str, Any] = {}
+        for entry in fields(Defocus):
+            one, two = getattr(self, entry.name), getattr(other, entry.name)
+            if entry.name == "phase_shift_deg" and (one is None) != (two is None):
+                one = np.zeros(len(self.u_ang)) if one is None else one
+                two = np.zeros(len(other.u_ang)) if two is None else two
+            parts[entry.name] = _chain(one, two)
+        return Defocus(**parts)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TiltSeries:
@@ -226,6 +237,40 @@ class TiltSeries:
             changes["defocus"] = Defocus(**parts)
         return replace(self, **changes)
 
+    def joined(self, later: TiltSeries, name: str) -> TiltSeries:
+        """One series of the views of two that are described in one frame: these views, then those of a later series.
+
+        Parameters
+        ----------
+        later
+            whose `place` and `AcquisitionOrder` go on after this one's.
+        name
+            of the series of both.
+
+        Notes
+        -----
+        Scores that only one of them has are NaN for the other's views; other columns, geometry and defocus that only
+        one has are left out. What is true of the whole series (optics, `other`) is this one's; `quality` is of neither.
+        """
+        changes: dict[str, Any] = {entry: _chain(getattr(self, entry), getattr(later, entry)) for entry in _PER_VIEW}
+        if self.place is not None and later.place is not None:
+            changes["place"] = np.concatenate([self.place, later.place + self.place.max()])
+        scores = {}
+        last = np.nanmax(self.scores.get("AcquisitionOrder", np.zeros(1)))
+        for entry in dict.fromkeys((*self.scores, *later.scores)):
+            one = self.scores.get(entry, np.full(len(self), np.nan))
+            two = later.scores.get(entry, np.full(len(later), np.nan))
+            scores[entry] = np.concatenate([one, two + (last if entry == "AcquisitionOrder" else 0.0)])
+        columns = {
+            entry: (*self.other_columns[entry], *later.other_columns[entry])
+            for entry in self.other_columns
+            if entry in later.other_columns
+        }
+        for entry in ("geometry", "defocus"):
+            one, two = getattr(self, entry), getattr(later, entry)
+            changes[entry] = None if one is None or two is None else one.joined(two)
+        return replace(self, name=name, scores=scores, quality={}, other_columns=columns, **changes)
+
     def sorted_by_tilt(self) -> TiltSeries:
         """The same views by rising nominal tilt angle."""
         return self.select(np.argsort(self.nominal_tilt_deg, kind="stable"))
@@ -235,6 +280,13 @@ def _pick(values: Any, chosen: NDArray[np.int64]) -> Any:
     if values is None:
         return None
     return tuple(values[i] for i in chosen) if isinstance(values, tuple) else values[chosen]
+
+
+def _chain(one: Any, two: Any) -> Any:
+    """The entries of two columns; None where one of them is absent."""
+    if one is None or two is None:
+        return None
+    return (*one, *two) if isinstance(one, tuple) else np.concatenate([one, two])
 
 
 _MAPPINGS = ("scores", "quality", "other_columns", "other")

@@ -17,7 +17,6 @@ from lamella.tomograms.combine_coverage import Coverage
 from lamella.tomograms.combine_merge import Block, Pair, Voxels, merge
 from lamella.tomograms.combine_record import (
     check_pair,
-    combined_series,
     dose_before_second,
     exposed_later,
     second_in_first,
@@ -134,7 +133,7 @@ def combine(
     blocks = _merge(list(volumes.values()), own, found, scale, voxel, budget_bytes, part_of(progress, 0.4, 1.0))
     moved = second_in_first(later, found.motion, found.warp)
     record = replace(
-        first, tilt_series=combined_series(name, first.tilt_series, moved), volume=None, even_volume=None,
+        first, tilt_series=first.tilt_series.joined(moved, name), volume=None, even_volume=None,
         odd_volume=None, denoised=None, support=None, gold=None, quality={},
     )  # fmt: skip
     return CombineResult(tomogram=record, registration=found, scale=scale, added_dose=added, blocks=blocks)

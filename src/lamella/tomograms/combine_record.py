@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lamella.errors import InputError
 from lamella.geometry import ImageField, TiltGeometry, regauge
 from lamella.geometry.regauge import normalise_field
-from lamella.records import Defocus, TiltSeries
+from lamella.records import TiltSeries
 from lamella.tomograms.combine_rigid import RigidMotion
 from lamella.tomograms.combine_warp import Warp
 
-__all__ = ["check_pair", "combined_name", "combined_series", "dose_before_second", "exposed_later", "second_in_first"]
-
-Array = NDArray[np.float64]
+__all__ = ["check_pair", "combined_name", "dose_before_second", "exposed_later", "second_in_first"]
 
 _FIELD_NODES = 5  # per axis, where only the warp makes a field
 _SAME = 1e-3  # relative: pixel sizes, voltages
@@ -123,112 +119,15 @@ def _with_warp(geometry: TiltGeometry, warp: Warp, half_width_ang: tuple[float, 
 
     What of it a view's global terms can say goes into them.
     """
-    rows, columns = (_FIELD_NODES, _FIELD_NODES) if geometry.field is None else geometry.field.nodes_ang.shape[2:]
-    half = half_width_ang if geometry.field is None else geometry.field.half_width_ang
-    places = _places((rows, columns), half)
-    nodes = np.empty((len(geometry), 2, rows, columns))
+    field = geometry.field
+    if field is None:
+        field = ImageField(np.zeros((len(geometry), 2, _FIELD_NODES, _FIELD_NODES)), half_width_ang)
+    places = field.places_ang.reshape(-1, 2)
+    nodes = np.empty_like(field.nodes_ang)
     matrices, flat = geometry.matrices(), geometry.with_terms(field=None)
     for view in range(len(geometry)):
         points = flat.select([view]).back_project(places[None], 0.0)[0]
         moved = warp.at(points) @ matrices[view].T  # (rows · columns, 2)
-        if geometry.field is not None:
-            moved = moved + geometry.field.displacement(view, places + moved)
-        nodes[view] = moved.T.reshape(2, rows, columns)
-    return normalise_field(geometry.with_terms(field=ImageField(nodes, half)))
-
-
-def _places(counts: tuple[int, int], half_width_ang: tuple[float, float]) -> Array:
-    """``(rows · columns, 2)`` (x, y) of a field's nodes, Å."""
-    y, x = np.meshgrid(
-        *(np.linspace(-h, h, n) for n, h in zip(counts, half_width_ang[::-1], strict=True)), indexing="ij"
-    )
-    return np.stack([x.ravel(), y.ravel()], axis=-1)
-
-
-def combined_series(name: str, first: TiltSeries, second: TiltSeries) -> TiltSeries:
-    """One series of the views of two that are described in one frame: the first's views, then the second's.
-
-    `place` and `AcquisitionOrder` of the second's go on after the first's. Columns that only one of them has are NaN
-    for the other's views, and are left out where they cannot be.
-    """
-    columns: dict[str, Any] = {}
-    for entry in _PER_VIEW:
-        one, other = getattr(first, entry), getattr(second, entry)
-        columns[entry] = None if one is None or other is None else _joined(one, other)
-    assert first.place is not None
-    assert second.place is not None
-    columns["place"] = np.concatenate([first.place, second.place + first.place.max()])
-    scores = {}
-    for entry in dict.fromkeys((*first.scores, *second.scores)):
-        one = first.scores.get(entry, np.full(len(first), np.nan))
-        other = second.scores.get(entry, np.full(len(second), np.nan))
-        scores[entry] = np.concatenate([one, other + (np.nanmax(one) if entry == "AcquisitionOrder" else 0.0)])
-    both = set(first.other_columns) & set(second.other_columns)
-    return replace(
-        first,
-        name=name,
-        geometry=_joined_geometry(first, second),
-        defocus=_joined_defocus(first.defocus, second.defocus),
-        scores=scores,
-        quality={},
-        other_columns={entry: (*first.other_columns[entry], *second.other_columns[entry]) for entry in both},
-        **columns,
-    )
-
-
-def _joined(one: Any, other: Any) -> Any:
-    return (*one, *other) if isinstance(one, tuple) else np.concatenate([one, other])
-
-
-def _joined_geometry(first: TiltSeries, second: TiltSeries) -> TiltGeometry:
-    one, other = first.geometry, second.geometry
-    assert one is not None
-    assert other is not None
-    field = None
-    if one.field is not None or other.field is not None:
-        known = [part.field for part in (one, other) if part.field is not None]
-        counts = tuple(max(part.nodes_ang.shape[2 + axis] for part in known) for axis in (0, 1))
-        half = known[0].half_width_ang
-        nodes = [_nodes(part, (counts[0], counts[1]), half) for part in (one, other)]
-        field = ImageField(np.concatenate(nodes), half)
-    terms = {
-        entry.name: np.concatenate([getattr(one, entry.name), getattr(other, entry.name)])
-        for entry in fields(TiltGeometry)
-        if entry.name != "field"
-    }
-    return TiltGeometry(**terms, field=field)
-
-
-def _nodes(geometry: TiltGeometry, counts: tuple[int, int], half_width_ang: tuple[float, float]) -> Array:
-    """``(n, 2, rows, columns)`` of a geometry's field on other nodes."""
-    out = np.zeros((len(geometry), 2, *counts))
-    if geometry.field is not None:
-        places = _places(counts, half_width_ang)
-        for view in range(len(geometry)):
-            out[view] = geometry.field.displacement(view, places).T.reshape(2, *counts)
-    return out
-
-
-def _joined_defocus(one: Defocus | None, other: Defocus | None) -> Defocus | None:
-    if one is None or other is None:
-        return None
-    parts: dict[str, Any] = {}
-    for entry in fields(Defocus):
-        a, b = getattr(one, entry.name), getattr(other, entry.name)
-        if entry.name == "phase_shift_deg" and (a is None) != (b is None):
-            a, b = (np.zeros(len(d.u_ang)) if v is None else v for d, v in ((one, a), (other, b)))
-        parts[entry.name] = None if a is None or b is None else np.concatenate([a, b])
-    return Defocus(**parts)
-
-
-_PER_VIEW = (
-    "nominal_tilt_deg",
-    "nominal_axis_deg",
-    "images",
-    "even_images",
-    "odd_images",
-    "movies",
-    "frame_counts",
-    "metadata",
-    "pre_exposure",
-)
+        moved = moved + field.displacement(view, places + moved)
+        nodes[view] = moved.T.reshape(nodes.shape[1:])
+    return normalise_field(geometry.with_terms(field=ImageField(nodes, field.half_width_ang)))
