@@ -35,10 +35,9 @@ def combined(first, second, beads=None, budget=1e9, **settings):
         tomogram_of(series_of("A"), first.shape),
         tomogram_of(series_of("B"), second.shape),
         {"whole": Volumes(first=first, second=second, sink=out)},
-        CombineSettings(**settings),
+        CombineSettings(memory=budget / 2**30, **settings),
         "AB",
         beads=beads,
-        budget_bytes=budget,
     )
     return out.array, result
 

@@ -72,6 +72,10 @@ def test_the_record_holds_views_and_volumes_of_both(project):
     wanted = series_of("S_b").geometry.project(MOTION.to_second(point))
     assert np.abs(there - wanted).max() < 8
     assert any("exposed after 61.5 e/Å²" in text for text in made.messages)
+    assert record.quality["SecondAxisTurnDeg"] == pytest.approx(90.4, abs=0.3)
+    assert record.quality["MeasuredFraction"] > 0.8  # one axis measures two thirds
+    assert {"HalfFscResolutionAngst", "PositionThicknessAngst"} <= set(made.quality)
+    assert (project.root / "combine/S_fsc.star").is_file()
     assert not is_outdated(project, COMBINE)
 
 

@@ -169,7 +169,7 @@ class TiltGeometry:
 
     def joined(self, other: TiltGeometry) -> TiltGeometry:
         """The geometry of these views, then of another's that are described in the same frame."""
-        terms = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _TERMS}
+        terms: dict[str, Any] = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _TERMS}
         known = other.field if self.field is None else self.field
         if known is None:
             return TiltGeometry(**terms)

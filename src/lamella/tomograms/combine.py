@@ -25,7 +25,7 @@ from lamella.tomograms.combine_register import Registration, register
 from lamella.tomograms.combine_resample import Grid, resample
 from lamella.tomograms.combine_scale import relative_scale
 from lamella.tomograms.combine_settings import CombineSettings
-from lamella.tomograms.combine_working import working_volume
+from lamella.tomograms.combine_working import WorkingPair, working_volume
 
 __all__ = ["CombineResult", "Volumes", "combine"]
 
@@ -78,7 +78,6 @@ def combine(
     name: str,
     *,
     beads: tuple[Array, Array] | None = None,
-    budget_bytes: float | None = None,
     progress: Progress = no_progress,
 ) -> CombineResult:
     """Register the second tomogram onto the first, and combine them by what each series measures.
@@ -95,8 +94,6 @@ def combine(
         of the combined series.
     beads
         ``(n, 3)``, ``(m, 3)`` places of gold beads in the two, Å; None where they are not known.
-    budget_bytes
-        memory for a block; None: 40 % of what is free.
 
     Raises
     ------
@@ -105,7 +102,7 @@ def combine(
     ImageError
         if a volume is empty or not finite.
     SettingsError
-        if the budget is too small.
+        if the memory is too small for any block.
     PostconditionError
         if the result is not finite.
     """
@@ -117,20 +114,19 @@ def combine(
             mend="reconstruct both with one reconstruct.pixel_size",
         )
     whole = volumes["whole"]
-    small = (working_volume(whole.first, voxel, first.name), working_volume(whole.second, voxel, second.name))
+    small = [working_volume(v, voxel, one.name) for v, one in ((whole.first, first), (whole.second, second))]
     deep = max(v.shape[0] for v in (whole.first, whole.second)) * voxel
     added = dose_before_second(first.tilt_series, second.tilt_series)
     later = exposed_later(second.tilt_series, added)
-    coarse = (
-        Coverage.of(first.tilt_series, small[0].grid.voxel_ang, deep),
-        Coverage.of(later, small[0].grid.voxel_ang, deep),
+    coarse = tuple(Coverage.of(one, small[0].grid.voxel_ang, deep) for one in (first.tilt_series, later))
+    pair = WorkingPair(
+        first=small[0], second=small[1], coverages=(coarse[0], coarse[1]), names=(first.name, second.name)
     )
-    names = (first.name, second.name)
-    found = register(*small, coarse, settings, beads, names, part_of(progress, 0.0, 0.4))
-    scale = relative_scale(*small, coarse, found)
+    found = register(pair, settings, beads, part_of(progress, 0.0, 0.4))
+    scale = relative_scale(pair, found)
     own = (Coverage.of(first.tilt_series, voxel, deep), Coverage.of(later, voxel, deep).turned(found.motion.rotation.T))
-    del small
-    blocks = _merge(list(volumes.values()), own, found, scale, voxel, budget_bytes, part_of(progress, 0.4, 1.0))
+    del small, pair
+    blocks = _merge(list(volumes.values()), own, found, scale, voxel, settings, part_of(progress, 0.4, 1.0))
     moved = second_in_first(later, found.motion, found.warp)
     record = replace(
         first, tilt_series=first.tilt_series.joined(moved, name), volume=None, even_volume=None,
@@ -145,10 +141,10 @@ def _merge(
     found: Registration,
     scale: float,
     voxel_ang: float,
-    budget_bytes: float | None,
+    settings: CombineSettings,
     progress: Progress,
 ) -> int:
-    """Combine every part in blocks that fit the budget; how many blocks."""
+    """Combine every part in blocks that fit the memory; how many blocks."""
     grid = Grid(shape=volumes[0].first.shape, voxel_ang=voxel_ang)
 
     def laid_on(source: VolumeSource) -> Callable[[Block], tuple[Voxels, Voxels]]:
@@ -156,6 +152,6 @@ def _merge(
         return lambda block: resample(source, there, found.motion, found.warp, grid, block)
 
     pairs = [Pair(one.first, laid_on(one.second), one.sink) for one in volumes]
-    budget = _SHARE_OF_FREE * free_memory_bytes() if budget_bytes is None else budget_bytes
+    budget = _SHARE_OF_FREE * free_memory_bytes() if settings.memory == "auto" else settings.memory * 2**30
     halo = max(_SHORTEST_HALO_PX, grid.shape[0] // 4)
     return merge(pairs, grid.shape, coverages, scale, halo, budget, progress)

@@ -78,7 +78,7 @@ def merge(
     tomogram, and nothing rings at the border.
     """
     blocks = cut_blocks(shape, halo_px, budget_bytes)
-    padded = tuple(fast_size(max(b[axis].stop - b[axis].start for b in blocks) + 2 * halo_px) for axis in range(3))
+    padded = tuple(_padded(max(b[axis].stop - b[axis].start for b in blocks), halo_px) for axis in range(3))
     weights = merge_weights(coverages, (padded[0], padded[1], padded[2]))
     steps = len(blocks) * len(pairs)
     for number, (block, pair) in enumerate(product(blocks, pairs)):
@@ -130,15 +130,17 @@ def cut_blocks(shape: tuple[int, int, int], halo_px: int, budget_bytes: float) -
         if it is too small.
     """
     nz, ny, nx = shape
-    columns = (nz + 2 * halo_px) * _BYTES_PER_VOXEL
+    columns = _padded(nz, halo_px) * _BYTES_PER_VOXEL
     counts = [1, 1]
-    while columns * np.prod([-(-n // c) + 2 * halo_px for n, c in zip((ny, nx), counts, strict=True)]) > budget_bytes:
+    while (
+        columns * np.prod([_padded(-(-n // c), halo_px) for n, c in zip((ny, nx), counts, strict=True)]) > budget_bytes
+    ):
         longest = int(np.argmax([n / c for n, c in zip((ny, nx), counts, strict=True)]))
         if (ny, nx)[longest] / counts[longest] < 32:
-            need = columns * (32 + 2 * halo_px) ** 2 / 2**30
+            need = columns * _padded(32, halo_px) ** 2 / 2**30
             raise SettingsError(
-                f"combining takes {need:.2g} GiB for its smallest block, and {budget_bytes / 2**30:.2g} GiB are free",
-                mend="free memory, or reconstruct thinner tomograms or larger voxels",
+                f"the smallest block of a combination takes {need:.2g} GiB, and it may take {budget_bytes / 2**30:.2g}",
+                mend="free memory or allow more with combine.memory, or reconstruct thinner tomograms or larger voxels",
             )
         counts[longest] += 1
     edges = [np.linspace(0, n, c + 1).round().astype(int) for n, c in zip((ny, nx), counts, strict=True)]
@@ -146,6 +148,11 @@ def cut_blocks(shape: tuple[int, int, int], halo_px: int, budget_bytes: float) -
         (slice(0, nz), slice(int(edges[0][i]), int(edges[0][i + 1])), slice(int(edges[1][j]), int(edges[1][j + 1])))
         for i, j in product(range(counts[0]), range(counts[1]))
     ]
+
+
+def _padded(length: int, halo_px: int) -> int:
+    """Voxels along a block's axis with its halo, as many as are fast to transform."""
+    return fast_size(length + 2 * halo_px)
 
 
 def _padded_block(volume: VolumeSource, shape: tuple[int, int, int], block: Block) -> Voxels:

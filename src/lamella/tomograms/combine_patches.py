@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamella.fourier import fast_size
-from lamella.tomograms.combine_coverage import Coverage
-from lamella.tomograms.combine_resample import resample
 from lamella.tomograms.combine_rigid import RigidMotion
 from lamella.tomograms.combine_search import whitened
 from lamella.tomograms.combine_warp import Warp
-from lamella.tomograms.combine_working import WorkingVolume, joint_weights
+from lamella.tomograms.combine_working import WorkingPair
 
 __all__ = ["OVERLAP", "PatchShifts", "measure_patches"]
 
@@ -59,9 +57,7 @@ class PatchShifts:
 
 
 def measure_patches(
-    first: WorkingVolume,
-    second: WorkingVolume,
-    coverages: tuple[Coverage, Coverage],
+    pair: WorkingPair,
     motion: RigidMotion,
     warp: Warp | None,
     edge_ang: float,
@@ -71,8 +67,6 @@ def measure_patches(
 
     Parameters
     ----------
-    coverages
-        of each series in its own frame: only frequencies that both measure are compared.
     motion, warp
         how the second lies now.
     edge_ang
@@ -80,22 +74,15 @@ def measure_patches(
     reach_ang
         how far a cube may be from its place, per axis.
     """
-    grid = first.grid
+    grid = pair.first.grid
     edge = max(16, fast_size(round(edge_ang / grid.voxel_ang)))
     centres = _centres(grid.shape, edge)
-    moved, inside = resample(
-        second.source,
-        second.grid,
-        motion,
-        warp,
-        grid,
-        (*(slice(0, n) for n in grid.shape),),  # type: ignore[arg-type]
-    )
-    padded = np.pad(first.voxels, edge // 2), np.pad(moved * inside, edge // 2)
+    moved, inside = pair.laid_on(motion, warp)
+    padded = np.pad(pair.first.voxels, edge // 2), np.pad(moved * inside, edge // 2)
     there = np.array([inside[tuple(c)] > 0 for c in centres])
     centres = centres[there]
     shape = (edge, edge, edge)
-    weight = joint_weights((coverages[0], coverages[1].turned(motion.rotation.T)), shape, grid.voxel_ang)
+    weight = pair.weights(motion, shape)
     window = torch.hann_window(edge, periodic=True) ** 0.5
     taper = window[:, None, None] * window[:, None] * window
     spectra = [

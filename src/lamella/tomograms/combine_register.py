@@ -11,13 +11,13 @@ from lamella.errors import InputError
 from lamella.parallel import part_of
 from lamella.progress import Progress, no_progress
 from lamella.tomograms.combine_beads import match_beads
-from lamella.tomograms.combine_coverage import Coverage
 from lamella.tomograms.combine_patches import OVERLAP, measure_patches
+from lamella.tomograms.combine_resample import Grid
 from lamella.tomograms.combine_rigid import RigidFit, RigidMotion, fit_rigid
 from lamella.tomograms.combine_search import search_motion
 from lamella.tomograms.combine_settings import CombineSettings
 from lamella.tomograms.combine_warp import Warp, fit_warp
-from lamella.tomograms.combine_working import WorkingVolume
+from lamella.tomograms.combine_working import WorkingPair
 
 __all__ = ["Registration", "register"]
 
@@ -75,28 +75,16 @@ class Registration:
 
 
 def register(
-    first: WorkingVolume,
-    second: WorkingVolume,
-    coverages: tuple[Coverage, Coverage],
-    settings: CombineSettings,
-    beads: tuple[Array, Array] | None,
-    names: tuple[str, str],
-    progress: Progress,
+    pair: WorkingPair, settings: CombineSettings, beads: tuple[Array, Array] | None, progress: Progress
 ) -> Registration:
     """Lay the second tomogram onto the first.
 
     Parameters
     ----------
-    first, second
-        small copies of one voxel size.
-    coverages
-        of each series in its own frame.
     settings
         see `CombineSettings`.
     beads
         ``(n, 3)``, ``(m, 3)`` places of beads, Å; None where they are not known.
-    names
-        of the two series, for messages.
 
     Raises
     ------
@@ -105,14 +93,15 @@ def register(
         overlap), or the two tomograms have opposite hands.
     """
     turn = None if settings.turn == "auto" else float(settings.turn)
-    found = None if settings.register_by == "volume" else _by_beads(beads, settings, turn, names)
-    patch = _edge(settings, first)
+    found = None if settings.register_by == "volume" else _by_beads(beads, settings, turn, pair.names)
+    grid = pair.first.grid
+    patch = _edge(settings, grid)
     if found is None:
-        found = _by_volume(first, second, coverages, turn, patch, names, progress)
+        found = _by_volume(pair, turn, patch, progress)
     if not settings.warp:
         return found
-    shifts = measure_patches(first, second, coverages, found.motion, None, patch, _REACH_ANG[-1])
-    half = tuple(n * first.grid.voxel_ang / 2 for n in first.grid.shape[::-1])
+    shifts = measure_patches(pair, found.motion, None, patch, _REACH_ANG[-1])
+    half = tuple(n * grid.voxel_ang / 2 for n in grid.shape[::-1])
     weights = (shifts.significant & shifts.within(0.95 * _REACH_ANG[-1])).astype(np.float64)
     warp, gain = fit_warp(shifts.places_ang, shifts.shifts_ang, weights, (half[0], half[1], half[2]), 1.5 * patch)
     progress(1.0, "registered")
@@ -139,32 +128,17 @@ def _by_beads(
     return Registration(method="beads", fit=fit, pairs=int((fit.weights > 0).sum()))
 
 
-def _by_volume(
-    first: WorkingVolume,
-    second: WorkingVolume,
-    coverages: tuple[Coverage, Coverage],
-    turn: float | None,
-    patch: float,
-    names: tuple[str, str],
-    progress: Progress,
-) -> Registration:
-    found = search_motion(first, second, coverages, turn, part_of(progress, 0.0, 0.7))
+def _by_volume(pair: WorkingPair, turn: float | None, patch: float, progress: Progress) -> Registration:
+    found = search_motion(pair, turn, part_of(progress, 0.0, 0.7))
     if not found.mirrored:
-        return _refined(first, second, coverages, found.motion, patch, names)
-    mirror = second.mirrored()
-    start = search_motion(first, mirror, coverages, found.mirrored_turn_deg, no_progress).motion
-    _refined(first, mirror, coverages, start, patch, names)  # two different specimens have no hands to compare
-    raise _other_hand(names)
+        return _refined(pair, found.motion, patch)
+    mirror = pair.mirrored()
+    start = search_motion(mirror, found.mirrored_turn_deg, no_progress).motion
+    _refined(mirror, start, patch)  # two different specimens have no hands to compare
+    raise _other_hand(pair.names)
 
 
-def _refined(
-    first: WorkingVolume,
-    second: WorkingVolume,
-    coverages: tuple[Coverage, Coverage],
-    motion: RigidMotion,
-    patch: float,
-    names: tuple[str, str],
-) -> Registration:
+def _refined(pair: WorkingPair, motion: RigidMotion, patch: float) -> Registration:
     """Fit the motion to what cubes of the volumes say, round by round.
 
     Raises
@@ -173,26 +147,26 @@ def _refined(
         if they do not agree.
     """
     for reach in _REACH_ANG:
-        found = measure_patches(first, second, coverages, motion, None, patch, reach)
+        found = measure_patches(pair, motion, None, patch, reach)
         used = found.significant & found.within(0.95 * reach)
         places = found.places_ang[used]
         there = motion.to_second(places + found.shifts_ang[used])
         if used.sum() < _FEWEST_PATCHES:
-            raise _different(names, int(used.sum()), len(used))
+            raise _different(pair.names, int(used.sum()), len(used))
         fit = fit_rigid(there, places, found.height[used] ** 2, OVERLAP**3)
         motion = fit.motion
     rest = np.linalg.norm(places - motion.to_first(there), axis=1)
     agree = int((rest < _AGREES_ANG).sum())
     if agree < max(_FEWEST_PATCHES, _FEWEST_SHARE * len(rest)):
-        raise _different(names, agree, len(used))
+        raise _different(pair.names, agree, len(used))
     return Registration(method="volume", fit=fit, pairs=agree)
 
 
-def _edge(settings: CombineSettings, first: WorkingVolume) -> float:
+def _edge(settings: CombineSettings, grid: Grid) -> float:
     """Edge of the cubes, Å: a sixth of the field where nothing is said."""
     if settings.patch != "auto":
         return float(settings.patch)
-    field = min(first.grid.shape[1:]) * first.grid.voxel_ang
+    field = min(grid.shape[1:]) * grid.voxel_ang
     return float(np.clip(field / 6, *_PATCH_ANG))
 
 

@@ -13,10 +13,8 @@ from torch import Tensor
 from lamella.fourier import fast_size, frequency_grid, shell_index
 from lamella.geometry import rotation_z
 from lamella.progress import Progress
-from lamella.tomograms.combine_coverage import Coverage
-from lamella.tomograms.combine_resample import resample
 from lamella.tomograms.combine_rigid import RigidMotion
-from lamella.tomograms.combine_working import WorkingVolume, band, joint_weights
+from lamella.tomograms.combine_working import WorkingPair, WorkingVolume, band
 
 __all__ = ["Found", "search_motion", "whitened"]
 
@@ -54,21 +52,11 @@ class Found:
         return self.mirrored_correlation > _OTHER_HAND * max(self.correlation, 0.0)
 
 
-def search_motion(
-    first: WorkingVolume,
-    second: WorkingVolume,
-    coverages: tuple[Coverage, Coverage],
-    turn_deg: float | None,
-    progress: Progress,
-) -> Found:
+def search_motion(pair: WorkingPair, turn_deg: float | None, progress: Progress) -> Found:
     """Find the turn and the shift under which two tomograms correlate best.
 
     Parameters
     ----------
-    first, second
-        small copies of one voxel size.
-    coverages
-        of each series in its own frame.
     turn_deg
         about how far the specimen was turned from the first to the second; None: any turn.
 
@@ -78,11 +66,11 @@ def search_motion(
     few that are possible; a correlation of the volumes under each, in the frequencies that both measure, decides, and
     finds the depth and the hand. All spectra are whitened shell by shell.
     """
-    turns = _turns(first, second, turn_deg, progress)
-    found = [_in_depth(first, second, coverages, turn, shift) for turn, shift in turns]
-    best = max(found, key=lambda one: one[1])
-    mirror = second.mirrored()
-    mirrored = max((_in_depth(first, mirror, coverages, turn, shift) for turn, shift in turns), key=lambda one: one[1])
+    turns = _turns(pair.first, pair.second, turn_deg, progress)
+    best, mirrored = (
+        max((_in_depth(one, turn, shift) for turn, shift in turns), key=lambda found: found[1])
+        for one in (pair, pair.mirrored())
+    )
     progress(1.0, "turn found")
     return Found(
         motion=best[0],
@@ -152,26 +140,19 @@ def _flat_score(terms: Tensor, other: Voxels, turn_deg: float, weight: Tensor) -
     return float(correlation.max()), np.where(shift > size / 2, shift - size, shift)
 
 
-def _in_depth(
-    first: WorkingVolume,
-    second: WorkingVolume,
-    coverages: tuple[Coverage, Coverage],
-    turn_deg: float,
-    shift_ang: Array,
-) -> tuple[RigidMotion, float]:
+def _in_depth(pair: WorkingPair, turn_deg: float, shift_ang: Array) -> tuple[RigidMotion, float]:
     """The motion with its depth, and the correlation of the volumes."""
     motion = RigidMotion(rotation=rotation_z(-turn_deg), shift_ang=np.array([*shift_ang, 0.0]))
-    grid = first.grid
+    grid = pair.first.grid
     nz, ny, nx = grid.shape
-    depth = fast_size(nz + second.grid.shape[0] // 2)
-    block = (slice(0, depth), slice(0, ny), slice(0, nx))
-    moved, inside = resample(second.source, second.grid, motion, None, grid, block)
+    depth = fast_size(nz + pair.second.grid.shape[0] // 2)
+    moved, inside = pair.laid_on(motion, None, depth)
     one = np.zeros(moved.shape, np.float32)
-    one[:nz] = first.voxels
+    one[:nz] = pair.first.voxels
     fade = np.clip(np.minimum(np.arange(nx), nx - 1 - np.arange(nx)) / 8, 0, 1).astype(np.float32)
     one *= fade
     shape = (depth, ny, nx)
-    weight = joint_weights((coverages[0], coverages[1].turned(motion.rotation.T)), shape, grid.voxel_ang)
+    weight = pair.weights(motion, shape)
     spectra = [whitened(torch.fft.rfftn(torch.from_numpy(part)), shape) * weight for part in (one, moved * inside)]
     correlation = torch.fft.irfftn(spectra[0] * spectra[1].conj(), s=shape) / _norm(spectra[0], spectra[1], shape)
     reach = 8  # pixels in the plane: the sheets have found it already

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor
 from lamella.errors import ImageError
 from lamella.records import ArrayVolume, VolumeSource
 from lamella.tomograms.combine_coverage import Coverage
-from lamella.tomograms.combine_resample import Grid
+from lamella.tomograms.combine_resample import Grid, resample
+from lamella.tomograms.combine_rigid import RigidMotion
+from lamella.tomograms.combine_warp import Warp
 
-__all__ = ["WorkingVolume", "band", "joint_weights", "working_volume"]
+__all__ = ["WorkingPair", "WorkingVolume", "band", "working_volume"]
 
 Array = NDArray[np.float64]
 Voxels = NDArray[np.float32]
@@ -60,6 +62,47 @@ class WorkingVolume:
         return WorkingVolume(voxels=np.ascontiguousarray(self.voxels[::-1]), grid=grid, deviation=self.deviation)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WorkingPair:
+    """Two tomograms that are to be laid on each other.
+
+    Attributes
+    ----------
+    first, second
+        their small copies, of one voxel size.
+    coverages
+        of each series in its own frame: only frequencies that both measure are compared.
+    names
+        of the two series, for messages.
+    """
+
+    first: WorkingVolume
+    second: WorkingVolume
+    coverages: tuple[Coverage, Coverage]
+    names: tuple[str, str]
+
+    def mirrored(self) -> WorkingPair:
+        """With the second's z turned to −z."""
+        return replace(self, second=self.second.mirrored())
+
+    def laid_on(self, motion: RigidMotion, warp: Warp | None, planes: int | None = None) -> tuple[Voxels, Voxels]:
+        """The second ``(planes, y, x)`` in the first one's frame, and how far it reaches there (0 … 1).
+
+        Planes of the first's grid, or as many as are asked for.
+        """
+        nz, ny, nx = self.first.grid.shape
+        block = (slice(0, planes or nz), slice(0, ny), slice(0, nx))
+        return resample(self.second.source, self.second.grid, motion, warp, self.first.grid, block)
+
+    def weights(self, motion: RigidMotion, shape: tuple[int, int, int]) -> Tensor:
+        """Weight of each frequency in an rfft of `shape` in the first one's frame: the band, where both measure."""
+        kz = torch.fft.fftfreq(shape[0])[:, None, None]
+        ky, kx = torch.fft.fftfreq(shape[1])[None, :, None], torch.fft.rfftfreq(shape[2])[None, None]
+        one, _ = self.coverages[0].at(kz, ky, kx)
+        other, _ = self.coverages[1].turned(motion.rotation.T).at(kz, ky, kx)
+        return one * other * band((kz**2 + ky**2 + kx**2).sqrt(), self.first.grid.voxel_ang)
+
+
 def working_volume(source: VolumeSource, voxel_ang: float, name: str) -> WorkingVolume:
     """Average a tomogram over cubes of voxels to about 20 Å, a few planes at a time.
 
@@ -99,12 +142,3 @@ def band(frequency: Tensor, voxel_ang: float) -> Tensor:
     high = 1 / max(_FINEST_ANG, _FINEST_PX * voxel_ang)
     low = 1 / _COARSEST_ANG
     return torch.exp(-0.5 * ((k - high).clamp_min(0) / (0.15 * high)) ** 2) * (1 - torch.exp(-0.5 * (k / low) ** 2))
-
-
-def joint_weights(coverages: tuple[Coverage, Coverage], shape: tuple[int, int, int], voxel_ang: float) -> Tensor:
-    """Weight of each frequency in an rfft of `shape`: the band, where both series measure."""
-    kz = torch.fft.fftfreq(shape[0])[:, None, None]
-    ky, kx = torch.fft.fftfreq(shape[1])[None, :, None], torch.fft.rfftfreq(shape[2])[None, None]
-    one, _ = coverages[0].at(kz, ky, kx)
-    other, _ = coverages[1].at(kz, ky, kx)
-    return one * other * band((kz**2 + ky**2 + kx**2).sqrt(), voxel_ang)

@@ -14,23 +14,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella import __version__
-from lamella.errors import FormatError, InputError, LamellaError, ProjectError
+from lamella.errors import InputError, LamellaError, ProjectError
 from lamella.formats.images import open_volume
-from lamella.formats.star import read_star
 from lamella.progress import Progress, no_progress
 from lamella.records import TiltSeries, Tomogram
 from lamella.settings import setting
 from lamella.tomograms.combine_settings import CombineSettings
 from lamella.workflow.completion import Completion
 from lamella.workflow.context import Context
+from lamella.workflow.derived_task import completions_of, do_task, inputs_of, write_parts
 from lamella.workflow.digests import FileDigests, digest
-from lamella.workflow.ledger import Ledger, note_completion
+from lamella.workflow.ledger import Ledger
 from lamella.workflow.plan import ancestors
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import COMBINE, RecordName, check_file_name
 from lamella.workflow.steps import Step
-from lamella.workflow.tables import files_of, has_tables, read_part, read_record, write_record
-from lamella.workflow.tasks import Task, perform
+from lamella.workflow.steps.reconstruct_gold import read_gold
+from lamella.workflow.steps.reconstruct_position import tell_position
+from lamella.workflow.steps.tomogram_quality import measure_quality
+from lamella.workflow.tables import has_tables, read_record
+from lamella.workflow.tasks import Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +44,6 @@ __all__ = ["Combination", "PairSettings", "combine_series", "is_outdated", "make
 
 _VERSION = 1
 _PARTS = {"whole": ("volume", ""), "even": ("even_volume", "_even"), "odd": ("odd_volume", "_odd")}
-_PLACES = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 
 
 class PairSettings(CombineSettings):
@@ -135,14 +137,14 @@ def combine_series(
 def is_outdated(project: Project, target: RecordName) -> bool:
     """Whether tomograms that a record of combined ones was made from have changed since."""
     files = FileDigests()
-    return any(_changed(project, target, done, files) for done in _completions(project, target))
+    return any(_changed(project, target, done, files) for done in completions_of(project, target).values())
 
 
 def make_again(project: Project, target: RecordName, ledger: Ledger, run: int) -> str:
     """Combine again, with the settings that were kept, what was made from tomograms that have changed."""
     files = FileDigests()
     ledger.load_digests(files)
-    again = [done for done in _completions(project, target) if _changed(project, target, done, files)]
+    again = [done for done in completions_of(project, target).values() if _changed(project, target, done, files)]
     ledger.save_digests(files)
     for done in again:
         _make(project, target, RecordName.parse(done.made_from[0]), _kept(done), ledger, run, no_progress)
@@ -161,7 +163,7 @@ def _make(
     pair = _pair(project, source, settings)
     files = FileDigests()
     ledger.load_digests(files)
-    inputs = _inputs(project, source, pair, files)
+    inputs = inputs_of(project, source, pair, files)
     ledger.save_digests(files)
     series = pair[0].tilt_series.with_changes(name=settings.name)
     task = Task(
@@ -176,17 +178,8 @@ def _make(
         version=f"lamella {__version__}, {COMBINE} {_VERSION}",
         by_name=True,
     )
-    outcome = perform(task, progress)
-    done = outcome.completion
-    if done is None:
-        failure = outcome.failure
-        assert failure is not None
-        kind = InputError if failure.exit_code == InputError.exit_code else LamellaError
-        raise kind(failure.problem, mend=failure.mend)
-    note_completion(ledger, run, target, settings.name, done)
-    folder = project.completions(target)
-    parts = [read_part(place, project.root) for place in sorted(folder.iterdir()) if Completion.read(place)]
-    write_record(project, target, [part for part in parts if part is not None])
+    done = do_task(project, task, ledger, run, progress)
+    write_parts(project, target)
     return Combination(
         target=target, source=source, series=settings.name, messages=done.messages, quality=dict(done.quality)
     )
@@ -204,7 +197,7 @@ def _combine(pair: tuple[Tomogram, Tomogram], record: Tomogram, settings: PairSe
         if one.volume is None:
             raise ProjectError(f"{one.name} has no volume", mend="run reconstruct first")
     volumes: dict[str, Volumes] = {}
-    files: dict[str, str] = {}
+    files: dict[str, Any] = {}
     with ExitStack() as stack:
         for part, (entry, ending) in _PARTS.items():
             names = [getattr(one, entry) for one in pair]
@@ -218,15 +211,19 @@ def _combine(pair: tuple[Tomogram, Tomogram], record: Tomogram, settings: PairSe
             volumes[part] = Volumes(first=sources[0], second=sources[1], sink=sink)
             files[entry] = f"{context.name(context.folder)}/{record.name}{ending}.mrc"
         result = combine(
-            first, second, volumes, settings, record.name, beads=_beads(pair, context), progress=context.progress
+            first,
+            second,
+            volumes,
+            settings,
+            record.name,
+            beads=_beads(pair, context),
+            progress=context.part("", (0.0, 0.9)),
         )
     _say(result, second, context)
-    return replace(
-        result.tomogram,
-        volume=files.get("volume"),
-        even_volume=files.get("even_volume"),
-        odd_volume=files.get("odd_volume"),
-    )
+    tomogram = replace(result.tomogram, **files)
+    tell_position(tomogram, context)
+    measure_quality(tomogram, context, context.part("comparing the halves", (0.9, 1.0)))
+    return replace(tomogram, quality=dict(context.quality))
 
 
 def _say_no_halves(pair: tuple[Tomogram, Tomogram], context: Context) -> None:
@@ -260,18 +257,8 @@ def _say(result: CombineResult, second: Tomogram, context: Context) -> None:
 
 def _beads(pair: tuple[Tomogram, Tomogram], context: Context) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Places of the gold beads of both tomograms, where both name a table of them."""
-    places = []
-    for one in pair:
-        if one.gold is None:
-            return None
-        path = context.root / one.gold
-        if not path.is_file():
-            raise FormatError(f"{one.gold} is missing", mend="run reconstruct again, or set register_by to volume")
-        tables = [table for table in read_star(path).values() if set(_PLACES) <= set(table.columns)]
-        if not tables:
-            return None
-        places.append(np.stack([tables[0].numbers(label) for label in _PLACES], axis=-1))
-    return places[0], places[1]
+    first, second = (read_gold(context.root / one.gold) if one.gold else None for one in pair)
+    return None if first is None or second is None else (first, second)
 
 
 def _pair(project: Project, source: RecordName, settings: PairSettings) -> tuple[Tomogram, Tomogram]:
@@ -291,19 +278,6 @@ def _pair(project: Project, source: RecordName, settings: PairSettings) -> tuple
     return found[0], found[1]
 
 
-def _inputs(
-    project: Project, source: RecordName, pair: tuple[Tomogram, Tomogram], files: FileDigests
-) -> dict[str, str]:
-    out = {f"{source}: {one.name}": digest(one) for one in pair}
-    for one in pair:
-        paths = [*files_of(one, project.root), *([project.root / one.gold] if one.gold else [])]
-        for path in paths:
-            out[path.relative_to(project.root).as_posix() if path.is_relative_to(project.root) else str(path)] = (
-                files.of(path)
-            )
-    return out
-
-
 def _fingerprint(settings: PairSettings, inputs: dict[str, str]) -> str:
     kept = settings.model_dump(mode="json", exclude={"enabled"})
     return digest({"combine": _VERSION, "settings": kept, "inputs": sorted(inputs.values())})
@@ -317,14 +291,8 @@ def _changed(project: Project, target: RecordName, done: Completion, files: File
         pair = _pair(project, source, _kept(done))
     except LamellaError:
         return True
-    return done.fingerprint != _fingerprint(_kept(done), _inputs(project, source, pair, files))
+    return done.fingerprint != _fingerprint(_kept(done), inputs_of(project, source, pair, files))
 
 
 def _kept(done: Completion) -> PairSettings:
     return PairSettings(**done.settings)
-
-
-def _completions(project: Project, target: RecordName) -> list[Completion]:
-    folder = project.completions(target)
-    found = [Completion.read(place) for place in sorted(folder.iterdir())] if folder.is_dir() else []
-    return [entry for entry in found if entry is not None]
