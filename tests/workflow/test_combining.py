@@ -22,6 +22,7 @@ from lamella.workflow.ledger import Ledger
 from lamella.workflow.new import create_project
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RecordName
+from lamella.workflow.reporting import make_report
 from lamella.workflow.status import project_status
 from lamella.workflow.tables import read_record, write_record
 
@@ -124,6 +125,15 @@ def test_the_command(project, capsys):
     told = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert told["record"] == "combine.two"
     assert told["quality"]["SecondAxisTurnDeg"] == pytest.approx(90.4, abs=0.3)
+
+
+def test_the_report_shows_what_was_combined(project):
+    combine_series(project, "S_a", "S_b", QUICK)
+    page = make_report(project).read_text()
+    section = page[page.index('id="series-3"') :]
+    assert "specimen turned between the axes by" in section
+    assert "three orthogonal slices of S" in section
+    assert "registered by" in section
 
 
 @pytest.mark.parametrize(

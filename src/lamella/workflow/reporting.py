@@ -19,13 +19,14 @@ from lamella.report import RunRow, SeriesReport, write_report
 from lamella.workflow.completion import Completion
 from lamella.workflow.ledger import Ledger, TaskRow
 from lamella.workflow.project import Project
-from lamella.workflow.record_name import RAW, RecordName
+from lamella.workflow.record_name import COMBINE, RAW, RecordName
 from lamella.workflow.steps.excluded import REASON
 from lamella.workflow.tables import has_tables, read_record
 
 __all__ = ["make_report"]
 
 _MIB = 2**20
+_RECONSTRUCT = RecordName("reconstruct")
 _HELD_OUT, _UNSUPPORTED = "_held_out.star", "_unsupported.star"
 _PLACE = (*(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"), "lamellaDiameterAngst")
 
@@ -51,6 +52,7 @@ def make_report(project: Project) -> Path:
         )
         for one in raw
     ]
+    series += _combined(project, {one.name for one in raw})
     write_report(project.report_path, project.root.name, series, [_run_row(task) for task in tasks])
     return project.report_path
 
@@ -98,6 +100,27 @@ def _series_report(
     )
 
 
+def _combined(project: Project, known: set[str]) -> list[SeriesReport]:
+    """Tomograms of two tilt axes, which are of series that nobody recorded as one."""
+    source = RecordName(COMBINE)
+    denoised = _tomograms(project, "denoise")
+    return [
+        SeriesReport(
+            raw=one.tilt_series,
+            raw_images=_images(project, one.tilt_series),
+            aligned=one.tilt_series,
+            tomogram=one,
+            volume=_volume(project, one.volume),
+            denoised=_volume(project, denoised[name].denoised) if name in denoised else None,
+            tomogram_numbers=_numbers(project, name, source),
+            half_fsc=_half_fsc(project, name, source),
+            notes=_said(project, COMBINE, name),
+        )
+        for name, one in _tomograms(project, COMBINE).items()
+        if name not in known
+    ]
+
+
 def _about(one: TiltSeries, all_series: list[TiltSeries], notes: tuple[str, ...]) -> tuple[str, ...]:
     """The notes on one series: those that name it, and those that name no series at all."""
     others = [other.name for other in all_series if other.name != one.name]
@@ -143,14 +166,14 @@ def _volume(project: Project, name: str | None) -> VolumeSource | None:
         return None
 
 
-def _numbers(project: Project, name: str) -> dict[str, float]:
-    """What reconstruct and denoise measured."""
-    done = (Completion.read(project.completion(RecordName(step), name)) for step in ("reconstruct", "denoise"))
+def _numbers(project: Project, name: str, source: RecordName = _RECONSTRUCT) -> dict[str, float]:
+    """What was measured when the tomogram was made, and when it was denoised."""
+    done = (Completion.read(project.completion(record, name)) for record in (source, RecordName("denoise")))
     return {number: value for one in done if one is not None for number, value in one.quality.items()}
 
 
-def _half_fsc(project: Project, name: str) -> HalfFsc | None:
-    path = project.folder(RecordName("reconstruct")) / f"{name}{FSC}"
+def _half_fsc(project: Project, name: str, source: RecordName = _RECONSTRUCT) -> HalfFsc | None:
+    path = project.folder(source) / f"{name}{FSC}"
     try:
         return read_fsc(path) if path.is_file() else None
     except (FormatError, InputError):
