@@ -18,6 +18,7 @@ Picture = NDArray[np.float32]
 
 _SLAB_ANG = 300.0  # across a slice, averaged: specimen stands out of the noise
 _LONGEST_PX = 640
+_LEFT, _ACROSS = 0.07, 0.92  # of the figure's width
 
 
 def plot_position(volume: VolumeSource, voxel_size_ang: float, numbers: Mapping[str, float]) -> Figure:
@@ -37,7 +38,7 @@ def plot_position(volume: VolumeSource, voxel_size_ang: float, numbers: Mapping[
     x_tilt, y_tilt = (np.deg2rad(numbers.get(f"Position{axis}TiltDeg", np.nan)) for axis in "XY")
     slopes = -np.tan(y_tilt) / np.cos(x_tilt), np.tan(x_tilt)
     width = 11.0
-    tall = width * 0.94 * nz / max(nx, ny)
+    tall = width * _ACROSS * nz / max(nx, ny)
     gap, top = 0.55, 0.45
     height = 2 * tall + 2 * gap + top
     figure = plate(width, height)
@@ -46,7 +47,7 @@ def plot_position(volume: VolumeSource, voxel_size_ang: float, numbers: Mapping[
     ):
         share = size / max(nx, ny)
         bottom = height - top - (number + 1) * tall - number * gap
-        axes = figure.add_axes((0.05, bottom / height, 0.94 * share, tall / height))
+        axes = figure.add_axes((_LEFT, bottom / height, _ACROSS * share, tall / height))
         _draw(axes, _slice(volume, voxel_size_ang, number), size, nz, voxel_size_ang)
         _faces(axes, slope, slopes, numbers, size * voxel_size_ang / 2)
         axes.set_title(name, color=PLATE_INK, fontsize=10, loc="left", pad=3)
