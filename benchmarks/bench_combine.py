@@ -4,7 +4,8 @@ Each axis is reconstructed with its true geometry. The second is laid onto the f
 with errors of 3 Å in the plane and 8 Å across it, or by the volumes, and both are combined; beside them stands one
 reconstruction from the views of both (`joint`). FSC with the truth is taken by regions of Fourier space: where both
 series measure, where only one does, and in the pyramid that both miss; of the whole volumes, and of boxes of 320 Å
-with soft edges on the particles, all together.
+with soft edges on the particles, all together. A further line says what is to be expected of the whole volumes where
+both measure: twice the signal over noise that the first axis has there alone.
 
     python -m benchmarks.bench_combine [FOLDER] [FIGURE.png] [--quick]
 
@@ -50,7 +51,10 @@ def main(*arguments: str) -> None:
         print(f"\nFSC with the truth, bands in Å{'':30s}" + " ".join(f"{f'{a}-{b}':>8s}" for a, b in BANDS_ANG))
         names = {"TS_01a": "first axis", "beads": "combined (beads)", "volume": "combined (volume)", "joint": "joint"}
         for name, label in names.items():
-            for (part, region), values in _curves(root, name).items():
+            curves = _curves(root, name)
+            if name == "TS_01a":
+                curves["whole", "both measure, views doubled"] = _doubled(curves["whole", "both measure"])
+            for (part, region), values in curves.items():
                 print(f"{label:20s} {part:7s} {region:28s}" + " ".join(f"{value:8.3f}" for value in values))
         if len(places) > 1:
             _draw(root, Path(places[1]))
@@ -222,6 +226,12 @@ def _curves(root: Path, name: str) -> dict[tuple[str, str], list[float]]:
                 values.append(float((a * b.conj()).real.sum() / power))
             out[part, region] = values
     return out
+
+
+def _doubled(curve: list[float]) -> list[float]:
+    """The FSC with the truth of twice as many views: √(S / (S + 1)) with S, signal over noise, doubled."""
+    ratios = [2 * value**2 / (1 - value**2) for value in curve]
+    return [(ratio / (ratio + 1)) ** 0.5 for ratio in ratios]
 
 
 def _alike(root: Path, name: str) -> Any:

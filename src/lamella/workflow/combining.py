@@ -221,7 +221,7 @@ def _combine(pair: tuple[Tomogram, Tomogram], record: Tomogram, settings: PairSe
         )
     _say(result, second, context)
     tomogram = replace(result.tomogram, **files)
-    tell_position(tomogram, context)
+    tell_position(first, context)  # its frame is kept, and combining carries noise beyond the specimen's faces
     measure_quality(tomogram, context, context.part("comparing the halves", (0.9, 1.0)))
     return replace(tomogram, quality=dict(context.quality))
 
