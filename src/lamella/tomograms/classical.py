@@ -32,7 +32,6 @@ _STRONGEST = 8.0  # times the first guess
 _REACH = 4.0  # Gaussian widths
 _PATCH_PX, _SEARCH_PX = 3, 3  # non-local means: edge of the patches, and how far alike ones are looked for
 _TRIED_BLOCKS = {"gaussian": 8, "tv": 4}  # of the samples, on which strengths are tried: as many as is quick
-_SMOOTHER = 1.3  # samples of 40 voxels do not see the smoothest structure: what they find best is so much too weak
 _CHANCE = 1.2  # h² in standard deviations of the squared distance between patches of mere noise
 _TV_STEPS = 50
 _PIECE = {"gaussian": 2**22, "nlm": 2**18, "tv": 2**21}  # voxels that one thread works on, halo included
@@ -98,7 +97,7 @@ def recipe(settings: DenoiseSettings, blocks: Sequence[Array]) -> Recipe:
     first = _FIRST[method]
     highest = _WIDEST_PX if method == "gaussian" else _STRONGEST * first
     found = best_strength(partial(_work, method), first, (first / 8, highest), blocks[: _TRIED_BLOCKS[method]])
-    return Recipe(method, _SMOOTHER * found * (1.0 if method == "gaussian" else settings.strength))
+    return Recipe(method, found * (1.0 if method == "gaussian" else settings.strength))
 
 
 def _patch_distance(blocks: Sequence[Array]) -> float:
