@@ -76,14 +76,13 @@ def test_a_hostile_file_is_refused_unread(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 99},
         {"method": "nad"},
         {"architecture": {"channels": 100000, "depth": 2, "flat": 0}},
         {"architecture": {"channels": 4, "depth": 1, "flat": 0}},
         {"voxel_size_ang": -1.0},
         {"curve": []},
         {"weights": {}},
-        {"state": {"task": "x", "weights": {}, "optimiser": {}}},
+        {"state": {"task": "x", "steps": 1, "weights": {}, "average": {}, "optimiser": {}}},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -93,6 +92,13 @@ def test_what_contradicts_itself_is_refused(tmp_path, change):
     torch.save(values | change, tmp_path / "bad.pt")
     with pytest.raises(FormatError, match=r"bad\.pt is not a model"):
         read_model(tmp_path / "bad.pt")
+
+
+def test_a_file_of_another_format_says_what_to_do(tmp_path):
+    for number in (1, 99):
+        torch.save({"format": number, "method": "n2n"}, tmp_path / "old.pt")
+        with pytest.raises(FormatError, match=f"its format is {number}, and 2 is read here; train it again"):
+            read_model(tmp_path / "old.pt")
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

@@ -20,7 +20,6 @@ def some_model(depth: int = 3, flat: int = 0) -> Model:
     torch.manual_seed(2)
     network = UNet(Architecture(channels=4, depth=depth, flat=flat))
     torch.nn.init.normal_(network.last.weight, std=0.02)
-    torch.nn.init.constant_(network.gain, 0.3)
     return Model(
         method="n2n",
         architecture=network.architecture,

@@ -20,7 +20,7 @@ __all__ = ["Epoch", "Model", "NetworkMethod", "TrainingState", "read_model", "wr
 
 NetworkMethod = Literal["n2n", "n2v", "wedge"]
 
-_FORMAT = 1
+_FORMAT = 2
 _LARGEST = 2**31  # bytes of a file that is read
 _BOUNDS = {"channels": (1, 512), "depth": (1, 8), "flat": (0, 8)}  # of what a file may ask for
 
@@ -37,10 +37,15 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingState:
-    """What it takes to go on training: weights as they are now (not the best), the optimiser's memory, of what task."""
+    """What it takes to go on training: of what task, after how many steps, and the optimiser's memory.
+
+    `weights` are those that the last step left, `average` their running mean, of which the best is the model's.
+    """
 
     task: str
+    steps: int
     weights: Mapping[str, Tensor]
+    average: Mapping[str, Tensor]
     optimiser: Mapping[str, Tensor]
 
 
@@ -104,7 +109,9 @@ def write_model(path: Path | str, model: Model) -> None:
         state = model.state
         values["state"] = {
             "task": state.task,
+            "steps": state.steps,
             "weights": dict(state.weights),
+            "average": dict(state.average),
             "optimiser": dict(state.optimiser),
         }
     with atomic_path(path) as temporary:
@@ -138,8 +145,10 @@ def read_model(path: Path | str) -> Model:
 
 
 def _model(found: Any) -> Model:
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+    if not isinstance(found, dict) or "format" not in found:
         raise ValueError("it does not say so")
+    if found["format"] != _FORMAT:
+        raise ValueError(f"its format is {found['format']!r}, and {_FORMAT} is read here; train it again")
     if found["method"] not in get_args(NetworkMethod):
         raise ValueError(f"no method {found['method']!r} is known")
     architecture = Architecture(**{name: _whole(found["architecture"][name], name) for name in _BOUNDS})
@@ -157,7 +166,9 @@ def _model(found: Any) -> Model:
         if state is None
         else TrainingState(
             task=str(state["task"]),
+            steps=int(state["steps"]),
             weights=_weights(state["weights"], architecture),
+            average=_weights(state["average"], architecture),
             optimiser={str(name): _tensor(value) for name, value in state["optimiser"].items()},
         ),
         version=str(found["version"]),

@@ -87,7 +87,7 @@ def _reach(pools: list[int]) -> int:
 
 
 class UNet(nn.Module):
-    """Residual U-Net without normalisation layers: output = gain · input + what the levels find.
+    """U-Net without normalisation layers, and or a way past it that noise could take.
 
     Layers that normalise take statistics of the block that they see, which would show as seams between tiles. Skips are
     added, not appended, which saves half of the finest level's work. Levels shrink by means, not by largest values, and
@@ -96,8 +96,8 @@ class UNet(nn.Module):
 
     Notes
     -----
-    After Çiçek et al. 2016. Weights begin as He et al. 2015, the last layer and the gain at zero: an untrained network
-    says nothing.
+    After Çiçek et al. 2016. Weights begin as He et al. 2015, the last layer at zero: an untrained network says
+    nothing.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -118,7 +118,6 @@ class UNet(nn.Module):
         self.smooth = nn.Conv3d(1, 1, 3, padding=1, bias=False)
         taps = torch.tensor(_BINOMIAL)
         self.smooth.weight = nn.Parameter((taps[:, None, None] * taps[:, None] * taps)[None, None].clone())
-        self.gain = nn.Parameter(torch.tensor(0.0))
 
     def forward(self, volume: Tensor) -> Tensor:
         """Restore blocks ``(n, 1, z, y, x)``, in units of their noise about the mean, of sizes that `align` divides."""
@@ -136,7 +135,7 @@ class UNet(nn.Module):
             scale = [float(pool) for pool in pools[level]]
             found = skips[level] + functional.interpolate(coarse, scale_factor=scale, mode="nearest")
             found = functional.leaky_relu(self.up[level](found), _SLOPE, inplace=True)
-        out: Tensor = self.gain * volume + self.smooth(self.last(found))
+        out: Tensor = self.smooth(self.last(found))
         return out
 
 
