@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lamella.workflow.steps.denoise as step
-from lamella.errors import ImageError
+from lamella.errors import ImageError, InputError
 from lamella.formats.mrc import read_mrc, write_mrc
 from lamella.formats.star import read_star
 from lamella.geometry import TiltGeometry
@@ -111,3 +111,9 @@ def test_bad_halves_are_refused(record, context):
 def test_room_for_the_halves_is_planned(record):
     assert step.needs(record, SETTINGS).disk == 4 * np.prod(SHAPE) * 4
     assert step.needs(record, SETTINGS.model_copy(update={"support": False})).disk == 4 * np.prod(SHAPE)
+
+
+def test_a_half_that_is_gone_is_named(record, context):
+    (context.root / "TS_even.mrc").unlink()
+    with pytest.raises(InputError, match=r"TS_even.mrc is gone; run reconstruct again"):
+        step.run(record, SETTINGS, context)

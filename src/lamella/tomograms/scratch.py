@@ -32,8 +32,8 @@ def array_in_file(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
             f"{size / 2**30:.1f} GiB are needed beside the memory, and {folder} has {free / 2**30:.1f} GiB",
             mend="set TMPDIR to a folder with more room, or raise reconstruct.memory, ctf_tolerance or pixel_size",
         )
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (the map below keeps it; it has no name to be left behind)
-    return np.memmap(file, dtype, "w+", shape=shape)
+    with tempfile.TemporaryFile(dir=folder) as file:  # it has no name to be left behind, and the map keeps it
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def let_go(array: NDArray[Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 import lamella.tomograms as tomograms
+from lamella.errors import InputError
 from lamella.formats.denoised import DENOISED, refuse_denoised
 from lamella.progress import Progress
 from lamella.records import ArrayVolume, Tomogram, VolumeSource
@@ -43,7 +45,7 @@ def run(record: Tomogram, settings: DenoiseSettings, context: Context) -> Tomogr
     InputError
         if there is no reconstruction, its file was denoised already, or the method wants halves that there are not.
     """
-    whole, *halves = [refuse_denoised(context.root / name) for name in record.measured_volumes]
+    whole, *halves = [refuse_denoised(path) for path in _files(record, context)]
     share = 0.0
     if settings.method in NETWORKS and not settings.model:
         share = 0.9  # of the time is training
@@ -78,6 +80,23 @@ def run(record: Tomogram, settings: DenoiseSettings, context: Context) -> Tomogr
         support = write_support(record, settings, (halves[0], halves[1]), denoised, context, part)
         record = replace(record, support=support)
     return record
+
+
+def _files(record: Tomogram, context: Context) -> list[Path]:
+    """The measured volumes: the whole, then both halves where there are two.
+
+    Raises
+    ------
+    InputError
+        if one that the record names is gone.
+    """
+    paths = [context.root / name for name in record.measured_volumes]
+    for path in paths:
+        if not path.is_file():
+            raise InputError(
+                f"{record.name}: {path.name} is gone", mend="run reconstruct again: it makes what is missing"
+            )
+    return paths
 
 
 def _denoised_half(
