@@ -1,7 +1,7 @@
 """Networks beside classical filters: likeness to the truth on a tomogram that no network was trained on.
 
-Three simulated series (preset ``quick``, movies of four frames) are summed, reconstructed with their true geometry, whole
-and in halves of even and odd frames; networks are trained on the first, and all is judged by the other two. "Free" is the
+Three simulated series (preset ``quick``, movies of four frames) are summed, reconstructed with their true geometry,
+whole and in halves of even and odd frames; networks are trained on the first, the others judge. "Free" is the
 correlation with what the same microscope without noise would have given, reconstructed alike: what a method that takes
 away noise and nothing else should give. "Truth" is that with the specimen itself, of whose missing wedge and dimmed
 frequencies no filter knows. Both are of the middle of the box, FSC with the truth of the same with soft edges, averaged
@@ -63,7 +63,8 @@ def simulated(root: Path, name: str, seed: int, *words: str) -> Path:
             _do(tool, "simulate", root / name, "--preset", "quick", "--seed", seed, *choices)
         raw = root / name / "raw"
         gain = ["--gain", raw / "gain.mrc"] if (raw / "gain.mrc").exists() else []
-        _do(tool, "new", project, "--mdoc", raw / "*.mdoc", "--frames", raw, *gain)
+        frames = [] if (raw / "TS_01.mrc").exists() else ["--frames", raw]
+        _do(tool, "new", project, "--mdoc", raw / "*.mdoc", *frames, *gain)
         _do(tool, "run", project, "--to", "motion")
     return project
 
