@@ -189,7 +189,8 @@ def _local_sums(
         progress(0.95 * number / len(tiles), f"support, tile {number + 1} of {len(tiles)}")
         part, pad = _read(tile, shape, block_px, halo)
         blocks = halves.block(part, pad)
-        size: Size = blocks[0].shape  # type: ignore[assignment]
+        nz, ny, nx = blocks[0].shape
+        size: Size = (nz, ny, nx)
         if not all(np.isfinite(block).all() for block in blocks):
             raise ImageError(
                 "a half tomogram, or what denoising made of it, holds voxels that are not finite",
