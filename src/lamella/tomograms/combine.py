@@ -12,7 +12,7 @@ from lamella.errors import InputError
 from lamella.parallel import part_of
 from lamella.progress import Progress, no_progress
 from lamella.records import Tomogram, VolumeSink, VolumeSource
-from lamella.runtime import free_memory_bytes
+from lamella.runtime import free_memory_bytes, give_memory_back
 from lamella.tomograms.combine_coverage import Coverage
 from lamella.tomograms.combine_merge import Block, Pair, Voxels, merge
 from lamella.tomograms.combine_record import (
@@ -126,6 +126,7 @@ def combine(
     scale = relative_scale(pair, found)
     own = (Coverage.of(first.tilt_series, voxel, deep), Coverage.of(later, voxel, deep).turned(found.motion.rotation.T))
     del small, pair
+    give_memory_back()  # what registration held is in pieces of other sizes
     blocks = _merge(list(volumes.values()), own, found, scale, voxel, settings, part_of(progress, 0.4, 1.0))
     moved = second_in_first(later, found.motion, found.warp)
     record = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lamella.fourier import fast_size
 from lamella.tomograms.combine_rigid import RigidMotion
-from lamella.tomograms.combine_search import whitened
+from lamella.tomograms.combine_search import whitening
 from lamella.tomograms.combine_warp import Warp
 from lamella.tomograms.combine_working import WorkingPair
 
@@ -78,20 +79,19 @@ def measure_patches(
     edge = max(16, fast_size(round(edge_ang / grid.voxel_ang)))
     centres = _centres(grid.shape, edge)
     moved, inside = pair.laid_on(motion, warp)
-    padded = np.pad(pair.first.voxels, edge // 2), np.pad(moved * inside, edge // 2)
-    there = np.array([inside[tuple(c)] > 0 for c in centres])
-    centres = centres[there]
+    centres = centres[[bool(inside[tuple(c)] > 0) for c in centres]]
+    moved *= inside
+    del inside
+    cubes = _Cubes(pair.first.voxels, edge), _Cubes(moved, edge)
+    chunks = [centres[i : i + _CHUNK] for i in range(0, len(centres), _CHUNK)]
     shape = (edge, edge, edge)
     weight = pair.weights(motion, shape)
-    window = torch.hann_window(edge, periodic=True) ** 0.5
-    taper = window[:, None, None] * window[:, None] * window
-    spectra = [
-        whitened(torch.fft.rfftn(_cut(part, centres, edge, taper), dim=(1, 2, 3)), shape) * weight for part in padded
-    ]
+    white = [whitening(part.mean_power(chunks), shape) * weight for part in cubes]
     reach = int(np.clip(round(reach_ang / grid.voxel_ang), 2, edge // 2 - 2))
     shifts, height = [], []
-    for i in range(0, len(centres), _CHUNK):
-        part = _peaks(spectra[0][i : i + _CHUNK] * spectra[1][i : i + _CHUNK].conj(), shape, reach)
+    for chunk in chunks:
+        one, other = (part.spectra(chunk).mul_(factor) for part, factor in zip(cubes, white, strict=True))
+        part = _peaks(one.mul_(other.conj()), shape, reach)
         shifts.append(part[0])
         height.append(part[1])
     # the correlation's peak says by how much the moved second must be shifted to lie on the first
@@ -115,12 +115,31 @@ def _centres(shape: tuple[int, int, int], edge: int) -> NDArray[np.int64]:
         step *= 1.15
 
 
-def _cut(padded: NDArray[np.float32], centres: NDArray[np.int64], edge: int, taper: Tensor) -> Tensor:
-    out = torch.empty(len(centres), edge, edge, edge)
-    for i, (z, y, x) in enumerate(centres):
-        cube = torch.from_numpy(padded[z : z + edge, y : y + edge, x : x + edge])
-        out[i] = (cube - cube.mean()) * taper
-    return out
+class _Cubes:
+    """Cubes of a volume ``(z, y, x)``, faded out to their sides; beyond the volume there is nothing."""
+
+    def __init__(self, volume: NDArray[np.float32], edge: int) -> None:
+        self.edge = edge
+        self.margin = [max(0, edge - n) for n in volume.shape]
+        self.volume = np.pad(volume, [(n, n) for n in self.margin]) if any(self.margin) else volume
+        window = torch.hann_window(edge, periodic=True) ** 0.5
+        self.taper = window[:, None, None] * window[:, None] * window
+
+    def spectra(self, centres: NDArray[np.int64]) -> Tensor:
+        """``(n, edge, edge, edge // 2 + 1)`` spectra of the cubes around ``(n, 3)`` centres."""
+        out = torch.empty(len(centres), self.edge, self.edge, self.edge)
+        for number, centre in enumerate(centres):
+            start = [int(c) - self.edge // 2 + n for c, n in zip(centre, self.margin, strict=True)]
+            cube = torch.from_numpy(self.volume[tuple(slice(a, a + self.edge) for a in start)])
+            out[number] = (cube - cube.mean()) * self.taper
+        return torch.fft.rfftn(out, dim=(1, 2, 3))
+
+    def mean_power(self, chunks: Sequence[NDArray[np.int64]]) -> Tensor:
+        """``(edge, edge, edge // 2 + 1)`` mean over the cubes around all centres."""
+        total = torch.zeros(self.edge, self.edge, self.edge // 2 + 1)
+        for chunk in chunks:
+            total += self.spectra(chunk).abs().square_().sum(dim=0)
+        return total / max(1, sum(len(chunk) for chunk in chunks))
 
 
 def _peaks(product: Tensor, shape: tuple[int, int, int], reach: int) -> tuple[Array, Array]:

@@ -89,8 +89,10 @@ def resample(
     out, inside = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     if (stop - start < 4).any():
         return out, inside
-    part = np.ascontiguousarray(source.block(*(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))))
-    coefficients = spline_filter(part, order=3, mode="mirror", output=np.float32)
+    coefficients = np.array(
+        source.block(*(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))), np.float32
+    )
+    spline_filter(coefficients, order=3, mode="mirror", output=coefficients)
     sample_spline(
         coefficients, matrix, matrix @ first + offset - start, nodes, step, 1.0 - start, limits - 3.0 - start,
         _MARGIN_PX, out, inside,

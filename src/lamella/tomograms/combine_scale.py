@@ -27,10 +27,13 @@ def relative_scale(pair: WorkingPair, found: Registration) -> float:
     """
     shape = pair.first.grid.shape
     moved, inside = pair.laid_on(found.motion, found.warp)
-    one, other = (torch.fft.rfftn(torch.from_numpy(part * inside)) for part in (pair.first.voxels, moved))
+    moved *= inside
+    inside *= pair.first.voxels
+    one, other = (torch.fft.rfftn(torch.from_numpy(part)) for part in (inside, moved))
+    del moved, inside
     weight = pair.weights(found.motion, shape)
-    cross = shell_sums((one.real * other.real + one.imag * other.imag) * weight, shape)
-    powers = [shell_sums((part.real**2 + part.imag**2) * weight, shape) for part in (one, other)]
+    powers = [shell_sums(part.abs().square_().mul_(weight), shape) for part in (one, other)]
+    cross = shell_sums(one.mul_(other.conj()).real * weight, shape)
     agreement = (cross / (powers[0] * powers[1]).clamp_min(1e-30).sqrt()).clamp_min(0) ** 2
     ratio = float((agreement * powers[0]).sum() / (agreement * powers[1]).sum().clamp_min(1e-30))
     return float(np.sqrt(ratio)) * pair.first.deviation / pair.second.deviation

@@ -16,7 +16,7 @@ from lamella.progress import Progress
 from lamella.tomograms.combine_rigid import RigidMotion
 from lamella.tomograms.combine_working import WorkingPair, WorkingVolume, band
 
-__all__ = ["Found", "search_motion", "whitened"]
+__all__ = ["Found", "search_motion", "whitened", "whitening"]
 
 Array = NDArray[np.float64]
 Voxels = NDArray[np.float32]
@@ -81,12 +81,21 @@ def search_motion(pair: WorkingPair, turn_deg: float | None, progress: Progress)
 
 
 def whitened(terms: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Spectra `(..., y, x // 2 + 1)` divided by the rms amplitude of their shells."""
-    index = shell_index(shape, terms.device).flatten()
-    power = (terms.real**2 + terms.imag**2).reshape(-1, index.numel()).mean(dim=0)
+    """Spectra `(..., y, x // 2 + 1)` divided by the rms amplitude of their shells; the terms are overwritten."""
+    inner = terms.ndim - len(shape)
+    power = torch.zeros(terms.shape[inner:])
+    for one in terms.reshape(-1, *terms.shape[inner:]):
+        power += one.real**2
+        power += one.imag**2
+    return terms.mul_(whitening(power / max(1, int(np.prod(terms.shape[:inner]))), shape))
+
+
+def whitening(power: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What spectra of some power `(y, x // 2 + 1)` or `(z, y, x // 2 + 1)` are multiplied by to be white."""
+    index = shell_index(shape, power.device).flatten()
     count = torch.bincount(index).clamp_min(1)
-    mean = torch.bincount(index, power.double()) / count
-    return terms / mean.sqrt().clamp_min(1e-20).float()[index].reshape(terms.shape[-len(shape) :])
+    mean = torch.bincount(index, power.flatten().double()) / count
+    return mean.sqrt().clamp_min(1e-20).reciprocal().float()[index].reshape(power.shape)
 
 
 def _turns(
@@ -146,17 +155,28 @@ def _in_depth(pair: WorkingPair, turn_deg: float, shift_ang: Array) -> tuple[Rig
     grid = pair.first.grid
     nz, ny, nx = grid.shape
     depth = fast_size(nz + pair.second.grid.shape[0] // 2)
-    moved, inside = pair.laid_on(motion, None, depth)
-    one = np.zeros(moved.shape, np.float32)
-    one[:nz] = pair.first.voxels
-    fade = np.clip(np.minimum(np.arange(nx), nx - 1 - np.arange(nx)) / 8, 0, 1).astype(np.float32)
-    one *= fade
     shape = (depth, ny, nx)
     weight = pair.weights(motion, shape)
-    spectra = [whitened(torch.fft.rfftn(torch.from_numpy(part)), shape) * weight for part in (one, moved * inside)]
-    correlation = torch.fft.irfftn(spectra[0] * spectra[1].conj(), s=shape) / _norm(spectra[0], spectra[1], shape)
+
+    moved, inside = pair.laid_on(motion, None, depth)
+    moved *= inside
+    del inside
+    there = whitened(torch.fft.rfftn(torch.from_numpy(moved)), shape).mul_(weight)
+    del moved
+    one = np.zeros(shape, np.float32)
+    fade = np.clip(np.minimum(np.arange(nx), nx - 1 - np.arange(nx)) / 8, 0, 1).astype(np.float32)
+    np.multiply(pair.first.voxels, fade, out=one[:nz])
+    here = whitened(torch.fft.rfftn(torch.from_numpy(one)), shape).mul_(weight)
+    norm = _norm(here, there, shape)
+    del one, weight
+    product = here.mul_(there.conj())
+    del here, there
+    correlation = torch.fft.irfftn(product, s=shape)
+    correlation /= norm
+    del product
     reach = 8  # pixels in the plane: the sheets have found it already
-    near = correlation.roll((reach, reach), dims=(1, 2))[:, : 2 * reach + 1, : 2 * reach + 1]
+    around = torch.arange(-reach, reach + 1)
+    near = correlation[:, around % ny][:, :, around % nx]
     place = np.array(np.unravel_index(int(near.argmax()), near.shape), np.float64) - (0, reach, reach)
     place[0] -= depth if place[0] > depth / 2 else 0
     change = place[::-1] * grid.voxel_ang
@@ -169,5 +189,11 @@ def _norm(a: Tensor, b: Tensor, shape: tuple[int, ...]) -> float:
     double[0] = 1.0
     if shape[-1] % 2 == 0:
         double[-1] = 1.0
-    power = [float(((part.real**2 + part.imag**2) * double).sum()) for part in (a, b)]
+    power = [
+        sum(
+            float((plane.abs().square() * double).sum(dtype=torch.float64))
+            for plane in part.reshape(-1, *part.shape[-2:])
+        )
+        for part in (a, b)
+    ]
     return max(float(np.sqrt(power[0] * power[1])) / float(np.prod(shape)), 1e-30)

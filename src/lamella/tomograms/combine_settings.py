@@ -29,5 +29,7 @@ class CombineSettings(StepSettings):
     warp: bool = setting(True, "after the rigid registration follow what moved locally")
     patch: Positive | Auto = setting("auto", "edge of the cubes that local movement is measured on", unit="Å")
     memory: Positive | Auto = setting(
-        "auto", "most memory that a block of the work may take; auto takes two fifths of what is free", unit="GiB"
+        "auto",
+        "most memory that a block of the combination may take; auto takes two fifths of what is free",
+        unit="GiB",
     )

@@ -96,11 +96,14 @@ class WorkingPair:
 
     def weights(self, motion: RigidMotion, shape: tuple[int, int, int]) -> Tensor:
         """Weight of each frequency in an rfft of `shape` in the first one's frame: the band, where both measure."""
-        kz = torch.fft.fftfreq(shape[0])[:, None, None]
-        ky, kx = torch.fft.fftfreq(shape[1])[None, :, None], torch.fft.rfftfreq(shape[2])[None, None]
-        one, _ = self.coverages[0].at(kz, ky, kx)
-        other, _ = self.coverages[1].turned(motion.rotation.T).at(kz, ky, kx)
-        return one * other * band((kz**2 + ky**2 + kx**2).sqrt(), self.first.grid.voxel_ang)
+        ky, kx = torch.fft.fftfreq(shape[1])[:, None], torch.fft.rfftfreq(shape[2])[None]
+        second = self.coverages[1].turned(motion.rotation.T)
+        out = torch.empty(shape[0], shape[1], shape[2] // 2 + 1)
+        for z, kz in enumerate(torch.fft.fftfreq(shape[0])):  # plane by plane: there are many terms
+            length = (kz**2 + ky**2 + kx**2).sqrt()
+            both = self.coverages[0].at(kz, ky, kx)[0] * second.at(kz, ky, kx)[0]
+            out[z] = both * band(length, self.first.grid.voxel_ang)
+        return out
 
 
 def working_volume(source: VolumeSource, voxel_ang: float, name: str) -> WorkingVolume:
