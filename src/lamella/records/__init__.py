@@ -11,9 +11,11 @@ from lamella.records.images import (
     VolumeSink,
     VolumeSource,
 )
+from lamella.records.map import Map
 from lamella.records.motion import LocalMotion, MovieMotion
 from lamella.records.notes import Note
 from lamella.records.optics import Optics
+from lamella.records.particles import ParticleImages, Particles, ParticleSet
 from lamella.records.tilt_series import Defocus, TiltSeries
 from lamella.records.tomogram import Tomogram
 
@@ -27,9 +29,13 @@ __all__ = [
     "ImageSink",
     "ImageSource",
     "LocalMotion",
+    "Map",
     "MovieMotion",
     "Note",
     "Optics",
+    "ParticleImages",
+    "ParticleSet",
+    "Particles",
     "TiltSeries",
     "Tomogram",
     "VolumeSink",
