@@ -132,7 +132,8 @@ class _Cubes:
             start = [int(c) - self.edge // 2 + n for c, n in zip(centre, self.margin, strict=True)]
             cube = torch.from_numpy(self.volume[tuple(slice(a, a + self.edge) for a in start)])
             out[number] = (cube - cube.mean()) * self.taper
-        return torch.fft.rfftn(out, dim=(1, 2, 3))
+        spectra: Tensor = torch.fft.rfftn(out, dim=(1, 2, 3))
+        return spectra
 
     def mean_power(self, chunks: Sequence[NDArray[np.int64]]) -> Tensor:
         """``(edge, edge, edge // 2 + 1)`` mean over the cubes around all centres."""

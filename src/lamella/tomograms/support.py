@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -15,8 +16,9 @@ from lamella.fourier import fast_size
 from lamella.geometry import TiltGeometry
 from lamella.progress import Progress, no_progress
 from lamella.records import VolumeSink, VolumeSource
-from lamella.runtime import choose_device, free_memory_bytes, prepare
+from lamella.runtime import choose_device, free_memory_bytes, give_memory_back, prepare
 from lamella.tomograms.support_band import Band, measure_band
+from lamella.tomograms.support_texture import Texture, measure_texture
 from lamella.tomograms.support_windows import LocalSums, UnsupportedPlace, Verdict, judge
 from lamella.tomograms.tiles import Tile, plan_tiles
 
@@ -31,7 +33,7 @@ WINDOW_ANG = 40.0
 _LEAST_WINDOW_PX = 2.0
 _BLOCKS_PER_WINDOW = 1.5  # so many blocks in a standard deviation
 _HALO_WINDOWS = 6.0  # three widths of the background that the band's filter takes away
-_BYTES_PER_VOXEL = 72  # four volumes, their transforms, the band's weights and the products
+_BYTES_PER_VOXEL = 60  # four volumes, a transform, the band's weights and what making them takes
 _SLAB = 2**22  # voxels that are written together
 
 
@@ -90,6 +92,8 @@ class SupportResult:
         of a ball, Å.
     verdict, block_px
         local numbers by blocks of so many voxels along each axis.
+    texture
+        what is drawn between visible structures, judged over the volume as a whole; None where there is no between.
     tiles
         pieces in which the work was done.
     """
@@ -102,6 +106,7 @@ class SupportResult:
     places: tuple[tuple[UnsupportedPlace, tuple[float, float, float], float], ...]
     verdict: Verdict
     block_px: int
+    texture: Texture | None
     tiles: int
 
 
@@ -144,6 +149,7 @@ def measure_support(
     on the denoised half is the share of the drawn contrast that is in the specimen.
     """
     prepare()
+    give_memory_back()  # what denoising left is in pieces of other sizes
     where = torch.device(choose_device(device))
     window_px = max(_LEAST_WINDOW_PX, WINDOW_ANG / voxel_size_ang)
     band = measure_band(halves.even, halves.odd, window_px, geometry)
@@ -163,6 +169,7 @@ def measure_support(
         places=tuple(_in_ang(place, shape, block_px, voxel_size_ang) for place in verdict.places),
         verdict=verdict,
         block_px=block_px,
+        texture=measure_texture(halves, band, verdict.visible, block_px, window_px),
         tiles=tiles,
     )
 
@@ -181,26 +188,28 @@ def _local_sums(
     z, y, x = (ceil(n / block_px) for n in shape)
     halo = ceil(_HALO_WINDOWS * window_px / block_px)
     out = [np.zeros((z, y, x), np.float32) for _ in range(5)]
-    held = float(sum(part.nbytes for part in out)) * 3  # judging takes some more of their size
+    held = float(sum(part.nbytes for part in out)) * 4  # judging takes three times their size
     tiles = plan_tiles((z, y, x), halo, lambda size: _tile_bytes(size, (z, y, x), block_px, halo), budget - held)
     masks: dict[Size, tuple[Tensor, Tensor, Tensor, float]] = {}
     drawn = judged = 0.0
     for number, tile in enumerate(tiles):
         progress(0.95 * number / len(tiles), f"support, tile {number + 1} of {len(tiles)}")
         part, pad = _read(tile, shape, block_px, halo)
-        blocks = halves.block(part, pad)
-        nz, ny, nx = blocks[0].shape
+        nz, ny, nx = (piece.stop - piece.start + sum(more) for piece, more in zip(part, pad, strict=True))
         size: Size = (nz, ny, nx)
+        if size not in masks:
+            masks.clear()
+            give_memory_back()  # tiles of one size take what those of another have left only in part
+            masks[size] = _masks(band, size, device)
+        blocks = halves.block(part, pad)
         if not all(np.isfinite(block).all() for block in blocks):
             raise ImageError(
                 "a half tomogram, or what denoising made of it, holds voxels that are not finite",
                 mend="reconstruct both halves again",
             )
-        if size not in masks:
-            masks = {size: _masks(band, size, device)}
-        products, whole, inside = _products(blocks, masks[size])
+        fields, whole, inside = _fields(blocks, masks[size])
         drawn, judged = drawn + whole, judged + inside
-        for target, product in zip(out, products, strict=False):
+        for target, product in zip(out[:4], _products(fields, masks[size][-1]), strict=True):
             target[tile.core] = tile.crop(_block_sums(_inner(product, tile, pad, block_px), block_px))
     counts = [np.minimum(block_px, n - block_px * np.arange(m)) for n, m in zip(shape, (z, y, x), strict=True)]
     voxels = np.multiply.outer(np.multiply.outer(counts[0], counts[1]), counts[2])
@@ -219,28 +228,37 @@ def _masks(band: Band, size: Size, device: torch.device) -> tuple[Tensor, Tensor
     return white, plain, band.structure(size, device), kept
 
 
-def _products(blocks: list[Array], masks: tuple[Tensor, Tensor, Tensor, float]) -> tuple[list[Array], float, float]:
-    """Voxel by voxel what `LocalSums` sums up, and the contrast of the denoised halves, all and inside the band."""
-    white, plain, structure, kept = masks
+def _fields(blocks: list[Array], masks: tuple[Tensor, Tensor, Tensor, float]) -> tuple[list[Tensor], float, float]:
+    """The blocks under the band's filter, and the contrast of the denoised halves, all and inside the band.
+
+    The blocks are taken out of their list one by one, as they are done with.
+    """
+    white, plain, structure, _kept = masks
     size = blocks[0].shape
-    fields, whole, inside = [], 0.0, 0.0
-    for number, block in enumerate(blocks):
-        terms = torch.fft.rfftn(
-            torch.from_numpy(block - block.mean(dtype=np.float64).astype(np.float32)).to(white.device)
-        )
-        if number >= 2:
-            power = (terms.real**2 + terms.imag**2) * structure**2
+    fields: list[Tensor] = []
+    whole = inside = 0.0
+    while blocks:
+        block = torch.from_numpy(blocks.pop(0)).to(white.device)
+        terms = torch.fft.rfftn(block.sub_(block.mean(dtype=torch.float64).float()))
+        del block
+        if len(fields) >= 2:
+            power = terms.abs().mul_(structure).square_()
             whole += float(power.sum(dtype=torch.float64))
-            inside += float((power * (plain / structure.clamp(min=1e-6)) ** 2).sum(dtype=torch.float64))
-        fields.append(torch.fft.irfftn(terms * white, s=size))
+            power *= (plain / structure.clamp(min=1e-6)).square_()
+            inside += float(power.sum(dtype=torch.float64))
+            del power
+        fields.append(torch.fft.irfftn(terms.mul_(white), s=size))
+        del terms
+    return fields, whole, inside
+
+
+def _products(fields: Sequence[Tensor], kept: float) -> Iterator[Array]:
+    """Voxel by voxel what `LocalSums` sums up, one after the other."""
     even, odd, clean_even, clean_odd = fields
-    products = (
-        (odd * clean_even + even * clean_odd) / 2,
-        (clean_even**2 + clean_odd**2) / 2,
-        clean_even * clean_odd,
-        (even - odd) ** 2 / (2 * max(kept, 1e-12)),
-    )
-    return [product.cpu().numpy() for product in products], whole, inside
+    yield (odd * clean_even).addcmul_(even, clean_odd).mul_(0.5).cpu().numpy()
+    yield clean_even.square().addcmul_(clean_odd, clean_odd).mul_(0.5).cpu().numpy()
+    yield (clean_even * clean_odd).cpu().numpy()
+    yield (even - odd).square_().mul_(0.5 / max(kept, 1e-12)).cpu().numpy()
 
 
 def _read(tile: Tile, shape: Size, block_px: int, halo: int) -> tuple[Slices, list[tuple[int, int]]]:

@@ -128,23 +128,27 @@ def judge(sums: LocalSums, window_blocks: float, block_voxels: float) -> Verdict
     the slope is b = Σ w r d / Σ w d², and its variance Σ w² d² / (Σ w d²)². The two terms of the agreement are taken as
     if their noises were one, which errs to the safe side.
     """
-    agreement, drawn, common, noise = (
-        _window(part, sums.count, window_blocks) for part in (sums.agreement, sums.drawn, sums.common, sums.noise)
-    )
+    inside = gaussian_filter(sums.count, window_blocks, mode="constant", truncate=4.0)
+    drawn, noise = (_window(part, sums.count, inside, window_blocks) for part in (sums.drawn, sums.noise))
     floor = 1e-6 * max(float(drawn.max(initial=0)), _TINY)
     drawn_safe = np.maximum(drawn, floor)
-    slope = agreement / drawn_safe
-    narrow = _window(sums.drawn, sums.count, window_blocks / np.sqrt(2))
-    voxels = block_voxels * (2 * np.sqrt(np.pi) * window_blocks) ** 3  # 1 / Σ w² of a window of Σ w = 1
+    narrow_blocks = window_blocks / float(np.sqrt(2))
+    inside_narrow = gaussian_filter(sums.count, narrow_blocks, mode="constant", truncate=4.0)
+    narrow = _window(sums.drawn, sums.count, inside_narrow, narrow_blocks)
+    voxels = block_voxels * (2 * float(np.sqrt(np.pi)) * window_blocks) ** 3  # 1 / Σ w² of a window of Σ w = 1
     error = np.sqrt(np.maximum(narrow, floor) * np.maximum(noise, 1e-3) / voxels) / drawn_safe
-    support = np.clip(slope, 0, 1) * erf(np.maximum(slope / error, 0) / np.sqrt(2))
+    del noise, narrow, inside_narrow
+    slope = _window(sums.agreement, sums.count, inside, window_blocks) / drawn_safe
+    support = np.clip(slope, 0, 1) * erf(np.maximum(slope / error, 0) / float(np.sqrt(2)))
+    common = _window(sums.common, sums.count, inside, window_blocks)
     power = (drawn + common) / 2  # of the halves' mean, which is what one looks at
+    del drawn, inside
     weight, threshold = _visible(power)
     visible = power >= threshold
     flagged = visible & (slope + _ERRORS * error < _HALF)
     total = float(weight[visible].sum())
     return Verdict(
-        support=support.astype(np.float32),
+        support=support,
         slope=slope,
         error=error,
         contrast=np.sqrt(np.maximum(power, 0)),
@@ -158,10 +162,10 @@ def judge(sums: LocalSums, window_blocks: float, block_voxels: float) -> Verdict
     )
 
 
-def _window(values: Array, count: Array, width: float) -> Array:
-    """Mean over a Gaussian window, of what lies within the volume."""
-    weighted = gaussian_filter(values * count, width, mode="constant", truncate=4.0)
-    out: Array = weighted / np.maximum(gaussian_filter(count, width, mode="constant", truncate=4.0), 1e-6)
+def _window(values: Array, count: Array, inside: Array, width: float) -> Array:
+    """Mean over a Gaussian window, of what lies within the volume; `inside` is the window's of the count."""
+    out: Array = gaussian_filter(values * count, width, mode="constant", truncate=4.0)
+    out /= np.maximum(inside, 1e-6)
     return out
 
 
@@ -179,9 +183,10 @@ def _visible(power: Array) -> tuple[Array, float]:
 def _weighted_quantile(values: Array, weights: Array, quantile: float) -> float:
     if values.size == 0 or not float(weights.sum(dtype=np.float64)) > 0:
         return float(np.median(values)) if values.size else 0.0
-    flat = values.ravel()
+    counts = weights.ravel() > 0
+    flat, weights = values.ravel()[counts], weights.ravel()[counts]
     order = np.argsort(flat)
-    total = np.cumsum(weights.ravel()[order], dtype=np.float64)
+    total = np.cumsum(weights[order], dtype=np.float64)
     return float(flat[order[min(int(np.searchsorted(total, quantile * total[-1])), flat.size - 1)]])
 
 
