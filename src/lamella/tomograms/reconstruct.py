@@ -26,6 +26,7 @@ from lamella.tomograms.reprojection import Reprojection, views_to_check
 from lamella.tomograms.rounds import Rounds, check_mask, fit_rounds
 from lamella.tomograms.slabs import Output
 from lamella.tomograms.tilt_images import StoredViews, background, check_images, mean_level, store_views
+from lamella.tomograms.view_order import views_in_order
 from lamella.tomograms.view_weights import ViewWeights
 from lamella.tomograms.wbp import back_project_views
 from lamella.tomograms.weights import dose_weights
@@ -338,15 +339,8 @@ def half_sets(series: TiltSeries, settings: ReconstructSettings, has_frames: boo
         raise InputError(
             f"{series.name}: {len(series)} views are too few to be split by tilt", mend="set reconstruct.halves to off"
         )
-    order = _tilt_order(series)
+    order = views_in_order(series)
     return HalfSets(kind="tilts", even=np.sort(order[1::2]), odd=np.sort(order[0::2]))
-
-
-def _tilt_order(series: TiltSeries) -> NDArray[np.int64]:
-    """Views in order of tilt; where an axis along x has none about y, in order of their x-tilts."""
-    if series.geometry is None:
-        return np.argsort(series.tilt_deg, kind="stable")
-    return np.lexsort((series.geometry.x_tilt_deg, np.round(series.geometry.y_tilt_deg, 3)))
 
 
 def _part(progress: Progress, begin: float, end: float) -> Progress:

@@ -20,6 +20,7 @@ from lamella.tomograms.frame import Frame
 from lamella.tomograms.reconstruct_settings import ReconstructSettings
 from lamella.tomograms.reprojection import Reprojection, views_to_check
 from lamella.tomograms.tilt_images import mean_level, store_views
+from lamella.tomograms.view_order import views_in_order
 from lamella.tomograms.view_weights import ViewWeights
 from lamella.tomograms.weights import dose_weights
 
@@ -30,7 +31,7 @@ _SLAB = 2**22  # voxels that are projected together
 
 def other_half_views(series: TiltSeries) -> NDArray[np.int64]:
     """The views of the odd half where halves are of tilts; where they are of frames, some of its views."""
-    return np.sort(np.argsort(series.tilt_deg, kind="stable")[0::2])
+    return np.sort(views_in_order(series)[0::2])
 
 
 def view_correlations(
