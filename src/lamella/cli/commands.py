@@ -40,7 +40,7 @@ STEPS: dict[str, str] = {"ctf": "lamella.cli.ctf:ctf_function"}
 _USAGE = """\
 Usage: lamella COMMAND …
 
-Cryo-electron tomography, from tilt series to tomograms.
+Cryo-electron tomography, from tilt series to averages of particles.
 
 Commands:
 {commands}
@@ -55,9 +55,11 @@ Steps of `lamella run`, each also a command:
 def root_help() -> str:
     """What `lamella --help` prints."""
     line = {step.name: step.summary for step in steps.LINE}
-    width = max(map(len, [*COMMANDS, *line]))
+    commands = {name: text for name, (_, text) in COMMANDS.items()}
+    commands |= {step.name: step.summary for step in steps.ASIDE}
+    width = max(map(len, [*commands, *line]))
     return _USAGE.format(
-        commands="\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()),
+        commands="\n".join(f"  {name:{width}}  {text}" for name, text in commands.items()),
         steps="\n".join(f"  {name:{width}}  {text}" for name, text in line.items()),
     )
 
@@ -102,7 +104,7 @@ def find_command(name: str) -> Callable[..., Any]:
     InputError
         if there is no such command; the nearest is offered.
     """
-    line = {step.name: step for step in steps.LINE}
+    line = {step.name: step for step in steps.all_steps()}
     if name in line:
         module, _, attribute = STEPS.get(name, "lamella.cli.step:step_function").partition(":")
         return getattr(import_module(module), attribute)(line[name])  # type: ignore[no-any-return]

@@ -10,16 +10,17 @@ from typing import Literal
 
 from lamella import __version__
 from lamella.errors import InputError, ProjectError
-from lamella.records import TiltSeries, Tomogram
+from lamella.records import Particles, TiltSeries, Tomogram
 from lamella.settings import StepSettings
 from lamella.workflow import steps
 from lamella.workflow.completion import Completion
 from lamella.workflow.digests import FileDigests, digest
+from lamella.workflow.enabling import is_enabled, why_no_particles
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
 from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.steps import Step
-from lamella.workflow.tables import files_of, has_tables, read_record
+from lamella.workflow.tables import Record, files_of, has_tables, read_particle_set, read_record
 from lamella.workflow.tasks import Task
 
 __all__ = ["Job", "SeriesState", "line_of_jobs", "plan_job", "series_states", "source_of", "task_of"]
@@ -55,7 +56,7 @@ class SeriesState:
         of the work that was done, if any.
     """
 
-    record: TiltSeries | Tomogram
+    record: Record
     state: State
     why: str
     fingerprint: str
@@ -80,14 +81,16 @@ def source_of(project: Project, settings: SettingsFile, target: RecordName) -> R
     if named is not None:
         return named
     step = steps.find_step(target.step)
-    place = steps.LINE.index(step)
+    place = steps.LINE.index(step) if step in steps.LINE else len(steps.LINE)
     for before in reversed(steps.LINE[:place]):
         name = RecordName(before.name)
-        if settings.settings(name).enabled and before.gives == step.takes:
+        if before.gives == step.takes and is_enabled(project, settings, name):
             return name
     if step.takes == "series":
         return RAW
     makers = [before.name for before in steps.LINE[:place] if before.gives == step.takes]
+    if step.takes == "particles":
+        raise _nothing_to_pick_by(project, settings)
     raise InputError(
         f"{step.name} takes {step.takes}, and {' and '.join(makers)} is off",
         mend=f"set enabled = true in [{makers[-1]}], or enabled = false in [{step.name}]",
@@ -119,21 +122,31 @@ def line_of_jobs(
     InputError
         if a step does not exist, the two are in the wrong order, or nothing between them is enabled.
     """
-    begin = steps.LINE.index(steps.find_step(first)) if first else 0
-    end = steps.LINE.index(steps.find_step(last)) if last else len(steps.LINE) - 1
+    begin = steps.LINE.index(steps.find_step(first, steps.LINE)) if first else 0
+    end = steps.LINE.index(steps.find_step(last, steps.LINE)) if last else len(steps.LINE) - 1
     if end < begin:
         raise InputError(f"{last} comes before {first}", mend="exchange --from and --to")
     jobs = tuple(
         plan_job(project, settings, RecordName(step.name))
         for step in steps.LINE[begin : end + 1]
-        if settings.settings(RecordName(step.name)).enabled
+        if is_enabled(project, settings, RecordName(step.name))
     )
+    wanted = [steps.find_step(name) for name in (first, last) if name]
+    if any("particles" in (step.takes, step.gives) for step in wanted) and why_no_particles(project, settings):
+        raise _nothing_to_pick_by(project, settings)
     if not jobs:
         raise InputError("every step of this range is off", mend="set enabled = true in lamella.toml")
     return jobs
 
 
-def read_source(project: Project, job: Job) -> tuple[TiltSeries | Tomogram, ...]:
+def _nothing_to_pick_by(project: Project, settings: SettingsFile) -> InputError:
+    return InputError(
+        why_no_particles(project, settings) or "every step that makes particles is off",
+        mend="give pick.template=FILE (and pick.method=template), or pick.method=import with pick.coordinates=FILE",
+    )
+
+
+def read_source(project: Project, job: Job) -> tuple[Record, ...]:
     """The record that a job starts from.
 
     Raises
@@ -146,27 +159,31 @@ def read_source(project: Project, job: Job) -> tuple[TiltSeries | Tomogram, ...]
             f"{job.step.name} needs the record {job.source}, which does not exist yet",
             mend=f"make it first with `{job.source.maker}`",
         )
-    records = read_record(project, job.source)
-    kind = Tomogram if job.step.takes == "tomograms" else TiltSeries
-    if job.step.takes == "series":
-        # A tomogram's record holds that of its tilt series, geometry and all.
-        records = tuple(record.tilt_series if isinstance(record, Tomogram) else record for record in records)
-    for record in records:
-        if not isinstance(record, kind):
-            raise ProjectError(
-                f"{job.step.name} takes {job.step.takes}, and {job.source} holds none", mend="name another --input"
-            )
-    return records
+    if job.step.whole:
+        return (read_particle_set(project, job.source),)
+    return tuple(_as_taken(record, job) for record in read_record(project, job.source))
 
 
-def series_states(
-    project: Project, job: Job, records: Sequence[TiltSeries | Tomogram], files: FileDigests
-) -> tuple[SeriesState, ...]:
+def _as_taken(record: Record, job: Job) -> Record:
+    """What a step takes of a record: particles hold their tomogram, and a tomogram holds its tilt series."""
+    if job.step.takes != "particles" and isinstance(record, Particles):
+        record = record.tomogram
+    if job.step.takes == "series" and isinstance(record, Tomogram):
+        record = record.tilt_series
+    kind = {"series": TiltSeries, "tomograms": Tomogram, "particles": Particles}[job.step.takes]
+    if not isinstance(record, kind):
+        raise ProjectError(
+            f"{job.step.name} takes {job.step.takes}, and {job.source} holds none", mend="name another --input"
+        )
+    return record
+
+
+def series_states(project: Project, job: Job, records: Sequence[Record], files: FileDigests) -> tuple[SeriesState, ...]:
     """Where each series stands in a job, in the order of the records."""
     return tuple(_state(project, job, record, files) for record in records)
 
 
-def _state(project: Project, job: Job, record: TiltSeries | Tomogram, files: FileDigests) -> SeriesState:
+def _state(project: Project, job: Job, record: Record, files: FileDigests) -> SeriesState:
     inputs = {str(job.source): digest(record)}
     for path in (*files_of(record, project.root), *job.step.inputs(record, job.settings, project.root)):
         inputs[_short(path, project.root)] = files.of(path)

@@ -43,7 +43,9 @@ class RecordName:
             return f"lamella {self.step} PROJECT{label}"
         if self.step == COMBINE:
             return f"lamella combine PROJECT A B{label}"
-        return f"lamella {self.step} PROJECT{label}" if label else f"lamella run PROJECT --to {self.step}"
+        if label or self.step in {step.name for step in steps.ASIDE}:
+            return f"lamella {self.step} PROJECT{label}"
+        return f"lamella run PROJECT --to {self.step}"
 
     @classmethod
     def parse(cls, text: str) -> RecordName:
@@ -55,7 +57,7 @@ class RecordName:
             if the step does not exist or the label is no plain word: nothing may point out of the project's folder.
         """
         step, dot, label = text.strip().rstrip("/").partition(".")
-        known = ["raw", *DERIVED, *(entry.name for entry in steps.LINE)]
+        known = ["raw", *DERIVED, *(entry.name for entry in steps.all_steps())]
         if step not in known or (dot and not _LABEL.fullmatch(label)) or (step == "raw" and dot):
             raise ProjectError(
                 f"{text!r} is not the name of a record",

@@ -13,7 +13,6 @@ from lamella import __version__
 from lamella.errors import InputError, LamellaError
 from lamella.formats.atomic import atomic_text, output_errors, remove_leftovers
 from lamella.progress import Progress, no_progress
-from lamella.records import TiltSeries, Tomogram
 from lamella.workflow.completion import Completion
 from lamella.workflow.derived import is_derived, make_again
 from lamella.workflow.digests import FileDigests
@@ -23,7 +22,7 @@ from lamella.workflow.plan import Job, SeriesState, read_source, series_states, 
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RecordName
 from lamella.workflow.run_settings import RunSettings
-from lamella.workflow.tables import has_tables, read_part, remove_record, write_record
+from lamella.workflow.tables import Record, has_tables, read_part, remove_record, write_record
 from lamella.workflow.tasks import Failure, Outcome, Task
 
 __all__ = ["JobResult", "Observer", "RunResult", "Silent", "choose_series", "run_jobs", "write_tables"]
@@ -193,7 +192,11 @@ class _Runner:
         if is_derived(job.source) and (again := make_again(self.project, job.source, self.ledger, self.run)):
             self.observer.say(again)
         records = read_source(self.project, job)
-        chosen = set(choose_series([record.name for record in records], only))
+        chosen = {record.name for record in records}
+        if not job.step.whole:
+            chosen = set(choose_series([record.name for record in records], only))
+        elif only:
+            self.observer.say(f"{job.target}: works on the particles of every series, whatever --only names")
         files = FileDigests()
         self.ledger.load_digests(files)
         states = series_states(self.project, job, records, files)
@@ -296,7 +299,7 @@ def write_tables(project: Project, target: RecordName, names: Sequence[str], *, 
     Where nothing was made since, a table that was changed by hand stays as it is, and the steps after it see that.
     """
     finished: dict[str, str] = {}
-    records: list[TiltSeries | Tomogram] = []
+    records: list[Record] = []
     for name in names:
         folder = project.completion(target, name)
         done = Completion.read(folder)

@@ -85,7 +85,7 @@ class SettingsFile:
 
     def check(self) -> None:
         """Raise `SettingsError` for the first thing that is wrong in the file."""
-        known = ["run", *(step.name for step in steps.LINE)]
+        known = ["run", *(step.name for step in steps.all_steps())]
         for name, table in self.document.items():
             if name not in known:
                 raise SettingsError(f"{self.path.name}: there is no step [{name}]", mend=_nearest(name, known))
@@ -97,8 +97,10 @@ class SettingsFile:
             self.input_of(record)
 
     def records(self) -> Iterator[RecordName]:
-        """The steps of the line, each followed by its labelled tables."""
-        for step in steps.LINE:
+        """The steps of the line, and those aside that have a table, each followed by its labelled tables."""
+        for step in steps.all_steps():
+            if step in steps.ASIDE and step.name not in self.document:
+                continue
             yield RecordName(step.name)
             for key, value in self.document.get(step.name, {}).items():
                 if isinstance(value, Mapping):

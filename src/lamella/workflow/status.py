@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lamella.errors import InputError, ProjectError
+from lamella.records import ParticleSet
 from lamella.workflow.completion import Completion
 from lamella.workflow.derived import is_derived, is_outdated
 from lamella.workflow.digests import FileDigests
+from lamella.workflow.enabling import is_enabled
 from lamella.workflow.ledger import Ledger, TaskRow
 from lamella.workflow.plan import plan_job, read_source, series_states
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import COMBINE, RAW, SELECT, RecordName
 from lamella.workflow.selection import excluded_from
 from lamella.workflow.settings_file import SettingsFile
+from lamella.workflow.steps import find_step
 from lamella.workflow.tables import has_tables, read_record
 
 __all__ = ["StatusRow", "project_status"]
@@ -66,7 +69,7 @@ def project_status(project: Project) -> list[StatusRow]:
         out[str(derived)] = {row.series for row in found if row.state == "left out"}
         rows += found
     for target in settings.records():
-        enabled = settings.settings(target).enabled and target.label is None
+        enabled = target.label is None and is_enabled(project, settings, target)
         if not enabled and not has_tables(project, target):
             if target.label is None:
                 rows += [StatusRow(record=str(target), series=name, state="off") for name in names]
@@ -127,7 +130,10 @@ def _rows(
     except (ProjectError, InputError):
         states, source = {}, ""
     rows = []
-    if source and RecordName.parse(source).step == COMBINE:
+    whole = find_step(target.step).whole
+    if whole:
+        names = list(states) or [ParticleSet(members=()).name]
+    elif source and RecordName.parse(source).step == COMBINE:
         names = list(states)  # series of its own, which the project's raw data do not know
     for name in names:
         known, state = last.get((str(target), name)), states.get(name)
@@ -138,7 +144,8 @@ def _rows(
         why = state.why if state else ""
         if word == "done" and done and done.passed_on:
             word, why = "passed on", done.passed_on
-        if word in ("done", "passed on") and source in fresh and name not in fresh[source]:
+        stale = source in fresh and (not fresh[source] if whole else name not in fresh[source])
+        if word in ("done", "passed on") and stale:
             word, why = "outdated", f"{source} is to be made again"
         if word == "to do" and state is None and name in out.get(source, ()):
             word, why = "left out", f"not in {source}"

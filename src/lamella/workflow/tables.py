@@ -14,16 +14,19 @@ from lamella.formats.relion import (
     write_tilt_table,
     write_tomograms,
 )
+from lamella.formats.relion_particles import read_particles, write_particles
 from lamella.formats.relion_tilt_series import global_table
 from lamella.formats.star import write_star
-from lamella.records import TiltSeries, Tomogram
+from lamella.records import Particles, ParticleSet, TiltSeries, Tomogram
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
 
 __all__ = [
+    "Record",
     "files_of",
     "has_tables",
     "read_part",
+    "read_particle_set",
     "read_record",
     "remove_record",
     "table_path",
@@ -31,17 +34,21 @@ __all__ = [
     "write_record",
 ]
 
-Record = TiltSeries | Tomogram
+Record = TiltSeries | Tomogram | Particles | ParticleSet
+"""What goes into a step and comes out: of one series, but for a `ParticleSet`, which holds the particles of all."""
 
 _SERIES = "tilt_series.star"
 _TOMOGRAMS = "tomograms.star"
+_PARTICLES = "optimisation_set.star"
+# Particles stand beside the table of their tomograms, so theirs is looked for first.
+_TABLES = (_SERIES, _PARTICLES, _TOMOGRAMS)
 
 
 def table_path(project: Project, name: RecordName) -> Path | None:
     """The global table of a record, or None where it has none yet."""
     if name == RAW:
         return project.root / "raw.star"
-    for table in (_SERIES, _TOMOGRAMS):
+    for table in _TABLES:
         if (project.folder(name) / table).is_file():
             return project.folder(name) / table
     return None
@@ -53,7 +60,7 @@ def has_tables(project: Project, name: RecordName) -> bool:
 
 
 def read_record(project: Project, name: RecordName) -> tuple[Record, ...]:
-    """Every series (or tomogram) of a record, in the order of its table.
+    """Every series (tomogram, or the particles of each tomogram) of a record, in the order of its table.
 
     Raises
     ------
@@ -64,6 +71,22 @@ def read_record(project: Project, name: RecordName) -> tuple[Record, ...]:
     if path is None:
         raise ProjectError(f"there is no record {name} yet", mend=f"make it with `{name.maker}`")
     return _read(path, project.root)
+
+
+def read_particle_set(project: Project, name: RecordName) -> ParticleSet:
+    """The particles of all tomograms of a record, with the map that was made of them.
+
+    Raises
+    ------
+    ProjectError
+        if the record does not exist yet, or holds no particles.
+    """
+    path = table_path(project, name)
+    if path is None:
+        raise ProjectError(f"there is no record {name} yet", mend=f"make it with `{name.maker}`")
+    if path.name != _PARTICLES:
+        raise ProjectError(f"{name} holds no particles", mend="name another --input, such as extract")
+    return read_particles(path, project.root)
 
 
 def write_record(project: Project, name: RecordName, records: Sequence[Record]) -> None:
@@ -94,17 +117,24 @@ def write_part(folder: Path, record: Record, root: Path) -> None:
 
 
 def read_part(folder: Path, root: Path) -> Record | None:
-    """The record of one finished series, or None where it is not there."""
-    for table in (_SERIES, _TOMOGRAMS):
+    """The record of one finished series, or None where it is not there; of particles, the set of them."""
+    for table in _TABLES:
         if (folder / table).is_file():
-            return _read(folder / table, root)[0]
+            return read_particles(folder / table, root) if table == _PARTICLES else _read(folder / table, root)[0]
     return None
 
 
 def files_of(record: Record, root: Path) -> tuple[Path, ...]:
     """The image and volume files that a record names (movies, where there are no images yet), each once."""
     names: list[str] = []
-    if isinstance(record, Tomogram):
+    if isinstance(record, ParticleSet):
+        parts = [path for member in record.members for path in files_of(member, root)]
+        return tuple(dict.fromkeys([*parts, *_map_files(record, root)]))
+    if isinstance(record, Particles):
+        if record.images is None:
+            return files_of(record.tilt_series, root)
+        names += [*record.images.names, *(record.images.weights or ())]
+    elif isinstance(record, Tomogram):
         names += [name for name in (record.volume, record.even_volume, record.odd_volume) if name]
         names += [name for name in (record.denoised, record.support) if name]
     else:
@@ -115,7 +145,16 @@ def files_of(record: Record, root: Path) -> tuple[Path, ...]:
     return tuple(root / name for name in dict.fromkeys(names))
 
 
+def _map_files(record: ParticleSet, root: Path) -> list[Path]:
+    if record.map is None:
+        return []
+    found = (record.map.volume, record.map.half1, record.map.half2, record.map.mask, *record.map.classes)
+    return [root / name for name in found if name]
+
+
 def _read(path: Path, root: Path) -> tuple[Record, ...]:
+    if path.name == _PARTICLES:
+        return read_particles(path, root).members
     if path.name == _TOMOGRAMS:
         return read_tomograms(path, root)
     return read_tilt_series(path, root)
@@ -124,7 +163,20 @@ def _read(path: Path, root: Path) -> tuple[Record, ...]:
 def _write(folder: Path, records: Sequence[Record], root: Path) -> None:
     series = [record for record in records if isinstance(record, TiltSeries)]
     tomograms = [record for record in records if isinstance(record, Tomogram)]
+    particles = [record for record in records if isinstance(record, (Particles, ParticleSet))]
+    if particles:
+        write_particles(folder, _joined(particles), root)
     if tomograms:
         write_tomograms(folder / _TOMOGRAMS, tomograms, root)
     if series:
         write_tilt_series(folder / _SERIES, series, root)
+
+
+def _joined(records: Sequence[Particles | ParticleSet]) -> ParticleSet:
+    """One set of several tomograms' particles, with the map and numbers that one of them brings."""
+    sets = [record if isinstance(record, ParticleSet) else ParticleSet(members=(record,)) for record in records]
+    return ParticleSet(
+        members=tuple(member for one in sets for member in one.members),
+        map=next((one.map for one in sets if one.map is not None), None),
+        quality={name: value for one in sets for name, value in one.quality.items()},
+    )

@@ -18,7 +18,6 @@ from lamella.errors import LamellaError, OutputError, ProjectError
 from lamella.formats.atomic import output_errors
 from lamella.formats.warnings import FormatWarning
 from lamella.progress import Progress, no_progress
-from lamella.records import TiltSeries, Tomogram
 from lamella.runtime import prepare
 from lamella.settings import StepSettings
 from lamella.workflow.completion import Completion
@@ -27,11 +26,9 @@ from lamella.workflow.ledger import now
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RecordName
 from lamella.workflow.steps import Step
-from lamella.workflow.tables import write_part
+from lamella.workflow.tables import Record, write_part
 
 __all__ = ["Failure", "Outcome", "Task", "perform"]
-
-Record = TiltSeries | Tomogram
 
 
 @dataclass(frozen=True, kw_only=True)

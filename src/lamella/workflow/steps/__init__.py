@@ -18,9 +18,9 @@ from lamella.errors import InputError
 if TYPE_CHECKING:
     from lamella.settings import StepSettings
 
-__all__ = ["LINE", "RecordKind", "Step", "find_step"]
+__all__ = ["ASIDE", "LINE", "RecordKind", "Step", "all_steps", "find_step"]
 
-RecordKind = Literal["series", "tomograms"]
+RecordKind = Literal["series", "tomograms", "particles"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,9 @@ class Step:
         the same of ``inputs(record, settings, root) -> list[Path]``, where settings name files that the result depends
         on; else empty.
     takes, gives
-        the kind of record that goes in and comes out: tilt series or tomograms.
+        the kind of record that goes in and comes out: tilt series, tomograms or particles.
+    whole
+        whether it works on the particles of all tomograms at once (`ParticleSet`) instead of series by series.
     version
         counted up whenever the same input and settings would give another result: results of an older version are
         made again.
@@ -52,6 +54,7 @@ class Step:
     inputs_path: str = ""
     takes: RecordKind = "series"
     gives: RecordKind = "series"
+    whole: bool = False
     version: int = 1
 
     def settings_class(self) -> type[StepSettings]:
@@ -120,7 +123,83 @@ LINE: tuple[Step, ...] = (
         gives="tomograms",
         version=2,
     ),
+    Step(
+        name="pick",
+        summary="find particles in the tomograms",
+        settings_path="lamella.particles.pick_settings:PickSettings",
+        run_path="lamella.workflow.steps.pick:run",
+        inputs_path="lamella.workflow.steps.pick:inputs",
+        takes="tomograms",
+        gives="particles",
+    ),
+    Step(
+        name="extract",
+        summary="cut the particles out of the tilt images",
+        settings_path="lamella.particles.extract_settings:ExtractSettings",
+        run_path="lamella.workflow.steps.extract:run",
+        inputs_path="lamella.workflow.steps.extract:inputs",
+        takes="particles",
+        gives="particles",
+    ),
+    Step(
+        name="initial-model",
+        summary="a first map from particles of unknown orientation",
+        settings_path="lamella.particles.model_settings:ModelSettings",
+        run_path="lamella.workflow.steps.initial_model:run",
+        takes="particles",
+        gives="particles",
+        whole=True,
+    ),
+    Step(
+        name="refine",
+        summary="orientations and places of the particles, and their average in two half sets",
+        settings_path="lamella.particles.refine_settings:RefineSettings",
+        run_path="lamella.workflow.steps.refine:run",
+        inputs_path="lamella.workflow.steps.refine:inputs",
+        takes="particles",
+        gives="particles",
+        whole=True,
+    ),
+    Step(
+        name="classify",
+        summary="sort the particles by the maps that they make",
+        settings_path="lamella.particles.classify_settings:ClassifySettings",
+        run_path="lamella.workflow.steps.classify:run",
+        inputs_path="lamella.workflow.steps.classify:inputs",
+        takes="particles",
+        gives="particles",
+        whole=True,
+    ),
+    Step(
+        name="postprocess",
+        summary="mask, sharpen and judge the average",
+        settings_path="lamella.particles.postprocess_settings:PostprocessSettings",
+        run_path="lamella.workflow.steps.postprocess:run",
+        inputs_path="lamella.workflow.steps.postprocess:inputs",
+        takes="particles",
+        gives="particles",
+        whole=True,
+    ),
 )
+"""The steps of `lamella run`, in order."""
+
+ASIDE: tuple[Step, ...] = (
+    Step(
+        name="average",
+        summary="the average of particles as they are turned and placed",
+        settings_path="lamella.particles.average_settings:AverageSettings",
+        run_path="lamella.workflow.steps.average:run",
+        takes="particles",
+        gives="particles",
+        whole=True,
+    ),
+)
+"""Steps that are only done by their name."""
+
+
+def all_steps() -> tuple[Step, ...]:
+    """The steps of the line, then those that are only done by their name."""
+    return (*LINE, *ASIDE)
 
 
 def find_step(name: str, line: tuple[Step, ...] | None = None) -> Step:
@@ -131,7 +210,7 @@ def find_step(name: str, line: tuple[Step, ...] | None = None) -> Step:
     InputError
         if there is none; the nearest name is offered.
     """
-    line = LINE if line is None else line
+    line = all_steps() if line is None else line
     for step in line:
         if step.name == name:
             return step

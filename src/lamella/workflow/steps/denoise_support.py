@@ -60,6 +60,7 @@ def write_support(
         f"{100 * result.verdict.overall:.0f} % of all that is drawn, judged to {result.resolution_ang:.0f} Å; "
         f"{100 * result.untestable:.0f} % of the contrast lies where nothing is measured"
     )
+    _say_texture(result, context)
     if result.places:
         with context.new_file("_unsupported.star") as path:
             write_star(path, [_table(record.name, result)])
@@ -69,6 +70,19 @@ def write_support(
         )
     _compare_with_views(record, raw[0], denoised[0], context)
     return name
+
+
+def _say_texture(result: SupportResult, context: Context) -> None:
+    texture = result.texture
+    if texture is None:
+        return
+    context.measure(UnsupportedTexture=texture.contrast, TextureSupport=texture.supported, TextureNoise=texture.passed)
+    if texture.plain:
+        context.say(
+            f"between the structures there is texture with {100 * texture.contrast:.0f} % of their contrast that is not "
+            f"in the data: {100 * texture.passed:.0f} % of its power is noise that was passed on, and "
+            f"{100 * texture.supported:.0f} % the specimen's"
+        )
 
 
 def _compare_with_views(record: Tomogram, even: VolumeSource, denoised: VolumeSource, context: Context) -> None:
