@@ -3,7 +3,9 @@
 Two half tomograms of a simulated series are denoised, each by itself. Then bodies that look true are planted into both
 denoised halves alike, at places where the specimen has none: the mean of the denoised true bodies themselves, at
 several contrasts. Texture that a method paints from noise is tried too, and networks that are named. Printed:
-how many true and how many planted bodies are flagged, and the slopes of the regression at both.
+how many true and how many planted bodies are flagged, and the slopes of the regression at both; what texture lies
+between; and a second table for weak bodies: true ones are planted into the raw halves at half of the places, the same
+denoised into the denoised halves at the others, at several contrasts.
 
     python -m benchmarks.bench_support SERIES_FOLDER EVEN.mrc ODD.mrc [FIGURE.png] [MODEL.pt ...]
 
@@ -23,8 +25,11 @@ from numpy.typing import NDArray
 from benchmarks.machine import machine_name, peak_mib
 
 Volume = NDArray[np.float32]
-CONTRASTS = (0.5, 0.75, 1.0, 1.5)
-CLASSICAL: tuple[dict[str, Any], ...] = ({"method": "nad"}, {"method": "tv"}, {"method": "gaussian"})
+CONTRASTS = (0.5, 1.0, 1.5)
+WEAK = (0.15, 0.25, 0.35, 0.5, 0.75)
+CLASSICAL: tuple[dict[str, Any], ...] = (
+    {"method": "nad"}, {"method": "tv"}, {"method": "median"}, {"method": "gaussian"}
+)  # fmt: skip
 BOX_ANG = 400.0
 APART_ANG = 420.0
 PLANTED = 40
@@ -44,7 +49,8 @@ def main(folder: str, even: str, odd: str, figure: str = "", *models: str) -> No
     empty = _empty(places, raw, voxel)
     print(f"{raw[0].shape} voxels of {voxel:g} Å, {len(places)} true bodies, {len(empty)} planted ones")
     print(f"{'method':<24}{'planted':>9}{'true flagged':>14}{'planted flagged':>17}{'slope true':>18}"
-          f"{'slope planted':>18}{'median':>8}{'overall':>9}{'unsupported':>13}{'s':>7}")  # fmt: skip
+          f"{'slope planted':>18}{'median':>8}{'overall':>9}{'unsupported':>13}"
+          f"{'texture: rms':>14}{'supported':>11}{'passed':>8}{'s':>7}")  # fmt: skip
     for settings in (*CLASSICAL, *({"model": model} for model in models)):
         clean = [_denoise(volume, settings) for volume in raw]
         name = settings.get("method") or Path(settings["model"]).stem
@@ -56,6 +62,11 @@ def main(folder: str, even: str, odd: str, figure: str = "", *models: str) -> No
             _draw(raw, [_plant(volume, body, empty) for volume in clean], voxel, series, Path(figure))
     painted = [_painted(volume, clean[0]) for volume in raw]
     _row("painted from noise", 0.0, raw, painted, voxel, series, places, empty)
+    print(f"\n{'weak bodies':<24}{'contrast':>9}{'true seen':>11}{'flagged':>9}{'false seen':>12}{'flagged':>9}"
+          f"{'area under ROC':>16}{'slope true':>18}{'slope false':>18}")  # fmt: skip
+    for settings in (*CLASSICAL[:1], *({"model": model} for model in models)):
+        for contrast in WEAK:
+            _weak(settings, contrast, raw, voxel, series, places, empty)
     print(f"peak {peak_mib():.0f} MiB")
 
 
@@ -154,10 +165,38 @@ def _row(name: str, contrast: float, raw: list[Volume], clean: list[Volume], vox
     true, fake = (tuple((where // result.block_px).T) for where in (places, empty))
     flagged = [100 * float(verdict.flagged[where].mean()) for where in (true, fake)]
     slopes = [np.percentile(verdict.slope[where], (5, 50, 95)) for where in (true, fake)]
-    texts = ["/".join(f"{value:.2f}" for value in slope) for slope in slopes]
+    texts = [_text(slope) for slope in slopes]
+    texture = result.texture
+    numbers = (texture.contrast, texture.supported, texture.passed) if texture else (np.nan,) * 3
     print(f"{name:<24}{contrast or '-':>9}{flagged[0]:>12.0f} %{flagged[1]:>15.0f} %{texts[0]:>18}"
           f"{texts[1]:>18}{result.median:>8.2f}{verdict.overall:>9.2f}"
-          f"{result.unsupported:>13.3f}{seconds:>7.1f}", flush=True)  # fmt: skip
+          f"{result.unsupported:>13.3f}{numbers[0]:>14.2f}{numbers[1]:>11.2f}{numbers[2]:>8.2f}{seconds:>7.1f}",
+          flush=True)  # fmt: skip
+
+
+def _text(slope: NDArray[np.float64]) -> str:
+    return "/".join(f"{value:.2f}" for value in slope)
+
+
+def _weak(settings: dict[str, Any], contrast: float, raw: list[Volume], voxel: float, series: Any,
+          places: NDArray[np.int64], empty: NDArray[np.int64]) -> None:  # fmt: skip
+    """Bodies of so much of a true one's contrast: true ones in the raw halves, false ones in the denoised only."""
+    name = settings.get("method") or Path(settings["model"]).stem
+    true, false = empty[::2], empty[1::2]
+    body = _mean_body(raw, places, voxel) * contrast
+    given = [_plant(volume, body, true) for volume in raw]
+    clean = [_denoise(volume, settings) for volume in given]
+    drawn = _mean_body(clean, true, voxel)
+    _map, result = _measure(given, [_plant(volume, drawn, false) for volume in clean], voxel, series)
+    verdict = result.verdict
+    at = [tuple((where // result.block_px).T) for where in (true, false)]
+    seen, flagged = ([float(mask[where].mean()) * 100 for where in at] for mask in (verdict.visible, verdict.flagged))
+    slopes = [verdict.slope[where] for where in at]
+    texts = [_text(np.percentile(slope, (5, 50, 95))) for slope in slopes]
+    order = slopes[0][:, None] - slopes[1][None]
+    area = float((order > 0).mean() + (order == 0).mean() / 2)
+    print(f"{name:<24}{contrast:>9}{seen[0]:>9.0f} %{flagged[0]:>7.0f} %{seen[1]:>10.0f} %{flagged[1]:>7.0f} %"
+          f"{area:>16.3f}{texts[0]:>18}{texts[1]:>18}", flush=True)  # fmt: skip
 
 
 def _draw(raw: list[Volume], clean: list[Volume], voxel: float, series: Any, path: Path) -> None:

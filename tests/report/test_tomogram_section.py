@@ -32,6 +32,7 @@ NUMBERS = {
     "Rounds": 7.0,
     "SupportMedian": 0.82,
     "UnsupportedFraction": 0.031,
+    "UnsupportedTexture": 0.31,
     "NoiseBefore": 2.0,
     "NoiseAfter": 0.5,
 }
@@ -89,6 +90,9 @@ def test_a_whole_section_has_every_part(entry):
     ):
         assert expected in text, expected
     assert "3.1 % of the contrast that the denoised tomogram shows is not in the measured data" in text
+    assert "texture with 31 % of their contrast that is not in the measured data" in text
+    calm = "\n".join(tomogram_parts(replace(entry, tomogram_numbers=NUMBERS | {"UnsupportedTexture": 0.15}), "s1"))
+    assert "texture with" not in words(calm)
     assert "&lt;unsupported&gt; structure" in html
     assert html.count("<svg") == 2
     assert "missing" not in re.sub("missing wedge", "", text)

@@ -14,6 +14,7 @@ from lamella.geometry import TiltGeometry
 from lamella.records import ArrayVolume
 from lamella.tomograms import Halves, measure_support
 from lamella.tomograms.support_band import measure_band, measured_region
+from lamella.tomograms.support_texture import measure_texture
 from lamella.tomograms.support_windows import LocalSums, judge
 
 N = 72
@@ -103,6 +104,56 @@ def test_texture_that_a_method_paints_everywhere_is_unsupported():
     _, own = measure(raw, [10 * np.tanh(smooth(v) / smooth(v).std()) for v in raw])
     assert own.median < 0.25
     assert own.verdict.overall < 0.2
+
+
+def drawn_texture(seed: int, rms: float, width: float = 1.5) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    texture = gaussian_filter(rng.normal(size=(N, N, N)), width) - gaussian_filter(
+        rng.normal(size=(N, N, N)), 2 * width
+    )
+    return rms * texture / texture.std()
+
+
+def test_texture_between_true_bodies_is_found_whatever_it_is_made_of():
+    raw, true = halves(), bodies(BODIES)
+    clean = smooth(true)
+    _, none = measure(raw, [clean, clean])
+    assert none.texture.contrast < 0.1
+    rms = 0.1  # bodies have some 0.5 where one sees them
+    _, half = measure(raw, [clean + drawn_texture(3, rms / 2)] * 2)
+    _, alike = measure(raw, [clean + drawn_texture(3, rms)] * 2)
+    assert alike.median > 0.9  # the bodies themselves are in the data, and outshine it
+    assert alike.texture.plain
+    assert alike.texture.supported < 0.1
+    assert alike.texture.passed < 0.1
+    assert not half.texture.plain
+    assert alike.texture.contrast == pytest.approx(2 * half.texture.contrast, rel=0.15)
+    # what differs between the halves fades in their mean
+    _, apart = measure(raw, [clean + drawn_texture(seed, rms) for seed in (3, 4)])
+    assert apart.texture.contrast == pytest.approx(alike.texture.contrast / np.sqrt(2), rel=0.15)
+
+
+def test_texture_that_is_in_the_data_is_supported_and_noise_that_a_filter_leaves_is_named_so():
+    weak = drawn_texture(5, 0.5)
+    raw = [v + weak.astype(np.float32) for v in halves(0.8)]
+    _, true = measure(raw, [smooth(bodies(BODIES) + weak)] * 2)
+    assert true.texture.supported > 0.9
+    assert true.texture.contrast < 0.1
+    raw = halves()
+    _, left = measure(raw, [gaussian_filter(v, 0.8) for v in raw])
+    assert left.texture.plain
+    assert left.texture.supported < 0.1
+    assert left.texture.passed > 0.9
+    assert left.unsupported < 0.02
+
+
+def test_nothing_is_said_of_texture_where_there_is_no_between():
+    raw = halves()
+    band = measure_band(*map(ArrayVolume, raw), window_px=4.0)
+    volumes = [ArrayVolume(v) for v in (*raw, *raw)]
+    four = Halves(even=volumes[0], odd=volumes[1], denoised_even=volumes[2], denoised_odd=volumes[3])
+    for everywhere in (True, False):
+        assert measure_texture(four, band, *[np.full((36, 36, 36), everywhere)] * 2, 2, 4.0) is None
 
 
 def test_a_deleted_structure_does_no_harm_and_a_swapped_one_does():

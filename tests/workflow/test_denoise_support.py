@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import lamella.workflow.steps.denoise as step
 from lamella.errors import ImageError, InputError
@@ -59,6 +60,8 @@ def test_a_map_and_numbers_are_written(record, context):
     assert 0.8 < context.quality["SupportMedian"] <= 1
     assert context.quality["UnsupportedFraction"] < 0.05
     assert {"UntestableFraction", "SupportResolution", "SupportOverall"} <= set(context.quality)
+    assert 0.05 < context.quality["UnsupportedTexture"] < 1  # noise that a Gaussian leaves
+    assert context.quality["TextureNoise"] > 0.5
     assert abs(context.quality["ReprojectionCorrelationDenoised"]) < 0.1  # the views hold nothing
     assert not (context.folder / "TS_unsupported.star").exists()
 
@@ -79,6 +82,21 @@ def test_what_a_method_invents_is_listed(record, context, monkeypatch):
     np.testing.assert_allclose(place, [140, -160, 0], atol=60)
     assert table.numbers("lamellaSupport")[0] < 0.3
     assert any("not in the data" in message for message in context.messages)
+
+
+def test_texture_that_a_method_paints_is_said(record, context, monkeypatch):
+    def paints(half, settings, model, context, progress):
+        volume = plain(half, settings, model, context, progress)
+        texture = gaussian_filter(np.random.default_rng(2).normal(size=SHAPE), 1.5)
+        volume.array[:] += 0.3 * texture / texture.std()
+        return volume
+
+    plain = step._denoised_half
+    monkeypatch.setattr(step, "_denoised_half", paints)
+    step.run(record, SETTINGS, context)
+    assert context.quality["UnsupportedTexture"] > 0.3
+    assert context.quality["TextureNoise"] < 0.3
+    assert any("texture" in message for message in context.messages)
 
 
 def test_without_halves_it_is_said(record, context):

@@ -23,6 +23,7 @@ from lamella.report.plots import (
 __all__ = ["tomogram_parts"]
 
 _MARGIN_ANG = 150.0  # of a film, above and below the specimen
+_PLAIN_TEXTURE = 0.2  # of the structures' contrast, from which it is plain to see: docs/explanation/denoising.md
 _FACTS = (
     ("halves agree to (FSC 0.143)", "HalfFscResolutionAngst", "HalfFscResolutionErrorAngst", "{:.1f}", " Å"),
     ("halves agree by half to", "HalfFscHalfAngst", "", "{:.1f}", " Å"),
@@ -175,6 +176,11 @@ def _support(entry: SeriesReport, tomogram: Tomogram) -> Iterator[str]:
         yield (
             f'<p class="failed">{share} % of the contrast that the denoised tomogram shows is not in the measured '
             "data. Do not take it for structure.</p>"
+        )
+    if (texture := entry.tomogram_numbers.get("UnsupportedTexture", 0.0)) >= _PLAIN_TEXTURE:
+        yield (
+            f'<p class="failed">Between the structures the denoised tomogram shows texture with {100 * texture:.0f} % '
+            "of their contrast that is not in the measured data. Do not take it for structure.</p>"
         )
     if entry.denoise_said:
         items = "".join(f"<li>{page.text(sentence)}</li>" for sentence in entry.denoise_said)

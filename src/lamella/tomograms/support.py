@@ -169,7 +169,7 @@ def measure_support(
         places=tuple(_in_ang(place, shape, block_px, voxel_size_ang) for place in verdict.places),
         verdict=verdict,
         block_px=block_px,
-        texture=measure_texture(halves, band, verdict.visible, block_px, window_px),
+        texture=measure_texture(halves, band, verdict.visible, verdict.flagged, block_px, window_px),
         tiles=tiles,
     )
 

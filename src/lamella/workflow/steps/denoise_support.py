@@ -79,8 +79,8 @@ def _say_texture(result: SupportResult, context: Context) -> None:
     context.measure(UnsupportedTexture=texture.contrast, TextureSupport=texture.supported, TextureNoise=texture.passed)
     if texture.plain:
         context.say(
-            f"between the structures there is texture with {100 * texture.contrast:.0f} % of their contrast that is not "
-            f"in the data: {100 * texture.passed:.0f} % of its power is noise that was passed on, and "
+            f"between the structures there is texture with {100 * texture.contrast:.0f} % of their contrast that is "
+            f"not in the data: {100 * texture.passed:.0f} % of its power is noise that was passed on, and "
             f"{100 * texture.supported:.0f} % the specimen's"
         )
 
