@@ -4,10 +4,13 @@ from lamella.records.ctf_profiles import CtfProfiles
 from lamella.records.images import (
     ArrayFrames,
     ArrayImages,
+    ArrayParticles,
     ArrayVolume,
     FrameSource,
     ImageSink,
     ImageSource,
+    ParticleSink,
+    ParticleSource,
     VolumeSink,
     VolumeSource,
 )
@@ -22,6 +25,7 @@ from lamella.records.tomogram import Tomogram
 __all__ = [
     "ArrayFrames",
     "ArrayImages",
+    "ArrayParticles",
     "ArrayVolume",
     "CtfProfiles",
     "Defocus",
@@ -35,6 +39,8 @@ __all__ = [
     "Optics",
     "ParticleImages",
     "ParticleSet",
+    "ParticleSink",
+    "ParticleSource",
     "Particles",
     "TiltSeries",
     "Tomogram",

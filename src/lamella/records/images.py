@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,10 +14,13 @@ from lamella.errors import ImageError
 __all__ = [
     "ArrayFrames",
     "ArrayImages",
+    "ArrayParticles",
     "ArrayVolume",
     "FrameSource",
     "ImageSink",
     "ImageSource",
+    "ParticleSink",
+    "ParticleSource",
     "VolumeSink",
     "VolumeSource",
 ]
@@ -79,6 +83,40 @@ class VolumeSink(Protocol):
     def __call__(self, z: int, y: int, x: int, block: NDArray[np.float32]) -> None:
         """Take the block whose first voxel is (z, y, x)."""
         ...
+
+
+class ParticleSource(Protocol):
+    """The pictures of particles, in the order of their `ParticleSet`; nothing is read before it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> NDArray[np.float32]:
+        """Pictures of one particle `(visible views, box, box)`, or its volume `(box, box, box)`; mass positive."""
+        ...
+
+
+class ParticleSink(Protocol):
+    """Takes the finished pictures of particles one by one: the step behind it writes files."""
+
+    def __call__(
+        self, name: str, pictures: NDArray[np.float32], weights: NDArray[np.float32] | None
+    ) -> tuple[str, str | None]:
+        """Take a particle's pictures and, for a volume, its weights; returns what the record names them by."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayParticles:
+    """Pictures of particles that are in memory already, in the order of their `ParticleSet`."""
+
+    arrays: Sequence[NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def read(self, index: int) -> NDArray[np.float32]:
+        """Pictures or volume of one particle, float32."""
+        return np.asarray(self.arrays[index], dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
