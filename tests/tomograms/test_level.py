@@ -106,6 +106,9 @@ def test_a_turn_judged_by_eye_is_added(rng: np.random.Generator) -> None:
     assert before.geometry is not None
     np.testing.assert_allclose(result.change.rotation @ rotation_y(-10.0) @ [0, 0, 1], [0, 0, 1], atol=1e-9)
     np.testing.assert_allclose(result.series.geometry.y_tilt_deg, before.geometry.y_tilt_deg - 10, atol=0.02)
+    assert result.notes == ("turned by 10° about y as judged by eye",)
+    both = level(before, MEASURED, LevelSettings(x_tilt=-1.5, y_tilt=2.0))
+    assert both.notes[-2:] == ("turned by -1.5° about x as judged by eye", "turned by 2° about y as judged by eye")
 
 
 def test_what_its_error_exceeds_is_left(rng: np.random.Generator) -> None:

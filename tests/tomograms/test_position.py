@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from lamella.errors import ImageError
-from lamella.geometry import rotation_x, rotation_y
 from lamella.records import ArrayVolume
 from lamella.tomograms import SpecimenPosition, measure_position
 from lamella.tomograms.position_energy import measure_energy
@@ -40,14 +39,6 @@ def test_tilt_offset_and_thickness_of_bodies_in_noise(inclined: SpecimenPosition
     assert inclined.offset_ang == pytest.approx(120, abs=30)
     assert inclined.thickness_ang == pytest.approx(THICKNESS_ANG, rel=0.1)
     assert inclined.thickness_error_ang < 0.2 * THICKNESS_ANG
-
-
-def test_faces_follow_from_the_numbers() -> None:
-    position = SpecimenPosition(x_tilt_deg=3.0, y_tilt_deg=-5.0, offset_ang=50.0, thickness_ang=600.0)
-    normal = rotation_x(3.0) @ rotation_y(-5.0) @ [0, 0, 1]
-    for x, y in ((0.0, 0.0), (1000.0, -500.0)):
-        for z, side in zip(position.faces_at(x, y), (-300.0, 300.0), strict=True):
-            assert (np.array([x, y, z]) - [0, 0, 50.0]) @ normal == pytest.approx(side, abs=1e-6)
 
 
 def test_a_level_specimen_is_found_level() -> None:

@@ -66,6 +66,7 @@ def level(series: TiltSeries, position: SpecimenPosition | None, settings: Level
     axis = np.array([0.0, 0.0, 1.0])
     measured = rotation_x(x_tilt) @ rotation_y(y_tilt)
     by_eye = rotation_y(settings.y_tilt) @ rotation_x(settings.x_tilt)
+    notes = (*notes, *_judged(settings))
     rotation = levelling_rotation(series.geometry, measured @ by_eye.T @ axis).rotation
     plane = measured @ axis
     across = (plane[0] * settings.centre_x + plane[1] * settings.centre_y) / plane[2]
@@ -110,6 +111,12 @@ def _wanted(position: SpecimenPosition | None, settings: LevelSettings) -> tuple
         elif wanted:
             notes.append(f"{name} left: it is unknown")
     return (*found.values(), tuple(notes))  # type: ignore[return-value]
+
+
+def _judged(settings: LevelSettings) -> tuple[str, ...]:
+    """What is to be said of turns that were asked for, not measured."""
+    wanted = (("x", settings.x_tilt), ("y", settings.y_tilt))
+    return tuple(f"turned by {value:g}° about {axis} as judged by eye" for axis, value in wanted if value)
 
 
 def _numbers(position: SpecimenPosition) -> dict[str, float]:

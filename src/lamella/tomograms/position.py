@@ -70,19 +70,6 @@ class SpecimenPosition:
     source: Literal["texture", "beads"] = "texture"
     unknown: str = ""
 
-    @property
-    def slopes(self) -> tuple[float, float]:
-        """a and b of its mid-plane z = a·x + b·y + offset."""
-        across, along = np.deg2rad(self.y_tilt_deg), np.deg2rad(self.x_tilt_deg)
-        return float(-np.tan(across) / np.cos(along)), float(np.tan(along))
-
-    def faces_at(self, x_ang: float, y_ang: float) -> tuple[float, float]:
-        """z of the lower and the upper face over a place, Å."""
-        a, b = self.slopes
-        half = self.thickness_ang / 2 * np.sqrt(1 + a * a + b * b)
-        middle = a * x_ang + b * y_ang + self.offset_ang
-        return float(middle - half), float(middle + half)
-
     def quality(self) -> dict[str, float]:
         """Its finite numbers by the names that a record has for them."""
         numbers = {
