@@ -14,12 +14,12 @@ import numpy as np
 
 from lamella.errors import InputError, LamellaError
 from lamella.formats.images import open_images
-from lamella.records import TiltSeries, Tomogram
+from lamella.records import TiltSeries
 from lamella.runtime import choose_device, free_memory_bytes
 from lamella.workflow.derived import is_derived, is_outdated
 from lamella.workflow.digests import FileDigests
 from lamella.workflow.executors import open_executor
-from lamella.workflow.plan import Job, line_of_jobs, series_states
+from lamella.workflow.plan import Job, line_of_jobs, read_source, series_states
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, SELECT
 from lamella.workflow.run_settings import RunSettings
@@ -248,11 +248,7 @@ def _done(project: Project, job: Job) -> set[str]:
     if not has_tables(project, job.source):
         return set()
     files = FileDigests()
-    records: list[Any] = [
-        record.tilt_series if isinstance(record, Tomogram) and job.step.takes == "series" else record
-        for record in read_record(project, job.source)
-    ]
-    states = series_states(project, job, records, files)
+    states = series_states(project, job, read_source(project, job), files)
     return {state.record.name for state in states if not state.needs_work}
 
 

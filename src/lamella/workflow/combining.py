@@ -32,7 +32,7 @@ from lamella.workflow.steps import Step
 from lamella.workflow.steps.reconstruct_gold import read_gold
 from lamella.workflow.steps.reconstruct_position import tell_position
 from lamella.workflow.steps.tomogram_quality import measure_quality
-from lamella.workflow.tables import has_tables, read_record
+from lamella.workflow.tables import has_tables, read_record, tomogram_of
 from lamella.workflow.tasks import Task
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _pair(project: Project, source: RecordName, settings: PairSettings) -> tuple
             )
         if isinstance(record, TiltSeries):
             raise ProjectError(f"{source} holds no tomograms", mend="name another --input, such as reconstruct")
-        found.append(record)
+        found.append(tomogram_of(record))
     return found[0], found[1]
 
 

@@ -14,7 +14,7 @@ from lamella.errors import InputError, ProjectError
 from lamella.formats.atomic import output_errors
 from lamella.formats.images import open_images
 from lamella.formats.tracks import read_tracks, write_followed_tracks
-from lamella.records import Note, TiltSeries, Tomogram
+from lamella.records import Note, TiltSeries
 from lamella.records.followed_tracks import FollowedTracks
 from lamella.records.tracks import Tracks
 from lamella.workflow import steps
@@ -27,7 +27,7 @@ from lamella.workflow.plan import ancestors, source_of
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
 from lamella.workflow.runner import choose_series, write_tables
-from lamella.workflow.tables import files_of, has_tables, read_record, write_part
+from lamella.workflow.tables import files_of, has_tables, read_record, series_of, write_part
 
 if TYPE_CHECKING:
     from lamella.formats.programs import Program
@@ -76,7 +76,7 @@ def import_alignment(
         if source is None:
             source = source_of(project, settings, RecordName(chosen.gives))
             source = source if has_tables(project, source) else RAW
-        records = [_series(record) for record in read_record(project, source)]
+        records = [series_of(record) for record in read_record(project, source)]
         names = choose_series([record.name for record in records], only)
         notes: list[Note] = []
         results = []
@@ -127,7 +127,7 @@ def export_alignment(
             said = (Note(kind="info", where=str(source), text=text),)
     if not has_tables(project, source):
         raise ProjectError(f"there is no record {source} yet", mend="make it first, or name one with --input")
-    records = [_series(record) for record in read_record(project, source)]
+    records = [series_of(record) for record in read_record(project, source)]
     names = choose_series([record.name for record in records], only)
     series = [record for record in records if record.name in names]
     for record in series:
@@ -157,10 +157,6 @@ def _program(name: str) -> Program:
             mend=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PROGRAMS)}",
         )
     return PROGRAMS[name]
-
-
-def _series(record: TiltSeries | Tomogram) -> TiltSeries:
-    return record.tilt_series if isinstance(record, Tomogram) else record
 
 
 def _place(path: Path, name: str, count: int) -> Path:

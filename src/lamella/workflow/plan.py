@@ -23,7 +23,7 @@ from lamella.workflow.steps import Step
 from lamella.workflow.tables import Record, files_of, has_tables, read_particle_set, read_record
 from lamella.workflow.tasks import Task
 
-__all__ = ["Job", "SeriesState", "line_of_jobs", "plan_job", "series_states", "source_of", "task_of"]
+__all__ = ["Job", "SeriesState", "line_of_jobs", "plan_job", "read_source", "series_states", "source_of", "task_of"]
 
 State = Literal["done", "imported", "to do", "outdated"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from lamella.errors import FormatError, ImageError, InputError
@@ -26,7 +27,7 @@ from lamella.workflow.tables import has_tables, read_record
 __all__ = ["make_report"]
 
 _MIB = 2**20
-_RECONSTRUCT = RecordName("reconstruct")
+_RECONSTRUCT, _DENOISE = RecordName("reconstruct"), RecordName("denoise")
 _HELD_OUT, _UNSUPPORTED = "_held_out.star", "_unsupported.star"
 _PLACE = (*(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"), "lamellaDiameterAngst")
 
@@ -36,7 +37,7 @@ def make_report(project: Project) -> Path:
     with Ledger(project.ledger_path) as ledger:
         tasks, notes = ledger.last_tasks(), ledger.notes()
     moved, cleaned, aligned, defocused = (_tilt_series(project, name) for name in ("motion", "clean", "align", "ctf"))
-    tomograms = _tomograms(project, "reconstruct") | _tomograms(project, "denoise")
+    tomograms = _tomograms(project, _RECONSTRUCT) | _tomograms(project, _DENOISE)
     said = tuple(f"{kind}: {where}: {text}" for record, kind, where, text in notes if record in ("raw", "align"))
     raw = [record for record in read_record(project, RAW) if isinstance(record, TiltSeries)]
     series = [
@@ -95,30 +96,46 @@ def _series_report(
         half_fsc=_half_fsc(project, raw.name) if tomogram else None,
         held_out_errors=_held_out(project, raw.name) if tomogram else (),
         unsupported=_unsupported(project, raw.name) if tomogram and tomogram.support else (),
-        denoise_said=_said(project, "denoise", raw.name) if tomogram and tomogram.denoised else (),
+        denoise_said=_said(project, _DENOISE, raw.name) if tomogram and tomogram.denoised else (),
         notes=notes,
     )
 
 
-def _combined(project: Project, known: set[str]) -> list[SeriesReport]:
-    """Tomograms of two tilt axes, which are of series that nobody recorded as one."""
-    source = RecordName(COMBINE)
-    denoised = _tomograms(project, "denoise")
-    return [
-        SeriesReport(
-            raw=one.tilt_series,
-            raw_images=_images(project, one.tilt_series),
-            aligned=one.tilt_series,
-            tomogram=one,
-            volume=_volume(project, one.volume),
-            denoised=_volume(project, denoised[name].denoised) if name in denoised else None,
-            tomogram_numbers=_numbers(project, name, source),
-            half_fsc=_half_fsc(project, name, source),
-            notes=_said(project, COMBINE, name),
-        )
-        for name, one in _tomograms(project, COMBINE).items()
-        if name not in known
-    ]
+def _combined(project: Project, known: set[str]) -> Iterator[SeriesReport]:
+    """Tomograms of two tilt axes, of every record of such; they are of series that nobody recorded as one."""
+    for source in (name for name in project.records() if name.step == COMBINE):
+        for name, one in _tomograms(project, source).items():
+            if name in known:
+                continue
+            record = _denoised_from(project, source, name)
+            after = _tomograms(project, record)[name] if record is not None else None
+            yield SeriesReport(
+                raw=one.tilt_series,
+                record=str(source),
+                raw_images=_images(project, one.tilt_series),
+                aligned=one.tilt_series,
+                tomogram=one,
+                volume=_volume(project, one.volume),
+                denoised=_volume(project, after.denoised) if after else None,
+                support=_volume(project, after.support) if after else None,
+                tomogram_numbers=_numbers(project, name, source, record),
+                half_fsc=_half_fsc(project, name, source),
+                unsupported=_unsupported(project, name, record)
+                if record is not None and after and after.support
+                else (),
+                denoise_said=_said(project, record, name) if record is not None else (),
+                notes=_said(project, source, name),
+            )
+
+
+def _denoised_from(project: Project, source: RecordName, series: str) -> RecordName | None:
+    """The record in which a tomogram of `source` was denoised, the unlabelled one if it is among several."""
+    found = []
+    for record in project.records():
+        done = Completion.read(project.completion(record, series)) if record.step == _DENOISE.step else None
+        if done is not None and done.made_from[:1] == (str(source),) and series in _tomograms(project, record):
+            found.append(record)
+    return min(found, key=lambda record: record.label or "") if found else None
 
 
 def _about(one: TiltSeries, all_series: list[TiltSeries], notes: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,8 +151,7 @@ def _tilt_series(project: Project, step: str) -> dict[str, TiltSeries]:
     return {record.name: record for record in read_record(project, name) if isinstance(record, TiltSeries)}
 
 
-def _tomograms(project: Project, step: str) -> dict[str, Tomogram]:
-    name = RecordName(step)
+def _tomograms(project: Project, name: RecordName) -> dict[str, Tomogram]:
     if not has_tables(project, name):
         return {}
     return {record.name: record for record in read_record(project, name) if isinstance(record, Tomogram)}
@@ -166,9 +182,12 @@ def _volume(project: Project, name: str | None) -> VolumeSource | None:
         return None
 
 
-def _numbers(project: Project, name: str, source: RecordName = _RECONSTRUCT) -> dict[str, float]:
+def _numbers(
+    project: Project, name: str, source: RecordName = _RECONSTRUCT, denoised: RecordName | None = _DENOISE
+) -> dict[str, float]:
     """What was measured when the tomogram was made, and when it was denoised."""
-    done = (Completion.read(project.completion(record, name)) for record in (source, RecordName("denoise")))
+    records = [record for record in (source, denoised) if record is not None]
+    done = (Completion.read(project.completion(record, name)) for record in records)
     return {number: value for one in done if one is not None for number, value in one.quality.items()}
 
 
@@ -182,7 +201,7 @@ def _half_fsc(project: Project, name: str, source: RecordName = _RECONSTRUCT) ->
 
 def _held_out(project: Project, name: str) -> tuple[float, ...]:
     """Error of held-out views by round; nothing where no rounds were tried."""
-    path = project.folder(RecordName("reconstruct")) / f"{name}{_HELD_OUT}"
+    path = project.folder(_RECONSTRUCT) / f"{name}{_HELD_OUT}"
     try:
         table = read_star(path).get("rounds") if path.is_file() else None
         return tuple(float(error) for error in table.numbers("lamellaHeldOutError")) if table is not None else ()
@@ -190,9 +209,11 @@ def _held_out(project: Project, name: str) -> tuple[float, ...]:
         return ()
 
 
-def _unsupported(project: Project, name: str) -> tuple[tuple[float, float, float, float], ...]:
+def _unsupported(
+    project: Project, name: str, record: RecordName = _DENOISE
+) -> tuple[tuple[float, float, float, float], ...]:
     """Places whose structure the data do not show; nothing where there are none."""
-    path = project.folder(RecordName("denoise")) / f"{name}{_UNSUPPORTED}"
+    path = project.folder(record) / f"{name}{_UNSUPPORTED}"
     try:
         table = read_star(path).get("unsupported") if path.is_file() else None
         columns = [table.numbers(label) for label in _PLACE] if table is not None else []
@@ -201,8 +222,8 @@ def _unsupported(project: Project, name: str) -> tuple[tuple[float, float, float
     return tuple((float(x), float(y), float(z), float(size)) for x, y, z, size in zip(*columns, strict=True))
 
 
-def _said(project: Project, step: str, name: str) -> tuple[str, ...]:
-    done = Completion.read(project.completion(RecordName(step), name))
+def _said(project: Project, record: RecordName, name: str) -> tuple[str, ...]:
+    done = Completion.read(project.completion(record, name))
     return done.messages if done is not None else ()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from lamella import __version__
 from lamella.errors import InputError, ProjectError
 from lamella.formats.star import StarTable, number_text, read_star, write_star
-from lamella.records import TiltSeries, Tomogram
+from lamella.records import TiltSeries
 from lamella.workflow import steps
 from lamella.workflow.completion import Completion
 from lamella.workflow.digests import digest
@@ -26,7 +26,7 @@ from lamella.workflow.plan import ancestors
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, SELECT, RecordName
 from lamella.workflow.steps.excluded import REASON
-from lamella.workflow.tables import has_tables, read_record, remove_record, write_part, write_record
+from lamella.workflow.tables import Record, has_tables, read_record, remove_record, series_of, write_part, write_record
 
 __all__ = [
     "Criteria",
@@ -181,7 +181,7 @@ def _make(
     project: Project, target: RecordName, source: RecordName, criteria: Criteria, ledger: Ledger, run: int
 ) -> Selection:
     records = read_record(project, source)
-    judged = _judge([_series(record) for record in records], criteria)
+    judged = _judge([series_of(record) for record in records], criteria)
     selection = Selection(target=target, source=source, judged=judged)
     if not selection.chosen:
         listed = "; ".join(f"{one.series}: {one.why}" for one in judged[:5]) + ("; …" if len(judged) > 5 else "")
@@ -311,9 +311,5 @@ def _how(done: Completion) -> tuple[Criteria, RecordName]:
     return Criteria(**settings), RecordName.parse(done.made_from[0])
 
 
-def _fingerprint(criteria: Criteria, source: RecordName, records: Sequence[TiltSeries | Tomogram]) -> str:
+def _fingerprint(criteria: Criteria, source: RecordName, records: Sequence[Record]) -> str:
     return digest({"select": asdict(criteria), "from": str(source), "records": [digest(record) for record in records]})
-
-
-def _series(record: TiltSeries | Tomogram) -> TiltSeries:
-    return record.tilt_series if isinstance(record, Tomogram) else record

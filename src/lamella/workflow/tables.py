@@ -29,7 +29,9 @@ __all__ = [
     "read_particle_set",
     "read_record",
     "remove_record",
+    "series_of",
     "table_path",
+    "tomogram_of",
     "write_part",
     "write_record",
 ]
@@ -71,6 +73,28 @@ def read_record(project: Project, name: RecordName) -> tuple[Record, ...]:
     if path is None:
         raise ProjectError(f"there is no record {name} yet", mend=f"make it with `{name.maker}`")
     return _read(path, project.root)
+
+
+def series_of(record: Record) -> TiltSeries:
+    """The tilt series of a record of one."""
+    if isinstance(record, ParticleSet):
+        raise ProjectError("a set of particles is of no one tilt series", mend="name another --input, such as align")
+    return record if isinstance(record, TiltSeries) else tomogram_of(record).tilt_series
+
+
+def tomogram_of(record: Record) -> Tomogram:
+    """The tomogram of a record of one, or of the particles in it.
+
+    Raises
+    ------
+    ProjectError
+        if the record holds no tomograms.
+    """
+    if isinstance(record, Particles):
+        return record.tomogram
+    if not isinstance(record, Tomogram):
+        raise ProjectError("the record holds no tomograms", mend="name another --input, such as reconstruct")
+    return record
 
 
 def read_particle_set(project: Project, name: RecordName) -> ParticleSet:
