@@ -1,4 +1,11 @@
-"""Denoising and cleaning: likeness to the truth, time and memory; the diffusion step beside plain torch."""
+"""Denoising and cleaning: likeness to the truth, time and memory; the diffusion step beside plain torch.
+
+    python -m benchmarks.bench_denoise [--full [EDGE]]
+
+``--full``: one diffusion step of EDGE³ voxels (512), alone, its rate and the bytes per voxel that it must move at
+least: the volume is read once and written once, 8 bytes. `copy` is the rate at which this machine copies such a volume, which
+moves the same bytes and computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -122,6 +129,25 @@ def time_steps(n: int) -> None:
     )
 
 
+def time_full_step(n: int) -> None:
+    """One diffusion step of a large volume beside a copy of it: seconds, and the traffic that both need at least."""
+    volume = np.random.default_rng(0).standard_normal((n, n, n), dtype=np.float32)
+    spare = np.empty_like(volume)
+    least = 2 * volume.itemsize  # bytes per voxel: read once, written once
+    print(f"\none step over {n}³, {threads()} threads; at least {least} bytes per voxel moved")
+    print(f"{'work':<24}{'s':>9}{'ns/voxel':>10}{'GB/s':>8}")
+
+    def row(name: str, seconds: float) -> None:
+        print(f"{name:<24}{seconds:>9.3f}{1e9 * seconds / n**3:>10.2f}{least * n**3 / seconds / 1e9:>8.2f}", flush=True)
+
+    target, source = torch.from_numpy(spare), torch.from_numpy(volume)
+    row("copy", best_of(lambda: target.copy_(source)))
+    for mode in ("hybrid", "eed", "ced"):
+        model = DiffusionModel(mode=mode, contrast=0.5, coherence=0.1, sigma_px=1.0, rho_px=1.0)
+        diffuse.diffuse_step(volume[:16, :16, :16].copy(), model)
+        row(f"nad {mode}, rho 1", best_of(lambda m=model: diffuse.diffuse_step(volume, m, spare)))
+
+
 def memory_in_tiles(n: int) -> None:
     """Peak memory of a whole volume and of tiles."""
     volume = np.random.default_rng(0).normal(size=(n, n, n)).astype(np.float32)
@@ -150,10 +176,13 @@ def time_cleaning(n: int) -> None:
     print(f"\nX-rays in {n}²: {seconds:.3f} s, {found[y, x].sum()} of {len(y)} found, {found.sum()} pixels replaced")
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Print the tables."""
     prepare(torch=True)
     print(machine_name())
+    if arguments[:1] == ["--full"]:
+        time_full_step(int((*arguments, "512")[1]))
+        return 0
     memory_in_tiles(256)
     compare_methods(96)
     time_steps(256)
@@ -163,4 +192,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,13 @@
 Reading, filtering, back-projecting and writing 1.26 GB are included. ``start-up`` is the imports and the loading of
 compiled kernels; memory is the greatest that the process held, and how much of it is above what start-up held.
 ``agrees`` is the mean correlation of some views with the tomogram projected again.
+
+    python -m benchmarks.bench_reconstruct
+    python -m benchmarks.bench_reconstruct --budget SIZE PLANES GIB [FOLDER]
+
+``--budget``: 41 views of SIZE² to SIZE × SIZE × PLANES voxels by `wbp` with ``reconstruct.memory`` = GIB, and the most
+that the process held above start-up, by the system's count. The volume is written in float16, so that
+4096 × 4096 × 1024 voxels need 35 GiB of FOLDER; 2048 × 2048 × 512 within 0.5 GiB is the same at an eighth of the size.
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from typing import Any
 START = time.perf_counter()
 
 VIEWS, SIZE, THICKNESS, PIXEL_ANG = 40, 1024, 300, 10.0
+BUDGET_VIEWS = 41
 CASES: dict[str, dict[str, Any]] = {
     "axis 85° ± 2°, x-tilt 1°": {},
     "the same, and a local field": {"local": True},
@@ -48,6 +56,21 @@ def main() -> None:
             )
 
 
+def within_budget(size: str, planes: str, memory: str, folder: str = "") -> None:
+    """Print what one reconstruction within a memory budget held and took."""
+    from benchmarks.machine import machine_name
+
+    print(machine_name())
+    with tempfile.TemporaryDirectory(dir=folder or None) as place:
+        _run("_write_stack", place, str(BUDGET_VIEWS), size)
+        found = json.loads(_run("_budget", place, planes, memory))
+    print(
+        f"{size} × {size} × {planes} voxels from {BUDGET_VIEWS} views within {memory} GiB: {found['above']:.0f} MiB "
+        f"above start-up, {found['slabs']} slabs, {found['work']:.0f} s, CPU {found['cpu']:.0f} s, agrees "
+        f"{found['correlation']:.3f}"
+    )
+
+
 def _run(name: str, *arguments: str) -> str:
     begun = time.perf_counter()
     done = subprocess.run(
@@ -60,15 +83,16 @@ def _run(name: str, *arguments: str) -> str:
     return json.dumps(json.loads(out) | {"whole": time.perf_counter() - begun}) if out else ""
 
 
-def _write_stack(folder: str) -> None:
+def _write_stack(folder: str, views: str = str(VIEWS), size: str = str(SIZE)) -> None:
     import numpy as np
 
     from lamella.formats.mrc_writer import MrcWriter
 
+    count, edge = int(views), int(size)
     rng = np.random.default_rng(1)
-    with MrcWriter(Path(folder) / "stack.mrc", (VIEWS, SIZE, SIZE), PIXEL_ANG) as writer:
-        for view in range(VIEWS):
-            writer(view, 0, 0, rng.standard_normal((1, SIZE, SIZE), dtype=np.float32))
+    with MrcWriter(Path(folder) / "stack.mrc", (count, edge, edge), PIXEL_ANG) as writer:
+        for view in range(count):
+            writer(view, 0, 0, rng.standard_normal((1, edge, edge), dtype=np.float32))
 
 
 def _case(folder: str, case: str) -> None:
@@ -101,7 +125,36 @@ def _case(folder: str, case: str) -> None:
     )
 
 
-def _reconstruct(images: Any, geometry: Any, thickness: int, path: Path) -> Any:
+def _budget(folder: str, planes: str, memory: str) -> None:
+    """Reconstruct within a budget in this process, and print the figures as JSON."""
+    from lamella.runtime import prepare
+
+    prepare(torch=True)
+    import numpy as np
+
+    from benchmarks.machine import peak_mib
+    from lamella.formats.mrc import open_mrc
+    from lamella.geometry import TiltGeometry
+    from lamella.records import ArrayImages
+
+    geometry = TiltGeometry.from_angles(np.linspace(-60, 60, BUDGET_VIEWS), 85.0, x_tilt_deg=0.0)
+    few = ArrayImages(np.random.default_rng(3).standard_normal((BUDGET_VIEWS, 32, 32), dtype=np.float32))
+    _reconstruct(few, geometry, 8, Path(folder) / "small.mrc")  # loads the compiled kernels
+    ready, before, imports = time.perf_counter(), time.process_time(), peak_mib()
+    result = _reconstruct(
+        open_mrc(Path(folder) / "stack.mrc"), geometry, int(planes), Path(folder) / "volume.mrc",
+        dtype="float16", memory=float(memory),
+    )  # fmt: skip
+    found = {
+        "above": peak_mib() - imports, "slabs": result.slabs, "work": time.perf_counter() - ready,
+        "cpu": time.process_time() - before, "correlation": result.reprojection_correlation,
+    }  # fmt: skip
+    print(json.dumps(found))
+
+
+def _reconstruct(
+    images: Any, geometry: Any, thickness: int, path: Path, *, dtype: str = "float32", memory: float | str = "auto"
+) -> Any:
     from lamella.formats.mrc_writer import MrcWriter
     from lamella.records import TiltSeries
     from lamella.tomograms.box import plan_tomogram, tomogram_shape
@@ -112,9 +165,9 @@ def _reconstruct(images: Any, geometry: Any, thickness: int, path: Path) -> Any:
         name="bench", pixel_size_ang=PIXEL_ANG, image_shape_px=images.shape[1:],
         nominal_tilt_deg=geometry.y_tilt_deg, nominal_axis_deg=geometry.z_rot_deg, geometry=geometry,
     )  # fmt: skip
-    settings = ReconstructSettings(pixel_size=PIXEL_ANG, thickness=thickness * PIXEL_ANG, halves="off")
+    settings = ReconstructSettings(pixel_size=PIXEL_ANG, thickness=thickness * PIXEL_ANG, halves="off", memory=memory)
     tomogram = plan_tomogram(series, settings)
-    with MrcWriter(path, tomogram_shape(tomogram), tomogram.voxel_size_ang) as sink:
+    with MrcWriter(path, tomogram_shape(tomogram), tomogram.voxel_size_ang, dtype) as sink:
         return reconstruct(series, images, tomogram, settings, sink)
 
 
@@ -137,7 +190,9 @@ def _geometry(*, x_tilt_deg: float = 1.0, x_tilt_spread_deg: float = 0.0, local:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        {"_write_stack": _write_stack, "_case": _case}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1:2] == ["--budget"]:
+        within_budget(*sys.argv[2:])
+    elif len(sys.argv) > 1:
+        {"_write_stack": _write_stack, "_case": _case, "_budget": _budget}[sys.argv[1]](*sys.argv[2:])
     else:
         main()
