@@ -3,8 +3,8 @@
     python -m benchmarks.bench_denoise [--full [EDGE]]
 
 ``--full``: one diffusion step of EDGE³ voxels (512), alone, its rate and the bytes per voxel that it must move at
-least: the volume is read once and written once, 8 bytes. `copy` is the rate at which this machine copies such a volume, which
-moves the same bytes and computes nothing.
+least: the volume is read once and written once, 8 bytes. `copy` is the rate at which this machine copies
+such a volume, which moves the same bytes and computes nothing.
 """
 
 from __future__ import annotations
