@@ -8,18 +8,22 @@ frequencies no filter knows. Both are of the middle of the box, FSC with the tru
 over bands. Classical filters stand at their best setting of those listed, by "free", which only the truth can tell;
 networks at theirs as given.
 
-    python -m benchmarks.bench_networks [FOLDER] [MINUTES] [METHOD …]
+    python -m benchmarks.bench_networks [FOLDER] [MINUTES] [ROW …]
 
-FOLDER keeps series, tomograms and networks for another run; MINUTES is each network's training time (CPU, the threads
-that LAMELLA_THREADS states).
+FOLDER keeps series, tomograms, networks and finished rows for another run, which goes on where one was stopped; MINUTES
+is each network's training time (CPU, the threads that LAMELLA_THREADS states). ROW chooses among the methods and the
+series that judge (film2, film3). Rows are kept apart by the time of training; whoever changes a method deletes
+FOLDER/rows.json. A network's margin is over the best of the classical rows that stand there.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +45,8 @@ from lamella.tomograms.networks.wedge import Wedge
 Volume = NDArray[np.float32]
 
 SEEDS = {"film1": 75, "film2": 76, "film3": 77}  # trained on; judged by
+JUDGES = ["film2", "film3"]
+NETWORKS = ("n2n", "n2v", "wedge")
 VOXEL_ANG, THICKNESS_ANG = 16.0, 2000.0
 _QUIET = ("frames=0", "noise=False")
 BANDS_ANG = ((400.0, 150.0), (150.0, 90.0), (90.0, 60.0), (60.0, 45.0), (45.0, 35.0))
@@ -131,16 +137,26 @@ def bands(volume: Volume, truth: Volume) -> list[float]:
     return out
 
 
-def row(name: str, volume: Volume, free: Volume, truth: Volume, note: str = "") -> float:
-    """One line of the table; returns the correlation with the tomogram without noise."""
-    cc = likeness(volume, free)
-    print(
-        f"{name:<26}{cc:>7.3f}{likeness(volume, -truth):>7.3f}  "
-        + "".join(f"{value:>9.3f}" for value in bands(volume, truth))
-        + f"  {note}",
-        flush=True,
-    )
-    return cc
+class Rows:
+    """The table, of which every finished row is kept in a file."""
+
+    def __init__(self, path: Path, series: str, free: Volume, truth: Volume) -> None:
+        self.path, self.series, self.free, self.truth = path, series, free, truth
+        self.kept: dict[str, dict[str, object]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def show(self, name: str, make: Callable[[], tuple[Volume, str]]) -> float:
+        """Print a row, made where it is not kept yet; returns the correlation with the tomogram without noise."""
+        key = f"{self.series} {name}"
+        if key not in self.kept:
+            volume, note = make()
+            numbers = [likeness(volume, self.free), likeness(volume, -self.truth), *bands(volume, self.truth)]
+            self.kept[key] = {"numbers": numbers, "note": note}
+            text = json.dumps(self.kept, indent=1)
+            self.path.write_text(text)
+        free, truth, *curve = self.kept[key]["numbers"]  # type: ignore[misc]
+        words = "".join(f"{value:>9.3f}" for value in curve)
+        print(f"{name:<26}{free:>7.3f}{truth:>7.3f}  {words}  {self.kept[key]['note']}", flush=True)
+        return float(free)
 
 
 def filtered(volume: Volume, settings: DenoiseSettings, model: Model | None = None) -> Volume:
@@ -150,25 +166,20 @@ def filtered(volume: Volume, settings: DenoiseSettings, model: Model | None = No
     return out.array
 
 
-def classical(volumes: dict[str, Volume], truth: Volume) -> float:
-    """The best setting of every classical filter; returns the best of all."""
-    free = volumes["free"]
-    row("without noise", free, free, truth)
-    best = row("as it is", volumes["whole"], free, truth)
-    for method, choices in CLASSICAL.items():
-        start, found = time.perf_counter(), []
-        for choice in choices:
-            out = filtered(volumes["whole"], DenoiseSettings.model_validate({"method": method, **choice}))
-            found.append((likeness(out, free), str(choice), out))
-        _cc, words, out = max(found, key=lambda entry: entry[0])
-        seconds = (time.perf_counter() - start) / len(choices)
-        best = max(best, row(f"{method}, best of {len(choices)}", out, free, truth, f"{words}, {seconds:.1f} s"))
-    return best
+def best_setting(method: str, volume: Volume, free: Volume) -> tuple[Volume, str]:
+    """What a classical filter makes of a volume at its best setting, and that setting."""
+    start, found = time.perf_counter(), []
+    choices = CLASSICAL[method]
+    for choice in choices:
+        out = filtered(volume, DenoiseSettings.model_validate({"method": method, **choice}))
+        found.append((likeness(out, free), str(choice), out))
+    _cc, words, out = max(found, key=lambda entry: entry[0])
+    return out, f"{words}, best of {len(choices)}, {(time.perf_counter() - start) / len(choices):.1f} s each"
 
 
-def network(root: Path, method: str, minutes: float, trained: dict[str, Volume], seen: dict[str, Volume]) -> Volume:
-    """Train on one tomogram unless that was done, and apply to another; tells time and memory."""
-    path = root / f"model_{method}.pt"
+def network(root: Path, method: str, minutes: float, seen: dict[str, Volume]) -> tuple[Volume, str]:
+    """Train on the first tomogram unless that was done, and apply to another; tells time and memory."""
+    path = root / f"model_{method}_{minutes:g}.pt"
     settings = DenoiseSettings.model_validate(
         {
             "method": method,
@@ -181,6 +192,7 @@ def network(root: Path, method: str, minutes: float, trained: dict[str, Volume],
         }
     )
     if not path.exists():
+        trained = tomograms_of(root, "film1")
         first, second = (
             ArrayVolume(trained[part]) for part in (("whole",) * 2 if method == "n2v" else ("even", "odd"))
         )
@@ -208,27 +220,39 @@ def network(root: Path, method: str, minutes: float, trained: dict[str, Volume],
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     rate = count * out.size / 1e6
     print(f"  applied: {rate / wall:.2f} Mvoxel/s, {rate / cpu:.2f} per second of processor; peak {peak_mib():.0f} MiB")
-    return out
+    return out, f"{len(model.curve)} epochs in {curve.seconds:.0f} s"
 
 
-def main(folder: str = "", minutes: str = "8", *methods: str) -> None:
+def main(folder: str = "", minutes: str = "8", *chosen: str) -> None:
     """Print the table."""
     prepare(torch=True)
     print(f"{machine_name()}; {threads()} threads")
+    methods = [name for name in (*CLASSICAL, *NETWORKS) if name in chosen] or [*CLASSICAL, *NETWORKS]
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(folder or temporary)
-        trained = tomograms_of(root, "film1")
-        heads = "".join(f"{f'{low:g}-{high:g}':>9}" for low, high in BANDS_ANG)
-        for name in ("film2", "film3"):
+        for name in [name for name in JUDGES if name in chosen] or JUDGES:
             seen = tomograms_of(root, name, free=True)
             truth = open_mrc(next((root / name / "truth").glob("*.mrc"))).read()
-            print(f"\n{name}: {seen['whole'].shape} voxels of {VOXEL_ANG:g} Å; FSC with truth, bands in Å")
-            print(f"{'':<26}{'free':>7}{'truth':>7}  {heads}")
-            best = classical(seen, truth)
-            for method in methods or ("n2n", "n2v", "wedge"):
-                out = network(root, method, float(minutes), trained, seen)
-                cc = row(f"{method}, trained on film1", out, seen["free"], truth)
-                print(f"  {method}: {cc - best:+.3f} against the best classical filter at its best setting")
+            _table(root, name, methods, float(minutes), seen, truth)
+
+
+def _table(root: Path, name: str, methods: list[str], minutes: float, seen: dict[str, Volume], truth: Volume) -> None:
+    """The rows of one series."""
+    rows = Rows(root / "rows.json", name, seen["free"], truth)
+    print(f"\n{name}: {seen['whole'].shape} voxels of {VOXEL_ANG:g} Å; FSC with truth, bands in Å")
+    heads = "".join(f"{f'{low:g}-{high:g}':>9}" for low, high in BANDS_ANG)
+    print(f"{'':<26}{'free':>7}{'truth':>7}  {heads}")
+    rows.show("without noise", lambda: (seen["free"], ""))
+    best = {"as it is": rows.show("as it is", lambda: (seen["whole"], ""))}
+    for method in methods:
+        if method in CLASSICAL:
+            best[method] = rows.show(method, lambda method=method: best_setting(method, seen["whole"], seen["free"]))
+    for method in methods:
+        if method in NETWORKS:
+            trained = f"{method}, {minutes:g} min"
+            cc = rows.show(trained, lambda method=method: network(root, method, minutes, seen))
+            over = max(best, key=lambda each: best[each])
+            print(f"  {method}: {cc - best[over]:+.3f} against the best classical row, {over}")
 
 
 if __name__ == "__main__":

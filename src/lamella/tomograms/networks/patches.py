@@ -228,14 +228,20 @@ def _touch(places: NDArray[np.int64], size: Size, corner: tuple[int, int], edges
 def _held_blocks(
     shape: Size, cut: Cut, corner: tuple[int, int], edges: Sequence[int]
 ) -> tuple[NDArray[np.int64], Size]:
-    """First voxels of alike blocks, no larger than patches, side by side in the part that is held out; their size."""
-    counts = [-(-edge // size) for edge, size in zip(edges, cut.size[1:], strict=True)]
-    y, x = (edge // count // cut.align * cut.align for edge, count in zip(edges, counts, strict=True))
+    """First voxels of blocks that cover the part that is held out, and their size: a patch's, where there is room.
+
+    Near the end of a block the network lacks surroundings. Blocks smaller than patches would ask for more of what it
+    was not taught, and rank networks by that; so blocks overlap rather than shrink.
+    """
+    y, x = (min(size, edge // cut.align * cut.align) for size, edge in zip(cut.size[1:], edges, strict=True))
     if cut.cubes:
         y = x = min(y, x)
     size = (y if cut.cubes else cut.size[0], y, x)
     along_z = _steps(shape[0], size[0])[::4]  # an edge apart
-    planes = [corner[axis] + np.arange(counts[axis]) * size[axis + 1] for axis in (0, 1)]
+    planes = [
+        corner[axis] + np.unique(np.linspace(0, edge - width, -(-edge // width)).astype(np.int64))
+        for axis, (edge, width) in enumerate(zip(edges, (y, x), strict=True))
+    ]
     return np.array(list(product(along_z, *planes))), size
 
 
