@@ -36,8 +36,8 @@ class NoiseSpectrum:
     the volume: what is in the minority of them, structure, does not count. The lowest shells, where structure is
     strongest, are no higher than a Gaussian through the others is there. Small tapered pieces blur a steep spectrum,
     and the median of few terms lies below their mean: that is corrected by what noise drawn from the spectrum found
-    shows when it is measured alike. Where structure has a tenth of the noise's power, an error of a twentieth in the noise is
-    one of a half in the structure. White noise of variance v has power v in every shell.
+    shows when it is measured alike. Where structure has a tenth of the noise's power, an error of a twentieth in the
+    noise is one of a half in the structure. White noise of variance v has power v in every shell.
     """
 
     def __init__(self, blocks: Array) -> None:
