@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,21 +143,23 @@ class Rows:
 
     def __init__(self, path: Path, series: str, free: Volume, truth: Volume) -> None:
         self.path, self.series, self.free, self.truth = path, series, free, truth
-        self.kept: dict[str, dict[str, object]] = json.loads(path.read_text()) if path.exists() else {}
 
     def show(self, name: str, make: Callable[[], tuple[Volume, str]]) -> float:
         """Print a row, made where it is not kept yet; returns the correlation with the tomogram without noise."""
-        key = f"{self.series} {name}"
-        if key not in self.kept:
+        key, kept = f"{self.series} {name}", self._kept()
+        if key not in kept:
             volume, note = make()
             numbers = [likeness(volume, self.free), likeness(volume, -self.truth), *bands(volume, self.truth)]
-            self.kept[key] = {"numbers": numbers, "note": note}
-            text = json.dumps(self.kept, indent=1)
-            self.path.write_text(text)
-        free, truth, *curve = self.kept[key]["numbers"]  # type: ignore[misc]
+            kept = {**self._kept(), key: {"numbers": numbers, "note": note}}  # another run may have added its own
+            self.path.write_text(json.dumps(kept, indent=1))
+        free, truth, *curve = kept[key]["numbers"]
         words = "".join(f"{value:>9.3f}" for value in curve)
-        print(f"{name:<26}{free:>7.3f}{truth:>7.3f}  {words}  {self.kept[key]['note']}", flush=True)
+        print(f"{name:<26}{free:>7.3f}{truth:>7.3f}  {words}  {kept[key]['note']}", flush=True)
         return float(free)
+
+    def _kept(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        return found
 
 
 def filtered(volume: Volume, settings: DenoiseSettings, model: Model | None = None) -> Volume:
