@@ -136,6 +136,23 @@ def test_the_report_shows_what_was_combined(project):
     assert "registered by" in section
 
 
+def test_the_report_shows_labelled_records_and_what_the_data_support(project):
+    combine_series(project, "S_a", "S_b", QUICK)
+    combine_series(project, "S_a", "S_b", QUICK, label="two")
+    odd, rng = project.root / "combine.two" / "S_odd.mrc", np.random.default_rng(4)
+    volume = open_mrc(odd).read()
+    write_mrc(odd, volume + rng.normal(size=volume.shape).astype(np.float32) * volume.std() / 5, VOXEL)
+    words = ["denoise", str(project.root), "--method", "median", "--input", "combine.two"]
+    assert main(words) == 0
+    page = make_report(project).read_text()
+    plain, labelled = page[page.index('id="series-3"') :].split('id="series-4"')
+    assert "S (combine.two)" in labelled
+    assert "what the data of S support" in labelled
+    assert "what the data of S support" not in plain
+    for section in (plain, labelled):
+        assert "tilt axis, found" not in section
+
+
 @pytest.mark.parametrize(
     ("pair", "words"),
     [(("S_a", "S_a"), "named twice"), (("S_a", "S_x"), "holds no S_x"), (("S_a", "S_b"), "is a series")],

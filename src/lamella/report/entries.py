@@ -24,6 +24,8 @@ class SeriesReport:
     ----------
     raw, raw_images
         the imported record and its pictures.
+    record
+        that a combined tomogram is of, such as ``combine.LABEL``; empty for a series that was recorded.
     moved, moved_images, motions
         the record of the sums of its movies, their pictures, and the motion of each movie; None where it was a stack.
     cleaned
@@ -53,6 +55,7 @@ class SeriesReport:
     """
 
     raw: TiltSeries
+    record: str = ""
     raw_images: ImageSource | None = None
     moved: TiltSeries | None = None
     moved_images: ImageSource | None = None
@@ -83,6 +86,11 @@ class SeriesReport:
     def name(self) -> str:
         """The series' name."""
         return self.raw.name
+
+    @property
+    def title(self) -> str:
+        """What it is headed by: the name, and the record where that is labelled."""
+        return f"{self.name} ({self.record})" if "." in self.record else self.name
 
     @property
     def excluded_count(self) -> int:

@@ -53,7 +53,7 @@ def series_section(entry: SeriesReport, runs: Sequence[RunRow], anchor: str) -> 
         *_import_notes(entry),
         "<h3>Steps and quality</h3>" + run_table(runs, f"steps of {entry.name}") if runs else "",
     ]
-    return page.section(anchor, entry.name, parts)
+    return page.section(anchor, entry.title, parts)
 
 
 def series_facts(entry: SeriesReport) -> dict[str, str]:
@@ -70,7 +70,7 @@ def series_facts(entry: SeriesReport) -> dict[str, str]:
         "dose before the last view": "not stated" if raw.pre_exposure is None else f"{raw.pre_exposure.max():.0f} e/Å²",
         "tilt axis, stated": f"{float(raw.nominal_axis_deg.mean()):.1f}°",
     }
-    if series.geometry is not None:
+    if series.geometry is not None and not entry.record:  # numbers of one axis; two have no common ones
         geometry = series.geometry
         offset = geometry.y_tilt_deg - series.nominal_tilt_deg
         facts["tilt axis, found"] = f"{geometry.z_rot_deg.mean():.2f}°" + _spread(geometry.z_rot_deg)

@@ -84,7 +84,7 @@ def write_report(
             # Numbered, since a series' name may not be a file's name.
             file = target.with_name(f"{target.stem}_series") / f"{place:04d}.html"
             links = [(f"../{target.name}", "all series"), *_neighbours(series, place)]
-            atomic_text(file, page.page(f"{entry.name} – {title}", links, [html], footer))
+            atomic_text(file, page.page(f"{entry.title} – {title}", links, [html], footer))
             pages.append(file)
             addresses.append(f"{file.parent.name}/{file.name}")
         progress(place / (len(series) + 1), entry.name)
@@ -101,7 +101,7 @@ def write_report(
     links = [(f"#section-{place}", extra.title) for place, extra in enumerate(sections, start=1)]
     links += [("#series", "series")] if with_series else []
     if together:
-        links += [(address, entry.name) for address, entry in zip(addresses, series, strict=True)]
+        links += [(address, entry.title) for address, entry in zip(addresses, series, strict=True)]
     links += [("#steps", "steps")] if with_series else []
     links.append(("#machine", "machine"))
     atomic_text(target, page.page(title, links, body, footer))
@@ -126,7 +126,7 @@ def _series_table(series: Sequence[SeriesReport], addresses: Sequence[str], runs
         failed = [run for run in own if run.status == "failed"]
         geometry = None if entry.aligned is None else entry.aligned.geometry
         rms = residual_ang(entry)
-        found = "–" if geometry is None else f"{geometry.z_rot_deg.mean():.1f}°"
+        found = "–" if geometry is None else "two axes" if entry.record else f"{geometry.z_rot_deg.mean():.1f}°"
         out, reached = entry.excluded_count, ctf_resolution_ang(entry)
         state: page.Cell = (page.text(_state(entry)), "done")
         if failed:
@@ -134,7 +134,7 @@ def _series_table(series: Sequence[SeriesReport], addresses: Sequence[str], runs
         rows.append(
             [
                 small_slice(entry),
-                f'<a href="{page.text(address)}">{page.text(entry.name)}</a>',
+                f'<a href="{page.text(address)}">{page.text(entry.title)}</a>',
                 state,
                 (str(len(entry.raw)) + (f" − {out}" if out else ""), "number"),
                 (f"{entry.raw.pixel_size_ang:.4g} Å", "number"),
