@@ -14,7 +14,9 @@ from lamella.geometry.symmetry import axis_rotation, point_group
 
 __all__ = [
     "angular_grid",
+    "asymmetric_directions",
     "directions_of",
+    "even_directions",
     "grid_spacing_deg",
     "healpix_directions",
     "local_grid",
@@ -105,18 +107,68 @@ def angular_grid(order: int, symmetry: str = "C1") -> Array:
     added, so that no gap is left. On an n-fold axis, where the symmetry turns the picture in its plane, psi runs over
     360 / n only.
     """
-    directions = healpix_directions(order)
-    group = point_group(symmetry)
-    vectors = _unit_vectors(directions)
-    kept, fold = _asymmetric_unit(vectors, group)
-    kept = _without_gaps(vectors, kept, group, np.deg2rad(_WIDEST_GAP * grid_spacing_deg(order)))
-    fold = fold[kept]
+    directions, fold = asymmetric_directions(healpix_directions(order), point_group(symmetry), grid_spacing_deg(order))
     count = 6 * _nside(order)
     psi = np.arange(count) * (360.0 / count)
     # (kept, psi): whole grid, then without what an axis through the direction repeats
-    rot, tilt = (np.repeat(column[:, None], count, axis=1) for column in directions[kept].T)
+    rot, tilt = (np.repeat(column[:, None], count, axis=1) for column in directions.T)
     angles = np.stack([rot, tilt, np.broadcast_to(psi, rot.shape)], axis=-1)
     return angles[psi[None, :] < 360.0 / fold[:, None] - 1e-9]
+
+
+def even_directions(sides: int) -> Array:
+    """Centres of 12 · sides² HEALPix pixels by rings from the north pole, for any number of sides.
+
+    Only powers of two nest; the others fill the steps between (58.6° / sides is their spacing).
+
+    Parameters
+    ----------
+    sides
+        pixels along the edge of each of the twelve base pixels, from 1.
+
+    Returns
+    -------
+    Array
+        ``(12 · sides², 2)`` (rot, tilt) in degrees, as `healpix_directions`.
+    """
+    if sides < 1:
+        raise GeometryError(f"a sphere of {sides} pixels along an edge", mend="give one or more")
+    out = []
+    for ring in range(1, 4 * sides):
+        to_pole = min(ring, 4 * sides - ring, sides)
+        if ring < sides or ring > 3 * sides:
+            z = (1 - to_pole**2 / (3 * sides**2)) * (1 if ring < sides else -1)
+            start = 0.5
+        else:
+            z = (2 * sides - ring) * 2 / (3 * sides)
+            start = 0.5 * ((ring - sides + 1) % 2)
+        count = 4 * to_pole
+        longitude = (np.arange(count) + start) * 360.0 / count
+        out.append(np.stack([longitude, np.full(count, np.rad2deg(np.arccos(z)))], axis=-1))
+    return np.concatenate(out)
+
+
+def asymmetric_directions(directions: Array, group: Array, spacing_deg: float) -> tuple[Array, NDArray[np.int64]]:
+    """Directions of which no two are the same by a symmetry, and that leave no gap.
+
+    Parameters
+    ----------
+    directions
+        ``(n, 2)`` rot, tilt in degrees, even over the sphere.
+    group
+        ``(g, 3, 3)`` of `point_group`.
+    spacing_deg
+        of the directions.
+
+    Returns
+    -------
+    directions, fold
+        ``(k, 2)``, and ``(k,)`` the fold of the symmetry axis that passes through each.
+    """
+    vectors = _unit_vectors(directions)
+    kept, fold = _asymmetric_unit(vectors, group)
+    kept = _without_gaps(vectors, kept, group, np.deg2rad(_WIDEST_GAP * spacing_deg))
+    return directions[kept], fold[kept]
 
 
 def local_rotations(radius_deg: float, spacing_deg: float) -> Array:
