@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-__all__ = ["n2n_loss"]
+__all__ = ["mean_square", "n2n_loss"]
+
+
+def mean_square(values: Tensor) -> Tensor:
+    """Mean of the squares, in double precision: as a float32 it is the same in whatever order threads add them up."""
+    return values.square().mean(dtype=torch.float64)
 
 
 def n2n_loss(network: Callable[[Tensor], Tensor], first: Tensor, second: Tensor) -> Tensor:
@@ -17,4 +23,4 @@ def n2n_loss(network: Callable[[Tensor], Tensor], first: Tensor, second: Tensor)
     Lehtinen et al. 2018; for tomograms Buchholz et al. 2019 (cryoCARE). The expectation over the other half's noise,
     which is independent, is the squared distance from the clean tomogram plus a constant.
     """
-    return (network(first) - second).square().mean()
+    return mean_square(network(first) - second)

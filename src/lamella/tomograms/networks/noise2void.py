@@ -11,6 +11,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
+from lamella.tomograms.networks.noise2noise import mean_square
+
 __all__ = ["blind_reach", "blinded", "n2v_loss", "noise_correlation"]
 
 _CORRELATED = 0.1  # of the variance: noise that is less alike than this may be seen
@@ -99,4 +101,4 @@ def n2v_loss(
     Krull et al. 2019; hidden boxes for noise that is correlated after Broaddus et al. 2020.
     """
     hidden, points = blinded(volumes, reach, random)
-    return (network(hidden) - volumes)[points].square().mean()
+    return mean_square((network(hidden) - volumes)[points])

@@ -305,7 +305,7 @@ class _Course:
             total += float(loss.detach())
         self.optimiser.step()
         self._average()
-        return total
+        return float(np.float32(total))
 
     def _average(self) -> None:
         """Take the last step into the mean of the weights."""
@@ -336,7 +336,7 @@ class _Course:
                 for each in (pairs, [(second, first) for first, second in pairs]):
                     losses.append(float(self._loss(self.average, ground, each, seed)))
                     counts.append(len(each))
-        return float(np.average(losses, weights=counts))
+        return float(np.float32(np.average(losses, weights=counts)))
 
     def _held(self) -> Iterator[tuple[Ground, NDArray[np.int64]]]:
         size = max(1, self.task.settings.batch // self.parts)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from lamella.errors import InputError
 from lamella.records import TiltSeries
+from lamella.tomograms.networks.noise2noise import mean_square
 
 __all__ = ["Wedge", "random_rotations", "turned", "wedge_loss"]
 
@@ -135,7 +136,7 @@ def wedge_loss(
     still = torch.eye(3, device=first.device)[None]
     lacking = _filtered(first, wedge.measured(edge, still))
     difference = network(lacking) - second
-    return _filtered(difference, wedge.measured(edge, turns)).square().mean()
+    return mean_square(_filtered(difference, wedge.measured(edge, turns)))
 
 
 def _filtered(cubes: Tensor, mask: Tensor) -> Tensor:
