@@ -142,13 +142,22 @@ class SeriesTransfer:
             ``(v, box, box // 2 + 1)`` float32, −1…1.
         """
         chosen = np.arange(len(self._rotations)) if views is None else np.asarray(views, dtype=np.int64)
-        index = torch.from_numpy(chosen).to(self._amplitude.device)
-        amplitude = self._amplitude[index]
-        if self._phase is None or self._per_depth is None:
-            return amplitude
         depth = self._rotations[chosen, 2] @ np.asarray(position_ang, dtype=np.float64)
-        depths = torch.from_numpy(depth).to(amplitude.device, torch.float32)[:, None, None]
-        return torch.sin(torch.addcmul(self._phase[index], depths, self._per_depth)) * amplitude
+        index = torch.from_numpy(chosen).to(self._amplitude.device)
+        phase = None if self._phase is None else self._phase[index]
+        return self._transfer(phase, depth, self._amplitude[index])
+
+    def of_view(self, view: int, positions_ang: ArrayLike) -> Tensor:
+        """Transfer of one view for points ``(n, 3)``: ``(n, box, box // 2 + 1)``."""
+        depth = np.asarray(positions_ang, dtype=np.float64) @ self._rotations[view, 2]
+        amplitude = self._amplitude[view].expand(len(depth), -1, -1)
+        return self._transfer(None if self._phase is None else self._phase[view], depth, amplitude)
+
+    def _transfer(self, phase: Tensor | None, depth_ang: Array, amplitude: Tensor) -> Tensor:
+        if phase is None or self._per_depth is None:
+            return amplitude
+        depths = torch.from_numpy(depth_ang).to(amplitude.device, torch.float32)[:, None, None]
+        return torch.sin(torch.addcmul(phase, depths, self._per_depth)) * amplitude
 
 
 def _phases(series: TiltSeries, box_px: int, pixel_size_ang: float, device: torch.device | str) -> Tensor | None:

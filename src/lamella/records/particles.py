@@ -164,12 +164,12 @@ class Particles:
 
     def matrices(self) -> Array:
         """``(n, 3, 3)`` orientations A = A_sub · A_ang."""
-        matrices: Array = self._subtomogram() @ euler_matrix(*_columns(self.angles_deg))
+        matrices: Array = self.subtomogram_matrices() @ euler_matrix(*_columns(self.angles_deg))
         return matrices
 
     def positions_ang(self) -> Array:
         """``(n, 3)`` places in the tomogram, Å from its centre voxel."""
-        moved = np.einsum("nij,nj->ni", self._subtomogram(), _known(self.origin_ang))
+        moved = np.einsum("nij,nj->ni", self.subtomogram_matrices(), _known(self.origin_ang))
         places: Array = self.coordinates_ang - moved
         return places
 
@@ -183,7 +183,7 @@ class Particles:
         positions_ang
             ``(n, 3)``; None: as they are.
         """
-        back = np.swapaxes(self._subtomogram(), 1, 2)
+        back = np.swapaxes(self.subtomogram_matrices(), 1, 2)
         changes: dict[str, Any] = {}
         if matrices is not None:
             turned = back @ np.asarray(matrices, dtype=np.float64)
@@ -213,7 +213,8 @@ class Particles:
             )
         return replace(self, **changes)
 
-    def _subtomogram(self) -> Array:
+    def subtomogram_matrices(self) -> Array:
+        """``(n, 3, 3)`` A_sub: the frames that subtomograms are cut out in."""
         return euler_matrix(*_columns(self.subtomogram_deg))
 
 

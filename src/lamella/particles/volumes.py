@@ -1,0 +1,127 @@
+"""Pseudo-subtomograms: what a particle's pictures say of a volume in the tomogram's frame.
+
+The pictures x_v = T_v · image and the squared transfers T_v² of a particle, inserted into the transform of a volume,
+
+    D = Σ_v Pᵀ_v x_v,    W = Σ_v Pᵀ_v T_v²,
+
+hold all that the pictures say of a map S as long as |S|² varies little between neighbouring terms: over the noise,
+log L = Σ_k Re(D* S) − W |S|² / 2. W is the multiplicity of a term, each view counted by its squared transfer.
+
+RELION 3 expects a subtomogram X = C · S + noise of equal strength everywhere, with C in a volume of its own. From D and
+W that is X = D / √W with C = √W: its noise is white, and X · C / C² summed over particles is Σ D / Σ W again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamella.kernels.insertion import insert_slices, join_mates
+from lamella.particles.extract_box import PictureBox
+from lamella.particles.views import SeriesTransfer, view_rotations
+from lamella.records import Particles
+
+__all__ = ["VolumeMaker", "centred_terms", "centred_volume", "whitened_volume"]
+
+Pixels = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+_LEAST_WEIGHT = 1e-3
+"""Of the largest weight: terms below hold nothing."""
+
+
+def centred_terms(pictures: Tensor, size: int | None = None) -> Tensor:
+    """The rfft of pictures or volumes whose origin is pixel n // 2, as if it were at index 0.
+
+    Parameters
+    ----------
+    pictures
+        ``(v, n, n)``.
+    size
+        to which they are padded with 0 all round; None: as they are.
+    """
+    n = pictures.shape[-1]
+    size = size or n
+    padded = pictures.new_zeros(len(pictures), size, size)
+    low = size // 2 - n // 2
+    padded[:, low : low + n, low : low + n] = pictures
+    terms: Tensor = torch.fft.rfft2(padded.roll((-(size // 2), -(size // 2)), (1, 2)))
+    return terms
+
+
+def centred_volume(terms: Tensor) -> Tensor:
+    """The volume ``(n, n, n)``, origin at n // 2, of terms ``(n, n, n // 2 + 1)`` with the origin at index 0."""
+    n = terms.shape[0]
+    volume: Tensor = torch.fft.irfftn(terms, s=(n, n, n)).roll((n // 2,) * 3, (0, 1, 2))
+    return volume
+
+
+class VolumeMaker:
+    """Makes the pseudo-subtomograms of one tomogram's particles.
+
+    A subtomogram has the frame of A_sub: x_tomogram = A_sub · x_subtomogram + place.
+
+    Parameters
+    ----------
+    particles
+        of one tomogram.
+    box
+        of their pictures.
+    """
+
+    def __init__(self, particles: Particles, box: PictureBox) -> None:
+        self._particles, self._box = particles, box
+        self._positions = particles.positions_ang()
+        self._rotations = view_rotations(particles.tilt_series)
+        self._frames = particles.subtomogram_matrices()
+        self._transfer = SeriesTransfer(particles.tilt_series, box.box_px, box.pixel_size_ang)
+
+    def make(self, index: int, pictures: Pixels, views: Integers) -> tuple[Pixels, Pixels]:
+        """The volume and weights of one particle.
+
+        Parameters
+        ----------
+        index
+            of the particle.
+        pictures
+            ``(v, box, box)``, multiplied by the transfer.
+        views
+            ``(v,)`` of the series, that they show.
+
+        Returns
+        -------
+        volume
+            ``(box, box, box)``: D, whose origin is voxel box // 2.
+        weights
+            ``(box, box, box // 2 + 1)``: W in the layout of an rfft, origin at index 0.
+        """
+        n = self._box.box_px
+        matrices = torch.from_numpy(self._rotations[views] @ self._frames[index])
+        squares = self._transfer.at(self._positions[index], views) ** 2
+        sums, masses = torch.zeros(n, n, n // 2 + 1, dtype=torch.complex64), torch.zeros(n, n, n // 2 + 1)
+        insert_slices(centred_terms(torch.from_numpy(pictures)), squares, matrices, 0.5, 1.0, sums, masses)
+        sums, masses = join_mates(sums, masses)
+        return centred_volume(sums).numpy(), masses.numpy()
+
+
+def whitened_volume(volume: Pixels, weights: Pixels) -> tuple[Pixels, Pixels]:
+    """A subtomogram as RELION 3 expects it, of what `VolumeMaker` made.
+
+    Parameters
+    ----------
+    volume, weights
+        ``(box, box, box)`` D and ``(box, box, box // 2 + 1)`` W.
+
+    Returns
+    -------
+    subtomogram, transfer
+        ``(box, box, box)`` D / √W, and ``(box, box, box // 2 + 1)`` √W; both 0 where W is next to nothing.
+    """
+    held = weights > _LEAST_WEIGHT * weights.max()
+    transfer = np.sqrt(np.where(held, weights, 0), dtype=np.float32)
+    low = volume.shape[0] // 2
+    terms = torch.fft.rfftn(torch.from_numpy(volume).roll((-low,) * 3, (0, 1, 2)))
+    gain = np.where(held, 1 / np.where(held, transfer, 1), 0).astype(np.float32)
+    return centred_volume(terms * torch.from_numpy(gain)).numpy(), transfer
