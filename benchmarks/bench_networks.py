@@ -56,8 +56,8 @@ CLASSICAL: dict[str, list[dict[str, object]]] = {
     "median": [{"size": size} for size in (3, 5)],
     "bilateral": [{"spatial": s, "value_range": 6.0} for s in (1.2, 2.0, 2.5)],
     "nad": [{"mode": mode, "iterations": n} for mode in ("eed", "hybrid") for n in (20, 40, 80)],
-    "nlm": [{"strength": strength} for strength in (0.7, 1.0, 1.5)],
-    "tv": [{"strength": strength} for strength in (0.7, 1.0, 1.5, 2.5)],
+    "nlm": [{"strength": strength} for strength in (0.7, 1.0, 1.5, 2.5)],
+    "tv": [{"strength": strength} for strength in (0.35, 0.5, 0.7, 1.0, 1.5, 2.5)],
 }
 
 
