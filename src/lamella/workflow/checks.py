@@ -203,8 +203,8 @@ def _check_needs(
             continue
         done = _done(project, job)
         known: Sequence[Any] = records
-        if job.step.takes == "tomograms":  # a series says nothing of a tomogram's size
-            known = read_record(project, job.source) if has_tables(project, job.source) else ()
+        if job.step.takes != "series":  # a series says nothing of a tomogram's size, or of particles
+            known = read_source(project, job) if has_tables(project, job.source) else ()
         for record in known:
             try:
                 needs = needs_of(record, job.settings)
