@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from lamella.errors import ImageError, InputError, SettingsError
 from lamella.formats.mrc import open_mrc, read_mrc, write_mrc
-from lamella.workflow import convert
+from lamella.workflow import convert_plan
 from lamella.workflow.convert import convert_volume
 from lamella.workflow.convert_settings import ConvertSettings
 
@@ -50,8 +50,12 @@ def test_crop_and_pad(tmp_path: Path, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(converted(tmp_path, array, crop="4,4,2"), array[2:4, 2:6, 3:7], rtol=1e-6)
     padded = converted(tmp_path, array, pad="12")
     np.testing.assert_allclose(padded[3:9, 2:10, 1:11], array, rtol=1e-6)
-    np.testing.assert_allclose(padded[5, 0, 0], array[2].mean(), rtol=1e-5)
-    np.testing.assert_allclose(padded[0], array.mean(), rtol=1e-5)
+    faces = np.ones(array.shape, bool)
+    faces[1:-1, 1:-1, 1:-1] = False
+    np.testing.assert_allclose(padded[5, 0, 0], array[faces].mean(), rtol=1e-5)
+    np.testing.assert_allclose(padded[0], array[faces].mean(), rtol=1e-5)
+    images = converted(tmp_path, array, "in.mrcs", "out.mrcs", pad="12")
+    np.testing.assert_allclose(images[2, 0, 0], array[2].mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,8 @@ def test_crop_and_pad(tmp_path: Path, rng: np.random.Generator) -> None:
         ({"bin": 11.0}, "leaves no pixel"),
         ({"bin": 1.2345678}, "no simple fraction"),
         ({"low_pass": 3.0}, "do not reach"),
+        ({"pixel_size": 500.0}, "--input-pixel-size corrects"),
+        ({"pixel_size": 4.0, "crop": "6"}, "crop to 6 pixels along x, where there are 5"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path: Path, settings: dict[str, object], words: str) -> None:
@@ -78,6 +84,7 @@ def test_settings_that_contradict_themselves() -> None:
         {"grey": "bright"},
         {"box": "4", "pad": "8"},
         {"bin": 0.5},
+        {"bin": 2, "pixel_size": 4.0},
         {"grey": "normalise", "dtype": "int8"},
         {"dtype": "complex64"},
         {"crop": "0"},
@@ -105,6 +112,45 @@ def test_binning_keeps_pixel_0_and_low_frequencies(
     assert open_mrc(tmp_path / "out.mrc").pixel_size_ang == pytest.approx(2.0 * factor)
 
 
+def body(shape: tuple[int, ...], pixel_ang: float, rank: int) -> np.ndarray:
+    """A Gaussian body of 6 Å with another beside it, about the origin n // 2 of the last axes."""
+    axes = [(np.arange(n) - n // 2) * pixel_ang for n in shape[-rank:]]
+    out = np.zeros(shape)
+    for centre, height in (((1.0, -2.0, 0.5), 2.0), ((-9.0, 7.0, 4.0), 1.0)):
+        square = sum(np.square(line - c) for line, c in zip(np.meshgrid(*axes, indexing="ij"), centre, strict=False))
+        out += height * np.exp(-square / (2 * 6.0**2))
+    return out
+
+
+@pytest.mark.parametrize("stack", [True, False])
+@pytest.mark.parametrize("pixel_size", [1.37, 2.0, 3.1, 4.0])
+@pytest.mark.parametrize("shape", [(48, 51, 56), (49, 48, 50)])
+def test_pixel_size_samples_the_same_density_anew(
+    tmp_path: Path, shape: tuple[int, int, int], pixel_size: float, stack: bool
+) -> None:
+    """Grey values are those of the body at the new places, and its origin stays at n // 2."""
+    rank = 2 if stack else 3
+    depth = 3 if stack else shape[0]
+    array = body((depth, *shape[1:]), 2.0, rank)
+    out = converted(tmp_path, array, pixel_size=pixel_size, kind="stack" if stack else "volume")
+    wanted = [int(n * 2.0 / pixel_size + 1e-9) for n in shape]
+    assert out.shape == ((3, *wanted[1:]) if stack else tuple(wanted))
+    np.testing.assert_allclose(out, body(out.shape, pixel_size, rank), atol=2e-3)
+    assert open_mrc(tmp_path / "out.mrc").pixel_size_ang == pytest.approx(pixel_size)
+
+
+def test_a_template_is_made_in_one_call(tmp_path: Path) -> None:
+    """Low-pass, then pixels, then the box in new pixels: the order of the command's own usage line."""
+    array = body((60, 60, 60), 2.0, 3)
+    out = converted(tmp_path, array, low_pass=40.0, pixel_size=5.0, box="32")
+    assert out.shape == (32, 32, 32)
+    smooth = converted(tmp_path, array, low_pass=40.0)
+    np.testing.assert_allclose(out[16, 16, 16], smooth[30, 30, 30], atol=1e-3)
+    assert np.abs(out[0]).max() < 0.02  # padded with what surrounds the body, not with the mean of its sections
+    cropped = converted(tmp_path, array, low_pass=40.0, pixel_size=5.0, crop="20")
+    np.testing.assert_allclose(cropped, out[6:26, 6:26, 6:26], atol=1e-6)
+
+
 def test_dropped_pixels_are_told(tmp_path: Path) -> None:
     write_mrc(tmp_path / "in.mrc", np.ones((9, 9, 9), np.float32), 2.0)
     result = convert_volume(tmp_path / "in.mrc", tmp_path / "out.mrc", ConvertSettings(bin=2))
@@ -118,7 +164,7 @@ def test_low_pass_removes_what_is_finer(tmp_path: Path) -> None:
     wave = np.broadcast_to(np.cos(2 * np.pi * x / 16) + np.cos(2 * np.pi * x / 4), (2, 64, 64))  # 32 Å and 8 Å
     out = converted(tmp_path, wave, "in.mrcs", low_pass=16.0)
     np.testing.assert_allclose(out, np.broadcast_to(np.cos(2 * np.pi * x / 16), (2, 64, 64)), atol=1e-5)
-    sized = converted(tmp_path, wave, "in.mrcs", low_pass=64.0, pixel_size=8.0)  # 128 Å and 32 Å
+    sized = converted(tmp_path, wave, "in.mrcs", low_pass=64.0, input_pixel_size=8.0)  # 128 Å and 32 Å
     np.testing.assert_allclose(sized, out, atol=1e-5)
 
 
@@ -157,7 +203,7 @@ def test_tiff_in_and_out(tmp_path: Path) -> None:
     assert result.pixel_size_ang is None
     assert any("1 Å is written" in note.text for note in result.notes)
     np.testing.assert_array_equal(read_mrc(tmp_path / "out.mrcs")[0], array[:, ::-1])
-    convert_volume(tmp_path / "out.mrcs", tmp_path / "back.tif", ConvertSettings(dtype="uint8", pixel_size=3.0))
+    convert_volume(tmp_path / "out.mrcs", tmp_path / "back.tif", ConvertSettings(dtype="uint8", input_pixel_size=3.0))
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "back.tif"), array)
 
 
@@ -176,7 +222,7 @@ def test_what_cannot_be_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         converted(tmp_path, np.ones((1, 2, 2)), dtype="uint8")
     with pytest.raises(ImageError, match="constant"):
         converted(tmp_path, np.ones((1, 2, 2)), grey="normalise")
-    monkeypatch.setattr(convert, "free_memory_bytes", lambda device: 1000)
+    monkeypatch.setattr(convert_plan, "free_memory_bytes", lambda device: 1000)
     with pytest.raises(ImageError, match="GiB of memory"):
         converted(tmp_path, np.ones((8, 8, 8)), bin=2)
     converted(tmp_path, np.ones((8, 8, 8)), "in.mrcs", bin=2)  # a stack goes image by image

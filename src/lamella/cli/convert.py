@@ -1,4 +1,4 @@
-"""`lamella convert SOURCE TARGET`: crop, pad, bin, filter or rescale a stack or volume."""
+"""`lamella convert SOURCE TARGET`: filter, resample, bin, crop, pad or rescale a stack or volume."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def _convert(
 convert = with_options(
     _convert,
     ConvertSettings,
-    describe="Crop, pad, filter, bin or rescale a stack or volume; in the order of the options.",
+    describe="Filter, resample, bin, crop, pad or rescale a stack or volume; in the order of the options.",
 )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lamella.fourier.grids import fast_size, frequency_axes, frequency_grid
     from lamella.fourier.masks import edge_taper, soft_mask, taper_edges
     from lamella.fourier.resample import crop_image, crop_spectrum, crop_volume
+    from lamella.fourier.rescale import rescale, rescaled_size
     from lamella.fourier.shells import (
         resolution_at,
         shell_correlation,
@@ -40,6 +41,8 @@ __all__ = [
     "per_image",
     "power_spectrum",
     "radial_average",
+    "rescale",
+    "rescaled_size",
     "resolution_at",
     "shell_correlation",
     "shell_count",
@@ -69,6 +72,8 @@ open_room(
         "per_image": "chunks",
         "power_spectrum": "spectra",
         "radial_average": "spectra",
+        "rescale": "rescale",
+        "rescaled_size": "rescale",
         "resolution_at": "shells",
         "shell_correlation": "shells",
         "shell_count": "shells",

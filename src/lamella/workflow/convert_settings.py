@@ -48,12 +48,24 @@ class ConvertSettings(BaseModel):
     kind: Literal["auto", "stack", "volume"] = setting(
         "auto", "whether the sections are images, each treated by itself, or one volume; auto goes by the file's header"
     )
-    pixel_size: float | None = setting(None, "pixel size of the input, where its header is wrong", unit="Å", gt=0)
-    crop: Size = setting("", "crop to N, or to X,Y or X,Y,Z pixels, about the centre pixel", unit="px")
-    pad: Size = setting("", "pad to N, or to X,Y or X,Y,Z pixels, about the centre pixel, with the mean", unit="px")
-    box: Size = setting("", "crop or pad, whichever is needed, to N, or to X,Y or X,Y,Z pixels", unit="px")
+    input_pixel_size: float | None = setting(
+        None, "pixel size of the input, where its header is wrong or silent", unit="Å", gt=0
+    )
     low_pass: float | None = setting(None, "remove detail finer than this", unit="Å", gt=0)
+    pixel_size: float | None = setting(
+        None, "sample anew in pixels of this size, finer or coarser, about the centre pixel", unit="Å", gt=0
+    )
     bin: float = setting(1.0, "make pixels larger by this factor, by cropping the Fourier transform", ge=1, le=64)
+    crop: Size = setting("", "crop to N, or to X,Y or X,Y,Z pixels of the output, about the centre pixel", unit="px")
+    pad: Size = setting(
+        "",
+        "pad to N, or to X,Y or X,Y,Z pixels of the output, about the centre pixel; an image with its mean, a volume "
+        "with the mean of its faces",
+        unit="px",
+    )
+    box: Size = setting(
+        "", "crop or pad, whichever is needed, to N, or to X,Y or X,Y,Z pixels of the output", unit="px"
+    )
     invert: bool = setting(False, "swap dark and bright: mirror the grey values about their mean")
     grey: Annotated[str, AfterValidator(_grey)] = setting(
         "",
@@ -71,6 +83,8 @@ class ConvertSettings(BaseModel):
     def _one_size(self) -> Self:
         if self.box and (self.crop or self.pad):
             raise ValueError("box does what crop and pad do: give either it or them")
+        if self.pixel_size is not None and self.bin != 1:
+            raise ValueError("pixel_size and bin both change the pixels: give either")
         if self.grey == "normalise" and not self.dtype.startswith("float"):
             raise ValueError(f"normalised grey values do not fit {self.dtype}: write float32 or float16")
         return self
