@@ -1,0 +1,170 @@
+"""What pictures say of a map, summed as they come: the maximisation of averaging.
+
+A picture x = T · image of a particle that is turned by M says x of the slice M of the map's transform, with weight T².
+Sums of both over all pictures are kept, D and W; the map that fits best is D / (W + 1/τ²), τ² being the power that the
+map is expected to have over the noise's, or D / W where nothing is expected.
+
+Slices are spread with trilinear weights on a grid that is finer than the map's by `padding`; the fall towards the box's
+edges that comes of it is divided out at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from lamella.errors import InputError
+from lamella.geometry import point_group
+from lamella.kernels.insertion import insert_slices, join_mates
+from lamella.kernels.taps import Linear
+from lamella.kernels.turned_sum import turned_sum
+
+__all__ = ["Accumulator"]
+
+LEAST_WEIGHT = 1e-3
+"""Of a shell's mean weight: terms with less are divided by this, so that what nobody measured stays small."""
+
+
+class Accumulator:
+    """Sums of inserted slices and of their weights.
+
+    Parameters
+    ----------
+    box_px
+        edge of the map.
+    padding
+        how much finer its transform is sampled.
+    device
+        where the sums lie.
+
+    Attributes
+    ----------
+    sums, masses
+        ``(n, n, n // 2 + 1)``, n = padding · box: D complex64 and W float32, origin at index 0, in terms per sample of
+        the box's own transform whatever the padding. On the plane x = 0 each term holds its half of what it and its
+        mate got. They can be stored, and added to those of another part of the work.
+    """
+
+    def __init__(self, box_px: int, *, padding: int = 2, device: torch.device | str = "cpu") -> None:
+        if box_px < 4 or box_px % 2 or padding < 1:
+            raise InputError(f"a map of {box_px} px, padded {padding} times", mend="give an even box of 4 px or more")
+        self.box_px, self.padding = box_px, padding
+        n = padding * box_px
+        self.sums = torch.zeros(n, n, n // 2 + 1, dtype=torch.complex64, device=device)
+        self.masses = torch.zeros(n, n, n // 2 + 1, device=device)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the sums."""
+        return 12 * self.masses.numel()
+
+    def add(
+        self, terms: Tensor, weights: Tensor, matrices: ArrayLike | Tensor, *, highest: float = 0.5, factor: float = 1.0
+    ) -> None:
+        """Add pictures.
+
+        Parameters
+        ----------
+        terms
+            ``(s, m, m // 2 + 1)`` complex64: rffts of pictures, unnormalised, origin at index 0; m is the box, or more
+            where pictures were padded.
+        weights
+            ``(s, m, m // 2 + 1)`` float32: T².
+        matrices
+            ``(s, 3, 3)`` orientation M = R_view · A of the map in each picture.
+        highest
+            highest frequency that is taken, cycles/px.
+        factor
+            by which these pictures count: a probability, or one over the noise's variance.
+        """
+        m = terms.shape[-2]
+        density = self.padding**3 * (self.box_px / m) ** 2  # samples of the finer grids per sample of the box's own
+        turned = torch.as_tensor(matrices, dtype=torch.float64)
+        insert_slices(terms, weights, turned, highest, factor * density, self.sums, self.masses)
+
+    def merge(self, other: Accumulator) -> None:
+        """Add what another one holds."""
+        self.sums += other.sums
+        self.masses += other.masses
+
+    def copy(self) -> Accumulator:
+        """One with the same sums."""
+        copy = Accumulator(self.box_px, padding=self.padding, device=self.sums.device)
+        copy.merge(self)
+        return copy
+
+    def shell_weights(self) -> Tensor:
+        """``(shells,)`` mean of W in each shell of the box's transform, float64; symmetry does not change it."""
+        index, part = self._shells()
+        shells = self.box_px // 2 + 2
+        near = (index + (part >= 0.5)).clamp_max(shells - 1).view(-1)
+        count = torch.full(self.masses.shape, 2.0, dtype=torch.float64, device=self.masses.device)
+        count[:, :, 0] = 1.0
+        weight = 2.0 * self.masses.double()  # every mate counts, whichever half holds it
+        total = torch.bincount(near, weight.view(-1), minlength=shells)
+        return (total / torch.bincount(near, count.view(-1), minlength=shells).clamp_min(1))[:-1]
+
+    def map(self, inverse_power: ArrayLike | Tensor | None = None, symmetry: str = "C1") -> NDArray[np.float32]:
+        """The map of what was added.
+
+        Parameters
+        ----------
+        inverse_power
+            ``(shells,)`` 1/τ² in each shell of the box's transform: the noise's power over the map's, both of
+            unnormalised transforms, in the unit of the weights; None: nothing is expected of the map, and only terms
+            that next to nothing was measured of are kept small.
+        symmetry
+            point group that is imposed.
+
+        Returns
+        -------
+        map
+            ``(box, box, box)`` float32, origin at voxel box // 2; 0 beyond the Nyquist frequency.
+        """
+        group = torch.from_numpy(point_group(symmetry))
+        sums, masses = join_mates(self.sums, self.masses)
+        if len(group) > 1:
+            sums, masses = turned_sum(sums, masses, group)
+        if inverse_power is None:
+            floor = len(group) * LEAST_WEIGHT * self.shell_weights().float()
+            divisor = torch.maximum(masses, self._spread(floor).clamp_min(torch.finfo(torch.float32).tiny))
+        else:
+            divisor = masses + self._spread(torch.as_tensor(inverse_power, dtype=torch.float32))
+        terms = torch.where(divisor > 0, sums / torch.where(divisor > 0, divisor, 1.0), 0.0)
+        return self._real(terms, group.numpy())
+
+    def _real(self, terms: Tensor, group: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The box of a transform, free of the interpolation's fall."""
+        n, box = terms.shape[0], self.box_px
+        volume = torch.fft.irfftn(terms, s=(n, n, n)).roll((box // 2,) * 3, (0, 1, 2))[:box, :box, :box]
+        line = torch.from_numpy(Linear().transform((np.arange(box) - box // 2) / n))
+        fall = line[:, None, None] * line[:, None] * line
+        # the sum over the group read between grid points again, but where a rotation leads grid points to such
+        exact = np.isclose(np.abs(group), np.rint(np.abs(group)), atol=1e-9).all(axis=(1, 2)).mean()
+        fall = fall * (exact + (1 - exact) * fall)
+        map_: NDArray[np.float32] = (volume.cpu() / fall).float().contiguous().numpy()
+        return map_
+
+    def _shells(self) -> tuple[Tensor, Tensor]:
+        """For each term the shell of the box's transform below it, int64, and how far it is to the next one."""
+        n = self.masses.shape[0]
+        options: Any = {"dtype": torch.float32, "device": self.masses.device}
+        line, half = torch.fft.fftfreq(n, 1 / n, **options), torch.arange(n // 2 + 1, **options)
+        radius = torch.sqrt(line[:, None, None] ** 2 + line[:, None] ** 2 + half**2) / self.padding
+        index = radius.long()
+        return index, radius - index
+
+    def _spread(self, shells: Tensor) -> Tensor:
+        """Numbers of shells at every term, linear between them."""
+        if len(shells) != self.box_px // 2 + 1:
+            raise InputError(
+                f"{len(shells)} numbers for {self.box_px // 2 + 1} shells", mend="give one for each shell of the box"
+            )
+        index, part = self._shells()
+        values = shells.to(self.masses.device)
+        low, high = index.clamp_max(len(values) - 1), (index + 1).clamp_max(len(values) - 1)
+        return values[low] * (1 - part) + values[high] * part
