@@ -110,5 +110,5 @@ def test_slopes_of_the_likelihood_are_its_differences(transform: np.ndarray, vol
     own = (own * weights).astype(np.complex64)
     best, flat, curvature = pose_slopes(transform, index, MATRICES, moves, own, weights, BOX)
     assert np.abs(flat).max() < 1e-2 * np.sqrt(curvature[:, 0, 0].max())
-    away = pose_slopes_reference(transform, index, MATRICES, moves + (0.05, 0, 0), own, weights, BOX)
+    away = pose_slopes_reference(transform, index, MATRICES, moves + np.array([0.05, 0, 0]), own, weights, BOX)
     np.testing.assert_allclose(best - away, 0.5 * 0.05**2 * curvature[:, 3, 3], rtol=0.05)

@@ -1,0 +1,91 @@
+"""What an iteration of refinement changed, and when there is nothing left to gain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["IterationNumbers", "converged", "highest_shell", "resolved_shell"]
+
+Array = NDArray[np.float64]
+
+GOLD_STANDARD = 0.143
+"""Correlation of halves at which their sum correlates with the truth by 0.5 (Rosenthal & Henderson 2003)."""
+_BEYOND = 4
+"""Shells beyond the resolution that are compared: their signal shows only then."""
+_STILL, _LONG_STILL = 2, 4
+"""Iterations without a better resolution: after which poses must stand still too, and after which nothing helps."""
+_GAIN = 0.25  # shells
+_WORTH_DEG, _WORTH_PX = 0.15, 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterationNumbers:
+    """One iteration of refinement.
+
+    Attributes
+    ----------
+    resolution_ang
+        where the halves' correlation falls below 0.143.
+    shell
+        the same as a shell of the box, with fraction.
+    compared_ang
+        finest detail that was compared.
+    angle_change_deg, shift_change_px
+        median change of the poses.
+    angle_error_deg, shift_error_px
+        median standard deviation of an angle and a coordinate, from the likelihood's curvature.
+    certainty
+        mean part of a particle's posterior that lies at its best peak.
+    orientations, places
+        nodes of the grids that were searched for each particle.
+    angle_step_deg
+        of the grid of orientations.
+    """
+
+    resolution_ang: float
+    shell: float
+    compared_ang: float
+    angle_change_deg: float
+    shift_change_px: float
+    angle_error_deg: float
+    shift_error_px: float
+    certainty: float
+    orientations: int
+    places: int
+    angle_step_deg: float
+
+
+def resolved_shell(fsc: Array) -> float:
+    """Shell, with fraction, at which a correlation first falls below 0.143; the last where it never does."""
+    below = np.flatnonzero(fsc[1:] < GOLD_STANDARD)
+    if not len(below):
+        return float(len(fsc) - 1)
+    shell = 1 + int(below[0])
+    if shell == 1:
+        return 1.0
+    high, low = fsc[shell - 1], fsc[shell]
+    return float(shell - 1 + (high - GOLD_STANDARD) / (high - low))
+
+
+def highest_shell(shell: float, box_px: int) -> int:
+    """The highest shell that the next iteration compares."""
+    return int(min(np.ceil(shell) + _BEYOND, box_px // 2 - 1))
+
+
+def converged(history: tuple[IterationNumbers, ...]) -> bool:
+    """Whether resolution and poses stand still: neither rose, nor moved by more than they are uncertain."""
+    if len(history) <= _STILL or _gain(history, _STILL) > _GAIN:
+        return False
+    if len(history) > _LONG_STILL and _gain(history, _LONG_STILL) <= _GAIN:
+        return True
+    last = history[-1]
+    angle, shift = max(_WORTH_DEG, 0.5 * last.angle_error_deg), max(_WORTH_PX, 0.5 * last.shift_error_px)
+    return last.angle_change_deg <= angle and last.shift_change_px <= shift
+
+
+def _gain(history: tuple[IterationNumbers, ...], last: int) -> float:
+    """Shells that the last iterations won over all before."""
+    return max(one.shell for one in history[-last:]) - max(one.shell for one in history[:-last])

@@ -1,0 +1,145 @@
+"""How finely poses are searched: steps that follow the detail that the reference holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.geometry.angular_grid import angular_grid, local_rotations, order_for_spacing, rotation_angle_deg
+from lamella.geometry.rotations import euler_matrix
+from lamella.particles.expectation import Search
+
+__all__ = ["Grids", "SearchRange", "first_range", "next_range", "place_grid"]
+
+Array = NDArray[np.float64]
+
+_TURN = 0.8
+"""Spacing of orientations in details at the particle's rim: half of it is within reach of a climb."""
+_COARSEST_DEG = 15.0
+_MOVE = 0.3  # step of places, in details
+_NARROWEST = 1.7  # radius of a search, in steps: a node and its twenty-six neighbours
+_LOCAL_DEG = 20.0
+_FIRST_PEAKS, _GLOBAL_PEAKS, _LATER_PEAKS = 4, 16, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRange:
+    """How far and how finely one iteration searches.
+
+    Attributes
+    ----------
+    everywhere
+        every orientation, or those about the particle's own.
+    angle_range_deg, angle_step_deg
+        radius and spacing of orientations; the radius counts only near the particle's own.
+    shift_range_px, shift_step_px
+        of places about the particle's own.
+    peaks
+        most nodes that are climbed from.
+    """
+
+    everywhere: bool
+    angle_range_deg: float
+    angle_step_deg: float
+    shift_range_px: float
+    shift_step_px: float
+    peaks: int
+
+
+def first_range(
+    detail_px: float, diameter_px: float, *, everywhere: bool, angle_range_deg: float | None,
+    angle_step_deg: float | None, shift_range_px: float,
+) -> SearchRange:  # fmt: skip
+    """The first iteration's: a reference of details of `detail_px`; None: chosen here."""
+    step = angle_step_deg or _angle_step(detail_px, diameter_px)
+    if everywhere and angle_step_deg is None:
+        step = min(2 * step, _COARSEST_DEG)
+    return SearchRange(
+        everywhere=everywhere,
+        angle_range_deg=angle_range_deg or _LOCAL_DEG,
+        angle_step_deg=step,
+        shift_range_px=shift_range_px,
+        shift_step_px=_MOVE * detail_px,
+        peaks=_GLOBAL_PEAKS if everywhere else _FIRST_PEAKS,
+    )
+
+
+def next_range(before: SearchRange, detail_px: float, diameter_px: float) -> SearchRange:
+    """A later iteration's: half as far as before, but never less than the neighbours of a node."""
+    step, move = _angle_step(detail_px, diameter_px), _MOVE * detail_px
+    before_deg = _LOCAL_DEG * 2 if before.everywhere else before.angle_range_deg
+    return SearchRange(
+        everywhere=False,
+        angle_range_deg=max(before_deg / 2, _NARROWEST * step),
+        angle_step_deg=step,
+        shift_range_px=max(before.shift_range_px / 2, move),
+        shift_step_px=move,
+        peaks=max(_LATER_PEAKS, before.peaks // 2),
+    )
+
+
+def place_grid(radius_px: float, step_px: float) -> Array:
+    """Places ``(p, 3)`` of a cubic grid within a ball, its middle first."""
+    reach = int(radius_px / step_px + 1e-9)
+    line = np.arange(-reach, reach + 1) * step_px
+    places = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
+    distance = np.linalg.norm(places, axis=1)
+    inside = distance <= radius_px * (1 + 1e-9)
+    return places[inside][np.argsort(distance[inside], kind="stable")]
+
+
+class Grids:
+    """The grids of one iteration, made once for all particles.
+
+    Parameters
+    ----------
+    search
+        how far and finely.
+    symmetry
+        of the reference, whose repeats are left out of a search everywhere.
+    radius_px
+        of the particle.
+    """
+
+    def __init__(self, search: SearchRange, symmetry: str, radius_px: float) -> None:
+        self.search, self.symmetry, self.radius_px = search, symmetry, radius_px
+        if search.everywhere:
+            grid = angular_grid(order_for_spacing(search.angle_step_deg), symmetry)
+            self._matrices = euler_matrix(*grid.T)
+        else:
+            self._matrices = local_rotations(search.angle_range_deg, search.angle_step_deg)
+        self._places = place_grid(search.shift_range_px, search.shift_step_px)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many orientations and places are searched."""
+        return len(self._matrices), len(self._places)
+
+    def about(self, matrix: Array, place_px: Array, given: Array | None = None, most_deg: float = 180.0) -> Search:
+        """The search for one particle.
+
+        Parameters
+        ----------
+        matrix, place_px
+            where it is believed to be.
+        given, most_deg
+            an orientation that none searched may be further from than so much; None: there is none.
+        """
+        matrices = self._matrices if self.search.everywhere else self._matrices @ matrix
+        if given is not None and most_deg < 180:
+            near = rotation_angle_deg(matrices, given, self.symmetry) <= most_deg
+            matrices = matrices[near] if near.any() else given[None]
+        return Search(
+            matrices=matrices,
+            places_px=place_px + self._places,
+            spacing_rad=float(np.deg2rad(self.search.angle_step_deg)),
+            step_px=self.search.shift_step_px,
+            peaks=self.search.peaks,
+            radius_px=self.radius_px,
+        )
+
+
+def _angle_step(detail_px: float, diameter_px: float) -> float:
+    return float(min(np.rad2deg(_TURN * detail_px / diameter_px), _COARSEST_DEG))
