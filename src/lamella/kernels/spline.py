@@ -21,6 +21,28 @@ def _weights(t: float) -> tuple[float, float, float, float]:
     return s * s * s / 6.0, 2.0 / 3.0 - t * t * (2.0 - t) / 2.0, 2.0 / 3.0 - s * s * (2.0 - s) / 2.0, t * t * t / 6.0
 
 
+@njit(inline="always")
+def _bracket(place, count):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """The nodes before and after a place, the last ones beyond the end, and how far it lies between them."""
+    inside = min(place, count - 1.0)
+    first = min(int(inside), max(count - 2, 0))
+    return first, min(first + 1, count - 1), inside - first
+
+
+@njit(inline="always")
+def _displacement(warp, at_z, at_y, at_x, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """The three numbers of `warp` at a place between nodes, linear in each direction."""
+    (z0, z1, fz), (y0, y1, fy), (x0, x1, fx) = at_z, at_y, at_x
+    for c in range(3):
+        front = (warp[c, z0, y0, x0] * (1 - fx) + warp[c, z0, y0, x1] * fx) * (1 - fy) + (
+            warp[c, z0, y1, x0] * (1 - fx) + warp[c, z0, y1, x1] * fx
+        ) * fy
+        back = (warp[c, z1, y0, x0] * (1 - fx) + warp[c, z1, y0, x1] * fx) * (1 - fy) + (
+            warp[c, z1, y1, x0] * (1 - fx) + warp[c, z1, y1, x1] * fx
+        ) * fy
+        out[c] = front * (1 - fz) + back * fz
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def sample_spline(
     coefficients: Voxels,
@@ -63,25 +85,11 @@ def sample_spline(
     node = np.empty(3)
     place = np.empty(3)
     for z in range(nz):
-        pz = min(z / warp_step[0], gz - 1.0)
-        kz = min(int(pz), max(gz - 2, 0))
-        nz1, fz = min(kz + 1, gz - 1), pz - kz
+        at_z = _bracket(z / warp_step[0], gz)
         for y in range(ny):
-            py = min(y / warp_step[1], gy - 1.0)
-            ky = min(int(py), max(gy - 2, 0))
-            ny1, fy = min(ky + 1, gy - 1), py - ky
+            at_y = _bracket(y / warp_step[1], gy)
             for x in range(nx):
-                px = min(x / warp_step[2], gx - 1.0)
-                kx = min(int(px), max(gx - 2, 0))
-                nx1, fx = min(kx + 1, gx - 1), px - kx
-                for c in range(3):
-                    front = (warp[c, kz, ky, kx] * (1 - fx) + warp[c, kz, ky, nx1] * fx) * (1 - fy) + (
-                        warp[c, kz, ny1, kx] * (1 - fx) + warp[c, kz, ny1, nx1] * fx
-                    ) * fy
-                    back = (warp[c, nz1, ky, kx] * (1 - fx) + warp[c, nz1, ky, nx1] * fx) * (1 - fy) + (
-                        warp[c, nz1, ny1, kx] * (1 - fx) + warp[c, nz1, ny1, nx1] * fx
-                    ) * fy
-                    node[c] = front * (1 - fz) + back * fz
+                _displacement(warp, at_z, at_y, _bracket(x / warp_step[2], gx), node)
                 node[0] += z
                 node[1] += y
                 node[2] += x
