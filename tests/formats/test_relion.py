@@ -231,7 +231,7 @@ def test_image_sizes_come_from_the_images_where_no_table_states_them(tmp_path: P
         ({"rlnTomoNominalStageTiltAngle": ("x",)}, {}, "no number"),
         ({"rlnTomoNominalStageTiltAngle": ("1",)}, {"rlnTomoTiltSeriesPixelSize": ("wide",)}, "no number"),
         ({"rlnTomoNominalStageTiltAngle": ("1",)}, {"rlnTomoTiltSeriesPixelSize": ("None",)}, "no pixel size"),
-        ({"rlnTomoNominalStageTiltAngle": ("1",)}, {"rlnTomoTiltSeriesStarFile": ("absent.star",)}, "No such file"),
+        ({"rlnTomoNominalStageTiltAngle": ("1",)}, {"rlnTomoTiltSeriesStarFile": ("absent.star",)}, "is not there"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, views: dict, row: dict, words: str) -> None:

@@ -1,6 +1,7 @@
 """RELION-5's tilt-series tables: a global table with a row per series, which names a table per series.
 
-The rows of the series' tables are in `relion_views`; here are the global columns and the files.
+The rows of the series' tables are in `relion_views`; here are the global columns and the files. Older projects hold the
+series' tables in the file of their tomograms (`relion4`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import FormatError, InputError
-from lamella.formats.images import open_stack, split_name
+from lamella.formats.images import image_name, open_stack, split_name
+from lamella.formats.relion4 import has_matrices, without_matrices
 from lamella.formats.relion_field import spline_coefficients
 from lamella.formats.relion_views import Deformation, view_columns, view_fields
 from lamella.formats.star import StarTable, number_text, read_star, write_star
@@ -30,6 +32,7 @@ __all__ = [
     "read_tilt_series",
     "read_tilt_table",
     "relative_name",
+    "series_of_matrices",
     "series_of_row",
     "write_series_tables",
     "write_tilt_series",
@@ -49,6 +52,7 @@ DEFORMATION = ("rlnTomoDeformationType", "rlnTomoDeformationGridSizeX", "rlnTomo
 SIZE = ("lamellaImageSizeX", "lamellaImageSizeY")
 FIELD_GRID = ("lamellaFieldGridX", "lamellaFieldGridY")
 FIELD_WIDTH = ("lamellaFieldHalfWidthXAngst", "lamellaFieldHalfWidthYAngst")
+STACK = "rlnTomoTiltSeriesName"
 THICKNESS, IMAGING, TURN = "lamellaThicknessAngst", "lamellaImaging", "lamellaFrameTurn"
 KNOWN = {NAME, FILE, PIXEL, MOVIE_PIXEL, HAND, GROUP, *OPTICS, *DEFORMATION, *SIZE, *FIELD_GRID, *FIELD_WIDTH}
 KNOWN |= {THICKNESS, IMAGING, TURN}
@@ -136,7 +140,39 @@ def series_of_row(row: Row, root: Path, where: str) -> TiltSeries:
             f"{where}: no column {FILE}, so no table per series is named", mend="give a table that RELION 5 wrote"
         )
     path = root / row[FILE]
+    if not path.is_file():
+        raise FormatError(
+            f"{where}: {row[NAME]}: its table {path} is not there",
+            mend="keep the project's folders together, or give the table of a job that is still there",
+        )
     return _series(row, _views_of(read_star(path), row[NAME], str(path)), root)
+
+
+def series_of_matrices(
+    row: Row, tables: Mapping[str, StarTable], size_px: Sequence[int], root: Path, where: str
+) -> TiltSeries | None:
+    """The record of a row whose views stand in the same file with RELION-4's matrices; None where they do not."""
+    table = tables.get(_block_name(row[NAME]))
+    if FILE in row or table is None or not has_matrices(table):
+        return None
+    pixel = _number(row, PIXEL)
+    if pixel is None:
+        raise FormatError(f"{where}: {row[NAME]}: no pixel size ({PIXEL})", mend="add the column")
+    count = _number(row, "rlnTomoFrameCount")
+    if count is not None and count != len(table):
+        raise FormatError(
+            f"{where}: {row[NAME]}: {len(table)} matrices for {count:g} views", mend="correct rlnTomoFrameCount"
+        )
+    stack = row.get(STACK, "None")
+    path = root / stack.removesuffix(":mrc")
+    shape = open_stack(path).shape[1:] if stack not in _ABSENT and path.is_file() else None
+    views, hand = without_matrices(table, size_px, pixel, shape)
+    columns = dict(views.columns)
+    if stack not in _ABSENT and "rlnMicrographName" not in columns:
+        columns["rlnMicrographName"] = tuple(image_name(n, stack.removesuffix(":mrc")) for n in range(len(views)))
+    other = {label: value for label, value in row.items() if label != STACK}
+    other[HAND] = number_text(hand * (_number(row, HAND) or -1))
+    return _series(other, StarTable(views.name, columns, where=views.where), root)
 
 
 def write_series_tables(folder: Path, series: Sequence[TiltSeries]) -> tuple[Path, ...]:

@@ -17,6 +17,7 @@ from lamella.formats.relion_tilt_series import (
     global_rows,
     global_table,
     relative_name,
+    series_of_matrices,
     series_of_row,
     write_series_tables,
 )
@@ -41,7 +42,7 @@ _ABSENT = {"None", "<NA>", ""}
 
 
 def read_tomograms(star: Path | str, root: Path | str) -> tuple[Tomogram, ...]:
-    """Read a tomograms table and the tilt-series tables that it names.
+    """Read a tomograms table and the tilt-series tables that it names, or holds (RELION 4, WarpTools).
 
     Parameters are those of `read_tilt_series`, and so are the warnings.
 
@@ -51,7 +52,8 @@ def read_tomograms(star: Path | str, root: Path | str) -> tuple[Tomogram, ...]:
         if a table is missing, cannot be read, or states no sizes.
     """
     path = Path(star)
-    quality = _read_quality(read_star(path).get(QUALITY))
+    tables = read_star(path)
+    quality = _read_quality(tables.get(QUALITY))
     tomograms = []
     for row in global_rows(path):
         if any(row.get(label, "None") in {*_ABSENT, "nan"} for label in SIZE):
@@ -61,9 +63,9 @@ def read_tomograms(star: Path | str, root: Path | str) -> tuple[Tomogram, ...]:
         size = [round(float(row[label])) for label in SIZE]
         files = {name: None if row.get(label, "") in _ABSENT else row[label] for label, name in FILES.items()}
         known = {*SIZE, BINNING, *FILES}
-        series = series_of_row(
-            {label: value for label, value in row.items() if label not in known}, Path(root), str(path)
-        )
+        rest = {label: value for label, value in row.items() if label not in known}
+        series = series_of_matrices(rest, tables, size, Path(root), str(path))
+        series = series or series_of_row(rest, Path(root), str(path))
         tomograms.append(
             Tomogram(
                 tilt_series=series,

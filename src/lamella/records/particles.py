@@ -84,8 +84,8 @@ class Particles:
         further numbers ``(n,)`` by the name of their column without ``lamella``: ``PickScore``.
     quality
         numbers of the whole, by the same rule.
-    other_columns
-        columns that lamella has no use for, as text, by their full name.
+    other_columns, optics_columns
+        columns that lamella has no use for, as text, by their full name: of the particles, and of their optics group.
     """
 
     tomogram: Tomogram
@@ -102,6 +102,7 @@ class Particles:
     scores: Mapping[str, Array] = field(default_factory=dict)
     quality: Mapping[str, float] = field(default_factory=dict)
     other_columns: Mapping[str, Names] = field(default_factory=dict)
+    optics_columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         places = np.asarray(self.coordinates_ang, dtype=np.float64).reshape(-1, 3)
@@ -278,7 +279,7 @@ def _columns(angles_deg: Array | None) -> tuple[Array, Array, Array]:
     return angles[:, 0], angles[:, 1], angles[:, 2]
 
 
-_MAPPINGS = ("scores", "quality", "other_columns")
+_MAPPINGS = ("scores", "quality", "other_columns", "optics_columns")
 
 _PER_PARTICLE = (
     "coordinates_ang",

@@ -72,6 +72,12 @@ class Tomogram:
         return self.tilt_series.pixel_size_ang * self.binning
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x) of its volumes in voxels, each even, so that the origin is their own n // 2."""
+        x, y, z = (max(2 * round(size / (2 * self.binning)), 2) for size in self.size_px)
+        return z, y, x
+
+    @property
     def measured_volumes(self) -> tuple[str, ...]:
         """What may be averaged, extracted or compared: the whole reconstruction, then its halves where there are both.
 

@@ -50,8 +50,7 @@ def plan_tomogram(series: TiltSeries, settings: ReconstructSettings) -> Tomogram
 
 def tomogram_shape(tomogram: Tomogram) -> tuple[int, int, int]:
     """(z, y, x) of the volume in voxels, each even."""
-    x, y, z = (max(2 * round(size / (2 * tomogram.binning)), 2) for size in tomogram.size_px)
-    return z, y, x
+    return tomogram.shape
 
 
 def _unbinned(voxels: int, binning: float) -> int:
