@@ -35,12 +35,13 @@ from lamella.formats.relion_tilt_series import NAME, OPTICS
 from lamella.formats.star import StarTable, number_text
 from lamella.records import Particles, ParticleSet
 
-__all__ = ["QUALITY", "particle_tables"]
+__all__ = ["MEMBERS", "QUALITY", "particle_tables"]
 
 Array = NDArray[np.float64]
 Group = tuple[Any, ...]
 
-QUALITY = "lamella_particles"
+QUALITY, MEMBERS = "lamella_particles", "lamella_tomograms"
+"""Blocks of the numbers of the whole set, and of each tomogram's particles."""
 
 
 def particle_tables(particles: ParticleSet) -> list[StarTable]:
@@ -58,7 +59,17 @@ def particle_tables(particles: ParticleSet) -> list[StarTable]:
     if particles.quality:
         numbers = {OWN + label: (number_text(value),) for label, value in particles.quality.items()}
         tables.append(StarTable(QUALITY, numbers))
-    return tables
+    return [*tables, *_numbers_of_each(particles.members)]
+
+
+def _numbers_of_each(members: Sequence[Particles]) -> list[StarTable]:
+    """What was measured in each tomogram, a row each; nan where it was not."""
+    labels = dict.fromkeys(label for one in members for label in one.quality)
+    if not labels:
+        return []
+    columns = {NAME: tuple(one.name for one in members)}
+    columns |= {OWN + label: tuple(number_text(one.quality.get(label, np.nan)) for one in members) for label in labels}
+    return [StarTable(MEMBERS, columns)]
 
 
 def _group(one: Particles) -> Group:

@@ -7,13 +7,16 @@ tables' pixels (`relion_particle_rows`). Tables say nothing of a map: ours stand
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from lamella.errors import FormatError
 from lamella.formats.relion_map import read_map, write_map
-from lamella.formats.relion_particle_columns import QUALITY, particle_tables
+from lamella.formats.relion_particle_columns import MEMBERS, QUALITY, particle_tables
 from lamella.formats.relion_particle_rows import OWN, ParticleTables
-from lamella.formats.relion_tilt_series import relative_name
+from lamella.formats.relion_tilt_series import NAME, relative_name
 from lamella.formats.relion_tomograms import read_tomograms, write_tomograms
 from lamella.formats.star import StarTable, read_star, write_star
 from lamella.records import ParticleSet, Tomogram
@@ -79,8 +82,12 @@ def read_particle_table(
     tables = read_star(path)
     of_set = tables.get(QUALITY)
     quality = {} if of_set is None else {label: float(of_set.numbers(label)[0]) for label in of_set.columns}
+    of_each = _numbers_of_each(tables.get(MEMBERS))
     return ParticleSet(
-        members=ParticleTables.of(tables, str(path), voxel_size_ang).members(tomograms),
+        members=tuple(
+            replace(one, quality=of_each.get(one.name, {}))
+            for one in ParticleTables.of(tables, str(path), voxel_size_ang).members(tomograms)
+        ),
         map=read_map(path.parent / "map.star"),
         quality={label.removeprefix(OWN): value for label, value in quality.items()},
     )
@@ -156,3 +163,14 @@ def _find(name: str, star: Path, root: Path) -> Path:
     raise FormatError(
         f"{star}: it names {name}, which is not there", mend="give the project's folder that it starts from"
     )
+
+
+def _numbers_of_each(table: StarTable | None) -> dict[str, dict[str, float]]:
+    """Numbers by tomogram and by the name of their column without ``lamella``."""
+    if table is None:
+        return {}
+    columns = {label.removeprefix(OWN): table.numbers(label) for label in table.columns if label != NAME}
+    return {
+        name: {label: float(values[row]) for label, values in columns.items() if np.isfinite(values[row])}
+        for row, name in enumerate(table.text(NAME))
+    }

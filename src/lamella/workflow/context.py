@@ -33,6 +33,11 @@ class Context:
         told how far the work is.
     by_name
         whether the user called this very step: what it lacks is then an error.
+    fingerprint
+        of the work: what is kept of it while it goes on is of use only to work of the same fingerprint.
+    whole
+        whether the step works on all series at once: its files are then named by what they are, ``map.mrc``, and not
+        by the series.
     messages, quality, outputs, passed_on
         what came of it: sentences, numbers by name, files written, and why the record was passed on unchanged.
     """
@@ -43,6 +48,8 @@ class Context:
     device_name: str = "auto"
     progress: Progress = no_progress
     by_name: bool = False
+    fingerprint: str = ""
+    whole: bool = False
     messages: list[str] = field(default_factory=list)
     quality: dict[str, float] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
@@ -92,8 +99,11 @@ class Context:
 
     @contextmanager
     def new_file(self, ending: str) -> Iterator[Path]:
-        """The path ``FOLDER/SERIES + ending`` for a file that the block writes itself, atomically."""
-        path = self.folder / f"{self.series}{ending}"
+        """The path ``FOLDER/SERIES + ending`` for a file that the block writes itself, atomically.
+
+        Of a step that works on all series at once it is ``FOLDER/ending``.
+        """
+        path = self.folder / (ending if self.whole else f"{self.series}{ending}")
         yield path
         self.outputs.append(path)
 
@@ -107,7 +117,7 @@ class Context:
         *,
         label: str = "",
     ) -> Iterator[MrcWriter]:
-        """A new MRC file ``FOLDER/SERIES + ending``; it appears when the block ends and its content is sound.
+        """A new MRC file, named as by `new_file`; it appears when the block ends and its content is sound.
 
         A label is a line of text in its header.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,8 @@ class SeriesState:
     ----------
     record
         what would go in.
+    settings
+        of the job, with what they left open chosen for all its records alike.
     state
         ``done`` and ``imported`` need no work; ``outdated`` was done with other input, settings or code.
     why
@@ -57,6 +59,7 @@ class SeriesState:
     """
 
     record: Record
+    settings: StepSettings
     state: State
     why: str
     fingerprint: str
@@ -84,8 +87,10 @@ def source_of(project: Project, settings: SettingsFile, target: RecordName) -> R
     place = steps.LINE.index(step) if step in steps.LINE else len(steps.LINE)
     for before in reversed(steps.LINE[:place]):
         name = RecordName(before.name)
-        if before.gives == step.takes and is_enabled(project, settings, name):
-            return name
+        if before.gives != step.takes or not is_enabled(project, settings, name):
+            continue
+        if step in steps.LINE or has_tables(project, name):
+            return name  # what is done by its name alone takes what there is
     if step.takes == "series":
         return RAW
     makers = [before.name for before in steps.LINE[:place] if before.gives == step.takes]
@@ -180,6 +185,7 @@ def _as_taken(record: Record, job: Job) -> Record:
 
 def series_states(project: Project, job: Job, records: Sequence[Record], files: FileDigests) -> tuple[SeriesState, ...]:
     """Where each series stands in a job, in the order of the records."""
+    job = replace(job, settings=job.step.settle(records, job.settings))
     return tuple(_state(project, job, record, files) for record in records)
 
 
@@ -208,7 +214,13 @@ def _state(project: Project, job: Job, record: Record, files: FileDigests) -> Se
         else:
             state, why = "outdated", _what_changed(completion, settings, version)
     return SeriesState(
-        record=record, state=state, why=why, fingerprint=fingerprint, inputs=inputs, completion=completion
+        record=record,
+        settings=job.settings,
+        state=state,
+        why=why,
+        fingerprint=fingerprint,
+        inputs=inputs,
+        completion=completion,
     )
 
 
@@ -233,7 +245,7 @@ def task_of(project: Project, job: Job, state: SeriesState, device: str, *, by_n
         root=project.root,
         step=job.step,
         target=job.target,
-        settings=job.settings,
+        settings=state.settings,
         record=state.record,
         fingerprint=state.fingerprint,
         inputs=state.inputs,

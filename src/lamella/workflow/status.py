@@ -140,7 +140,10 @@ def _rows(
         done = state.completion if state else None
         if target.label is not None and done is None and known is None:
             continue  # a labelled record need not hold every series
-        word: str = state.state if state else "to do"
+        if state is None:  # what it would be made from is not there
+            brought = Completion.read(project.completion(target, name))
+            done = brought if brought is not None and brought.origin == "import" else None
+        word: str = state.state if state else "to do" if done is None else "imported"
         why = state.why if state else ""
         if word == "done" and done and done.passed_on:
             word, why = "passed on", done.passed_on

@@ -147,6 +147,8 @@ def perform(task: Task, progress: Progress = no_progress) -> Outcome:
         device_name=task.device,
         progress=progress,
         by_name=task.by_name,
+        fingerprint=task.fingerprint,
+        whole=task.step.whole,
     )
     try:
         prepare()

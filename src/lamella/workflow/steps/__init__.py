@@ -6,7 +6,7 @@ path and loaded when they are needed, so that listing the steps costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -38,6 +38,9 @@ class Step:
     inputs_path
         the same of ``inputs(record, settings, root) -> list[Path]``, where settings name files that the result depends
         on; else empty.
+    settle_path
+        the same of ``settle(records, settings) -> settings``, where a choice that settings leave open is made for all
+        records at once; else empty. The work, and whether it is done, go by the settled ones.
     takes, gives
         the kind of record that goes in and comes out: tilt series, tomograms or particles.
     whole
@@ -52,6 +55,7 @@ class Step:
     settings_path: str
     run_path: str
     inputs_path: str = ""
+    settle_path: str = ""
     takes: RecordKind = "series"
     gives: RecordKind = "series"
     whole: bool = False
@@ -64,6 +68,10 @@ class Step:
     def inputs(self, record: Any, settings: StepSettings, root: Path) -> list[Path]:
         """Files that the settings name and the result depends on."""
         return _load(self.inputs_path)(record, settings, root) if self.inputs_path else []
+
+    def settle(self, records: Sequence[Any], settings: StepSettings) -> StepSettings:
+        """The settings, with what they leave open chosen for all records alike."""
+        return _load(self.settle_path)(records, settings) if self.settle_path else settings
 
     def load_run(self) -> Callable[[Any, Any, Any], Any]:
         """The step's function; with it comes what it computes with."""
@@ -128,7 +136,7 @@ LINE: tuple[Step, ...] = (
         summary="find particles in the tomograms",
         settings_path="lamella.particles.pick_settings:PickSettings",
         run_path="lamella.workflow.steps.pick:run",
-        inputs_path="lamella.workflow.steps.pick:inputs",
+        inputs_path="lamella.workflow.steps.particle_inputs:pick_inputs",
         takes="tomograms",
         gives="particles",
     ),
@@ -137,7 +145,8 @@ LINE: tuple[Step, ...] = (
         summary="cut the particles out of the tilt images",
         settings_path="lamella.particles.extract_settings:ExtractSettings",
         run_path="lamella.workflow.steps.extract:run",
-        inputs_path="lamella.workflow.steps.extract:inputs",
+        inputs_path="lamella.workflow.steps.particle_inputs:extract_inputs",
+        settle_path="lamella.workflow.steps.extract_box:settle",
         takes="particles",
         gives="particles",
     ),
@@ -155,7 +164,7 @@ LINE: tuple[Step, ...] = (
         summary="orientations and places of the particles, and their average in two half sets",
         settings_path="lamella.particles.refine_settings:RefineSettings",
         run_path="lamella.workflow.steps.refine:run",
-        inputs_path="lamella.workflow.steps.refine:inputs",
+        inputs_path="lamella.workflow.steps.particle_inputs:refine_inputs",
         takes="particles",
         gives="particles",
         whole=True,
@@ -165,7 +174,7 @@ LINE: tuple[Step, ...] = (
         summary="sort the particles by the maps that they make",
         settings_path="lamella.particles.classify_settings:ClassifySettings",
         run_path="lamella.workflow.steps.classify:run",
-        inputs_path="lamella.workflow.steps.classify:inputs",
+        inputs_path="lamella.workflow.steps.particle_inputs:classify_inputs",
         takes="particles",
         gives="particles",
         whole=True,
@@ -175,7 +184,7 @@ LINE: tuple[Step, ...] = (
         summary="mask, sharpen and judge the average",
         settings_path="lamella.particles.postprocess_settings:PostprocessSettings",
         run_path="lamella.workflow.steps.postprocess:run",
-        inputs_path="lamella.workflow.steps.postprocess:inputs",
+        inputs_path="lamella.workflow.steps.particle_inputs:postprocess_inputs",
         takes="particles",
         gives="particles",
         whole=True,

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from lamella.tomograms.gold import GoldPlan  # torch comes with it
     from lamella.tomograms.gold_find import GoldBeads
 
-__all__ = ["find_gold_of", "read_gold"]
+__all__ = ["BEAD_DIAMETER", "find_gold_of", "read_gold"]
+
+BEAD_DIAMETER = "lamellaBeadDiameterAngst"
+"""Column of a table of beads."""
 
 _PLACE = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 
@@ -68,6 +71,6 @@ def _table(name: str, beads: GoldBeads) -> StarTable:
         label: tuple(number_text(round(float(value), 3)) for value in beads.points_ang[:, axis])
         for axis, label in enumerate(_PLACE)
     }
-    columns["lamellaBeadDiameterAngst"] = (number_text(round(beads.diameter_ang, 3)),) * len(beads)
+    columns[BEAD_DIAMETER] = (number_text(round(beads.diameter_ang, 3)),) * len(beads)
     columns["lamellaBeadViewsSeen"] = tuple(str(int(count)) for count in beads.views_seen)
     return StarTable("gold", columns)

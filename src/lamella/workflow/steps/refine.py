@@ -1,0 +1,166 @@
+"""`refine`: orientations and places of the particles, and their average in two half sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lamella.formats.particle_images import open_particles
+from lamella.fourier import soft_mask
+from lamella.particles.average import average
+from lamella.particles.convergence import resolved_shell
+from lamella.particles.extract import DIAMETER
+from lamella.particles.half_sets import check_half_sets
+from lamella.particles.refine import RefineResult, refine
+from lamella.particles.refine_maps import half_correlation
+from lamella.particles.refine_settings import RefineSettings
+from lamella.particles.refine_setup import chosen_particles
+from lamella.records import ParticleSet, ParticleSource
+from lamella.workflow.context import Context
+from lamella.workflow.needs import Needs
+from lamella.workflow.steps.average_files import map_fsc, on_pictures, picture_size, write_average
+from lamella.workflow.steps.particle_inputs import file_of
+from lamella.workflow.steps.refine_iterations import Iterations
+
+__all__ = ["needs", "run"]
+
+Volume = NDArray[np.float32]
+Halves = tuple[Volume, Volume]
+
+_TOLERANCE = 0.5
+"""Shells by which the halves' agreement may fall before a refinement counts as worse than its start."""
+
+
+_PADDED_BYTES = 48
+"""Per voxel of the doubled box: sums and weights of two half sets, and both references' transforms."""
+
+
+def needs(record: ParticleSet, settings: RefineSettings) -> Needs:
+    """Room for the maps of every iteration, and for the padded sums of two half sets."""
+    box, _ = picture_size(record)
+    maps = 3 + (2 * settings.iterations if settings.keep_iterations else 0)
+    return Needs(disk=4.0 * maps * box**3, memory=_PADDED_BYTES * 8.0 * box**3)
+
+
+def run(record: ParticleSet, settings: RefineSettings, context: Context) -> ParticleSet:
+    """Refine all particles, and write the map, its halves and their correlation.
+
+    A run that was stopped goes on at its last iteration. A refinement whose half maps agree less far than they did in
+    the poses that it began with is refused: those poses stay, with the average that they make.
+
+    Raises
+    ------
+    InputError
+        if there are no particles, pictures or two half sets, or a reference does not fit.
+    """
+    box, pixel = picture_size(record)
+    check_half_sets(record)
+    source = open_particles(record, context.root)
+    reference = _reference(record, settings, context, box, pixel)
+    mask = on_pictures(file_of(settings.mask, context.root), box, pixel, "refine.mask") if settings.mask else None
+    mask = None if mask is None else mask.clip(0, 1)
+    chosen, pictures = chosen_particles(record, source, settings.classes)
+    iterations = Iterations(context, chosen, box, pixel, settings.symmetry, keep=settings.keep_iterations)
+    state = iterations.last()
+    if state is not None:
+        context.say(f"goes on after iteration {state.iteration}, where it was stopped")
+    result = refine(
+        record,
+        source,
+        reference,
+        settings,
+        mask=mask,
+        state=state,
+        on_iteration=iterations.add,
+        progress=context.part("", (0.0, 0.95)),
+    )
+    _tell(result, settings, context)
+    particles = _better(chosen, pictures, result, settings, context)
+    iterations.finish()
+    return particles
+
+
+def _reference(
+    record: ParticleSet, settings: RefineSettings, context: Context, box: int, pixel: float
+) -> Volume | None:
+    """The first reference on the pictures' grid: the one named, else the record's map, else none."""
+    if settings.reference:
+        return on_pictures(file_of(settings.reference, context.root), box, pixel, "refine.reference")
+    if record.map is not None:
+        context.say(f"begins with {record.map.volume}, no finer than {settings.low_pass:g} Å")
+        return on_pictures(context.root / record.map.volume, box, pixel, "the record's map")
+    context.say(f"begins with the average of the poses given, no finer than {settings.low_pass:g} Å")
+    return None
+
+
+def _better(
+    chosen: ParticleSet, pictures: ParticleSource, result: RefineResult, settings: RefineSettings, context: Context
+) -> ParticleSet:
+    """The refined particles and their maps, or those of before where their halves agree further."""
+    box, pixel = picture_size(chosen)
+    sphere = _sphere(chosen, settings, box, pixel)
+    end = half_correlation(torch.from_numpy(result.half1), torch.from_numpy(result.half2), sphere)
+    start = _start(chosen, pictures, settings, context)
+    if start is not None:
+        begin = half_correlation(torch.from_numpy(start[1][0]), torch.from_numpy(start[1][1]), sphere)
+        before, after = resolved_shell(begin), resolved_shell(end)
+        context.measure(StartResolutionAngst=box * pixel / before)
+        if after < before - _TOLERANCE:
+            context.say(
+                f"undone: the half maps agreed to {box * pixel / before:.1f} Å in the poses given, and to "
+                f"{box * pixel / after:.1f} Å after refining; the poses given stay"
+            )
+            context.measure(RefineUndone=1, MapResolutionAngst=box * pixel / before)
+            found = write_average(context, start[0], start[1], map_fsc(begin, box, pixel), pixel, settings.symmetry)
+            return replace(chosen, map=found)
+    context.measure(MapResolutionAngst=result.resolution_ang)
+    found = write_average(
+        context,
+        result.whole,
+        (result.half1, result.half2),
+        map_fsc(result.fsc, box, pixel),
+        pixel,
+        settings.symmetry,
+    )
+    return replace(result.particles, map=found)
+
+
+def _start(
+    chosen: ParticleSet, pictures: ParticleSource, settings: RefineSettings, context: Context
+) -> tuple[Volume, Halves] | None:
+    """Map and half maps of the poses given; None of volumes, which are not averaged, and where no pose was given."""
+    stacks = all(
+        member.images is not None and member.images.kind == "stack" for member in chosen.members if len(member)
+    )
+    if settings.search == "global" or not stacks:
+        return None
+    made = average(chosen, pictures, symmetry=settings.symmetry, progress=context.part("the start", (0.95, 1.0)))
+    return None if made.half1 is None or made.half2 is None else (made.whole, (made.half1, made.half2))
+
+
+def _sphere(particles: ParticleSet, settings: RefineSettings, box: int, pixel: float) -> torch.Tensor:
+    """A soft sphere of the particle's diameter."""
+    known = [member.quality[DIAMETER] for member in particles.members if DIAMETER in member.quality]
+    diameter = float(settings.diameter) if settings.diameter != "auto" else float(np.median(known))
+    edge = max(0.08 * diameter / pixel, 3.0)
+    return soft_mask((box,) * 3, min(diameter / pixel / 2, box / 2 - edge), edge)
+
+
+def _tell(result: RefineResult, settings: RefineSettings, context: Context) -> None:
+    last = result.history[-1]
+    context.say(
+        f"{len(result.particles)} particles, {len(result.history)} iterations; half maps agree to "
+        f"{result.resolution_ang:.1f} Å (FSC 0.143)"
+    )
+    context.measure(
+        RefinedParticles=len(result.particles),
+        Iterations=len(result.history),
+        AngleErrorDeg=last.angle_error_deg,
+        AngleChangeDeg=last.angle_change_deg,
+        Certainty=last.certainty,
+    )
+    if len(result.history) == settings.iterations:
+        context.say("ended at refine.iterations, before poses and resolution stood still")
