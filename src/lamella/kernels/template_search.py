@@ -17,7 +17,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Band", "keep_best", "keep_best_torch", "slice_pair", "slice_pair_torch"]
+__all__ = ["Band", "keep_best", "keep_best_torch", "read_cube", "slice_pair", "slice_pair_torch"]
 
 Floats = NDArray[np.float32]
 Complexes = NDArray[np.complex64]
@@ -144,7 +144,7 @@ def keep_best(scores: Complexes, scales: Array, number: int, best: Floats, which
 
 
 @njit(inline="always")
-def _read(cube: Floats, x: Any, y: Any, z: Any) -> tuple[Any, Any]:
+def read_cube(cube: Floats, x: Any, y: Any, z: Any) -> tuple[Any, Any]:
     """Trilinear between samples; x, y, z are not negative."""
     i, j, k = np.int32(x), np.int32(y), np.int32(z)
     a, b, c = x - np.float32(i), y - np.float32(j), z - np.float32(k)
@@ -208,8 +208,8 @@ def _slice_pair(
         norm1, norm2, at_zero1, at_zero2 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for x in range(first[row + 1] - start):
             t = np.float32(x)
-            a_re, a_im = _read(cube, x1 + m[0, 0, 0] * t, y1 + m[0, 1, 0] * t, z1 + m[0, 2, 0] * t)
-            b_re, b_im = _read(cube, x2 + m[1, 0, 0] * t, y2 + m[1, 1, 0] * t, z2 + m[1, 2, 0] * t)
+            a_re, a_im = read_cube(cube, x1 + m[0, 0, 0] * t, y1 + m[0, 1, 0] * t, z1 + m[0, 2, 0] * t)
+            b_re, b_im = read_cube(cube, x2 + m[1, 0, 0] * t, y2 + m[1, 1, 0] * t, z2 + m[1, 2, 0] * t)
             square = squares[start + x]
             add1, add2 = square * (a_re * a_re + a_im * a_im), square * (b_re * b_re + b_im * b_im)
             norm1 += add1

@@ -24,6 +24,7 @@ __all__ = ["BlockSearch", "Scores"]
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
+_BANDS = 5
 _QUIET = 0.05  # of the median local variance: emptier places hold no specimen
 _COVERED = 0.2  # part of the sphere around a voxel that must lie in the tomogram
 
@@ -81,7 +82,7 @@ class BlockSearch:
         highest_px: float,
         device: str = "cpu",
     ) -> None:
-        self.device, self.ratio = device, voxel_ratio
+        self.device, self.ratio, self.highest = device, voxel_ratio, highest_px
         self.shape = (int(block.shape[0]), int(block.shape[1]), int(block.shape[2]))
         self.band = Band.of(self.shape, highest_px)
         amplitude, power = weights.at(self.band.frequencies() / voxel_ratio)
@@ -90,10 +91,11 @@ class BlockSearch:
         self._flat = self._here(self.band.flat())
         multiplicity = self._here(self.band.multiplicity())
         terms = torch.fft.rfftn(block.to(device)).reshape(-1)[self._flat] * self._here(whiten)
+        terms = self._locally_whitened(terms, inside.to(device), radius_px)
         left = float((multiplicity * (terms.real**2 + terms.imag**2)).double().sum())
         terms *= float(np.sqrt(block.numel() * max(float(inside.sum()), 1.0) / max(left, 1e-30)))
         self.whitened = self._volume(terms)
-        self.deviation = self._local_deviation(inside.to(device), radius_px)
+        self.deviation = self._local_deviation(self.whitened, inside.to(device), radius_px)
         # white noise of unit variance has the power voxels² / terms in each of so many terms
         self._unit = float(multiplicity[self._here(whiten) > 0].double().sum()) ** 0.5
         self._data = terms * self._here(amplitude * whiten)
@@ -160,17 +162,33 @@ class BlockSearch:
         half[self._flat] = terms
         return torch.fft.irfftn(half.reshape(depth, height, -1), s=self.shape)
 
-    def _local_deviation(self, inside: Tensor, radius_px: float) -> Tensor:
-        kernel = torch.fft.rfftn(_ball(self.shape, radius_px).to(self.device))
-        volume = kernel[0, 0, 0].real
+    def _locally_whitened(self, terms: Tensor, inside: Tensor, radius_px: float) -> Tensor:
+        """The terms after each band of frequencies was divided by its own local deviation.
 
-        def mean(values: Tensor) -> Tensor:
-            return torch.fft.irfftn(torch.fft.rfftn(values) * kernel, s=self.shape) / volume
+        Beside dense bodies (ribosomes, membranes, carbon) low frequencies are stronger than the mean spectrum says, and
+        any lump would score. Bands overlap as triangles, so that they add up to one.
+        """
+        length = np.sqrt((self.band.frequencies() ** 2).sum(axis=1)) / self.highest
+        place = self._here((length * _BANDS - 0.5).clip(0, _BANDS - 1).astype(np.float32))
+        total = torch.zeros(self.shape, device=self.device)
+        for number in range(_BANDS):
+            weight = (1 - (place - number).abs()).clamp_min(0)
+            part = self._volume(terms * weight)
+            part /= self._local_deviation(part, inside, radius_px)
+            total += part * (weight**2).sum().sqrt()
+        return torch.fft.rfftn(total).reshape(-1)[self._flat]
+
+    def _local_deviation(self, values: Tensor, inside: Tensor, radius_px: float) -> Tensor:
+        kernel = torch.fft.rfftn(_ball(self.shape, radius_px).to(self.device))
+        sphere = kernel[0, 0, 0].real
+
+        def mean(volume: Tensor) -> Tensor:
+            return torch.fft.irfftn(torch.fft.rfftn(volume) * kernel, s=self.shape) / sphere
 
         share = mean(inside)
         covered = (share > _COVERED) & (inside > 0)
         share = share.clamp_min(_COVERED)
-        variance = mean(self.whitened**2) / share - (mean(self.whitened) / share) ** 2
+        variance = mean(values**2) / share - (mean(values) / share) ** 2
         floor = _QUIET * float(variance[covered].median()) if bool(covered.any()) else 1.0
         return torch.where(covered, variance.clamp_min(floor).sqrt(), torch.inf)
 

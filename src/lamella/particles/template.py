@@ -192,7 +192,7 @@ def _check(volume: Volume, voxel_size_ang: float, target_voxel_ang: float, mask:
 
 
 def _check_contrast(volume: Volume) -> None:
-    """Refuse a map whose mass is negative: of the extremes within its sphere, the greater ones are below the corners'."""
+    """Refuse a map whose mass is negative: within its sphere the extremes below the corners' level are the greater."""
     n = volume.shape[0]
     line = np.arange(n) - n // 2
     square = line[:, None, None] ** 2 + line[:, None] ** 2 + line**2
@@ -235,7 +235,7 @@ def _resampled(values: Volume, voxel: float, target: float, size: int, resolutio
 
 
 def _sizes(least: int, ratio: float) -> tuple[int, int]:
-    """Even sizes (old, new), old at least `least`, whose ratio is nearest to `ratio`, within a thousandth if possible."""
+    """Even sizes (old, new), old at least `least`, whose ratio is nearest to `ratio`, to a thousandth if possible."""
     best = (math.inf, least, least)
     for old in range(least, least + 130, 2):
         new = max(8, 2 * round(old * ratio / 2))

@@ -1,0 +1,194 @@
+"""Orientation and place of peaks between the samples of the search, each in a small box around it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lamella.fourier import fast_size, soft_mask
+from lamella.geometry import local_rotations
+from lamella.kernels.template_poses import pose_scores, pose_slopes
+from lamella.kernels.template_search import Band
+from lamella.particles.template import Template
+from lamella.particles.template_cube import TemplateCube
+from lamella.particles.template_weights import SearchWeights
+from lamella.progress import Progress, no_progress
+from lamella.records import VolumeSource
+
+__all__ = ["Poses", "polish_poses"]
+
+Array = NDArray[np.float64]
+
+_MARGIN = 0.35  # of the diameter, around the particle: the contrast transfer spreads it
+_LONGEST_STEP_PX = 1.0
+_SEEN = 1e-4  # amplitude below which no view tells of a frequency
+_SHELL = 1.5  # samples wide, in which a box's own power is averaged
+_ROUNDS = 3  # at one angular step
+_NEIGHBOURS = 1.16  # in steps: fourteen in a body-centred cubic lattice
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """Places ``(n, 3)`` xyz in voxels of the tomogram from its voxel 0, orientations ``(n, 3, 3)``, scores ``(n,)``."""
+
+    places_px: Array
+    matrices: Array
+    scores: Array
+
+    def select(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Poses:
+        """Some of them."""
+        return Poses(self.places_px[chosen], self.matrices[chosen], self.scores[chosen])
+
+
+def polish_poses(
+    volume: VolumeSource,
+    template: Template,
+    weights: SearchWeights,
+    poses: Poses,
+    *,
+    highest_px: float,
+    step_deg: float,
+    finest_deg: float,
+    progress: Progress = no_progress,
+) -> Poses:
+    """Climb from each pose to the score's maximum nearby, in orientation and place.
+
+    Parameters
+    ----------
+    volume
+        the tomogram, mass dark.
+    template, weights
+        on the tomogram's voxels.
+    poses
+        where to begin.
+    highest_px
+        greatest frequency that is compared, cycles per voxel.
+    step_deg, finest_deg
+        angle of the search's grid; steps are halved from half of it to `finest_deg`.
+
+    Returns
+    -------
+    Poses
+        with scores in deviations of noise, like the search's, but of all frequencies up to `highest_px`.
+
+    Notes
+    -----
+    At each step the fourteen orientations around are compared, each at the place that the slope and curvature of its
+    correlation point to (Newton's step).
+    """
+    climb = _Climb(template, weights, highest_px)
+    steps = [step_deg / 2]
+    while steps[-1] / 2 >= finest_deg * 0.75:
+        steps.append(steps[-1] / 2)
+    places, matrices, scores = poses.places_px.copy(), poses.matrices.copy(), np.empty(len(poses.scores))
+    for number in range(len(scores)):
+        places[number], matrices[number], scores[number] = climb.peak(volume, places[number], matrices[number], steps)
+        if number % 16 == 15:
+            progress((number + 1) / len(scores), "polishing peaks")
+    return Poses(places, matrices, scores)
+
+
+class _Climb:
+    """What all peaks of a tomogram share."""
+
+    def __init__(self, template: Template, weights: SearchWeights, highest_px: float) -> None:
+        diameter = template.diameter_ang / template.voxel_size_ang
+        self.size = fast_size(math.ceil(diameter * (1 + 2 * _MARGIN)) + 4)
+        shape = (self.size,) * 3
+        self.cube = TemplateCube.of(template.volume, highest_px)
+        band = Band.of(shape, highest_px)
+        amplitude, power = weights.at(band.frequencies())
+        seen = np.abs(amplitude) > _SEEN
+        seen[0] = False  # the mean
+        places = band.places()[seen]
+        self.places = places.astype(np.float32)
+        self.flat = torch.from_numpy(band.flat()[seen])
+        self.whiten = (1 / np.sqrt(power[seen])).astype(np.float32)
+        self.shell = np.round(np.linalg.norm(places, axis=1) / _SHELL).astype(np.int64)
+        self.shell_count = np.maximum(np.bincount(self.shell), 1)
+        weight, twice = amplitude[seen] * self.whiten, band.multiplicity()[seen]
+        self.weight, self.squares = weight * twice, weight**2 * twice
+        self.unit = math.sqrt(float(twice.sum())) / self.size**3
+        self.per_px = np.full(3, 2 * np.pi / self.size, np.float32)
+        edge = _MARGIN * diameter / 2
+        self.window = soft_mask(shape, diameter / 2 + edge, edge)
+        sphere = soft_mask(shape, diameter / 2, 1.0)
+        self.share = sphere / sphere.sum()
+
+    def peak(self, volume: VolumeSource, place: Array, matrix: Array, steps: list[float]) -> tuple[Array, Array, float]:
+        """The pose at the maximum near one, and its score."""
+        corner = np.round(place).astype(np.int64) - self.size // 2
+        data = self._data(volume, corner)
+        here = self._move(data, place - corner, matrix)
+        for step in steps:
+            around = local_rotations(_NEIGHBOURS * step, step)
+            for _round in range(_ROUNDS):
+                scores = self._scores(self._seen_from(data, here), around @ matrix)
+                best = int(scores.argmax())
+                if best == 0:
+                    break
+                matrix = around[best] @ matrix
+                here = self._move(data, here, matrix)
+            here = self._move(data, here, matrix)
+        score = float(self._scores(self._seen_from(data, here), matrix[None])[0])
+        return here + corner, matrix, score
+
+    def _seen_from(self, data: NDArray[np.complex64], here: Array) -> NDArray[np.complex64]:
+        """Terms with the phases' origin at a place ``(3,)`` of the box."""
+        angle = self.places @ (here * self.per_px).astype(np.float32)
+        return data * np.exp(np.complex64(1j) * angle)
+
+    def _scores(self, data: NDArray[np.complex64], matrices: Array) -> Array:
+        turns = self.cube.matrices(matrices, (self.size,) * 3, 1.0)
+        sums = pose_scores(self.cube.samples, self.places, data, self.squares, turns)
+        out: Array = sums[:, 0] * self.unit / np.sqrt(np.maximum(sums[:, 1], 1e-30))
+        return out
+
+    def _move(self, data: NDArray[np.complex64], here: Array, matrix: Array) -> Array:
+        """One step of Newton's to the place of the greatest correlation in this orientation."""
+        turn = self.cube.matrices(matrix[None], (self.size,) * 3, 1.0)[0]
+        first, second = pose_slopes(self.cube.samples, self.places, self._seen_from(data, here), turn, self.per_px)
+        values, vectors = np.linalg.eigh(second)
+        along = vectors.T @ first
+        # where it curves upwards there is no maximum to step to
+        step = np.where(values < 0, -along / np.minimum(values, -1e-30), 0.0)
+        step *= min(1.0, _LONGEST_STEP_PX / max(float(np.linalg.norm(step)), 1e-9))
+        moved: Array = here + vectors @ step
+        return moved
+
+    def _data(self, volume: VolumeSource, corner: NDArray[np.int64]) -> NDArray[np.complex64]:
+        """Whitened and weighted terms of the box at a corner (x, y, z), over the deviation under the sphere.
+
+        Whitened once more by the box's own spectrum: beside dense bodies low frequencies are stronger than on average,
+        and would make every lump look like the template.
+        """
+        block = torch.from_numpy(-_cut(volume, corner, self.size))
+        block = (block - (block * self.share).sum()) * self.window
+        terms = torch.fft.rfftn(block).reshape(-1)[self.flat].numpy() * self.whiten
+        power = np.bincount(self.shell, terms.real**2 + terms.imag**2) / self.shell_count
+        power = np.convolve(np.pad(power, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
+        terms = (terms / np.sqrt(np.maximum(power, 1e-30))[self.shell]).astype(np.complex64)
+        half = torch.zeros(self.size**2 * (self.size // 2 + 1), dtype=torch.complex64)
+        half[self.flat] = torch.from_numpy(terms)
+        whitened = torch.fft.irfftn(half.reshape(self.size, self.size, -1), s=(self.size,) * 3)
+        variance = float((self.share * whitened**2).sum() - (self.share * whitened).sum() ** 2)
+        out: NDArray[np.complex64] = (terms * self.weight / math.sqrt(max(variance, 1e-30))).astype(np.complex64)
+        return out
+
+
+def _cut(volume: VolumeSource, corner: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    """A cube of the volume, mirrored where it hangs over an edge."""
+    index = [_mirrored(np.arange(c, c + size), n) for c, n in zip(corner[::-1], volume.shape, strict=True)]
+    spans = [slice(int(i.min()), int(i.max()) + 1) for i in index]
+    block = volume.block(*spans)
+    return block[np.ix_(*(i - i.min() for i in index))]
+
+
+def _mirrored(index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Indices beyond an axis' ends as those of its mirror image."""
+    around = np.mod(index, 2 * count)
+    return np.where(around < count, around, 2 * count - 1 - around)
