@@ -16,14 +16,14 @@ __all__ = ["from_voxels", "to_voxels", "zxz_angles", "zxz_matrix"]
 Array = NDArray[np.float64]
 
 
-def from_voxels(tomogram: Tomogram, index: ArrayLike, voxel_size_ang: float | None = None) -> Array:
+def from_voxels(tomogram: Tomogram, index: ArrayLike, voxel_size_ang: ArrayLike | None = None) -> Array:
     """Å from the centre voxel of voxel indices ``(n, 3)`` (x, y, z), counted from 0.
 
-    `voxel_size_ang` states the voxel of the volume that they were picked in, where it is not the record's own; that
-    volume has the same corner.
+    `voxel_size_ang` (a number, or ``(n, 1)``) states the voxel of the volume that they were picked in, where it is not
+    the record's own; that volume has the same corner.
     """
     places = np.asarray(index, dtype=np.float64).reshape(-1, 3)
-    voxel = tomogram.voxel_size_ang if voxel_size_ang is None else voxel_size_ang
+    voxel = tomogram.voxel_size_ang if voxel_size_ang is None else np.asarray(voxel_size_ang, dtype=np.float64)
     found: Array = places * voxel - _origin_ang(tomogram)
     return found
 
