@@ -172,7 +172,7 @@ def test_stopgap_places_a_marker_as_tom_does(tmp_path):
     found = read_points(tmp_path / "motl.star", TOMOGRAMS[:1], tmp_path)
     matrix = turn("z", -35) @ turn("x", 70) @ turn("z", 20)
     np.testing.assert_allclose(placed(found), VOXEL * np.array([0.25, -0.5, 1]) + matrix @ MARKER, atol=1e-9)
-    np.testing.assert_allclose(placed(found, 0, 1), MARKER + [10, 0, 0])
+    np.testing.assert_allclose(placed(found, 0, 1), np.add(MARKER, [10, 0, 0]))
     assert found.members[0].half_set.tolist() == [1, 2]
     assert found.members[0].classes.tolist() == [3, 1]
 
@@ -256,7 +256,7 @@ def test_copick_places_a_marker_by_its_matrix(tmp_path):
         np.testing.assert_allclose(placed(found, 1), expected, atol=1e-9)
     assert found.members[1].scores["PickContour"] == [4]
     copick_file(tmp_path, trust_orientation=False)
-    np.testing.assert_allclose(placed(read_points(path, TOMOGRAMS, tmp_path), 1), MARKER + [11, 2, 3])
+    np.testing.assert_allclose(placed(read_points(path, TOMOGRAMS, tmp_path), 1), np.add(MARKER, [11, 2, 3]))
 
 
 @pytest.mark.parametrize(
