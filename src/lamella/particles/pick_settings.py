@@ -30,6 +30,9 @@ class PickSettings(StepSettings):
     diameter: Positive | Auto = setting(
         "auto", "of the particle; auto measures the template; particles stand no closer than about half of it", unit="Å"
     )
+    volume: Literal["measured", "denoised"] = setting(
+        "measured", "template: the tomogram that is searched; denoised has grey values that scores are not made for"
+    )
     symmetry: str = setting("C1", "point group of the template: orientations that repeat are not searched")
     angle_step: Positive | Auto = setting(
         "auto", "template: angle between orientations; auto follows the diameter and the resolution", unit="deg"

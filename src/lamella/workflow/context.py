@@ -33,6 +33,8 @@ class Context:
         told how far the work is.
     by_name
         whether the user called this very step: what it lacks is then an error.
+    source
+        name of the record that the work starts from, of which it is given one series.
     fingerprint
         of the work: what is kept of it while it goes on is of use only to work of the same fingerprint.
     whole
@@ -48,6 +50,7 @@ class Context:
     device_name: str = "auto"
     progress: Progress = no_progress
     by_name: bool = False
+    source: str = ""
     fingerprint: str = ""
     whole: bool = False
     messages: list[str] = field(default_factory=list)
@@ -116,10 +119,11 @@ class Context:
         dtype: str = "float32",
         *,
         label: str = "",
+        origin_ang: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> Iterator[MrcWriter]:
         """A new MRC file, named as by `new_file`; it appears when the block ends and its content is sound.
 
-        A label is a line of text in its header.
+        A label is a line of text in its header; the origin (x, y, z) is where viewers put its first voxel.
 
         Raises
         ------
@@ -128,7 +132,10 @@ class Context:
         OutputError
             if the disk is full.
         """
-        with self.new_file(ending) as path, MrcWriter(path, shape, pixel_size_ang, dtype, label=label) as writer:
+        with (
+            self.new_file(ending) as path,
+            MrcWriter(path, shape, pixel_size_ang, dtype, label=label, origin_ang=origin_ang) as writer,
+        ):
             yield writer
             if not writer.statistics.rms > 0:
                 raise PostconditionError(

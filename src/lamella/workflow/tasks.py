@@ -147,6 +147,7 @@ def perform(task: Task, progress: Progress = no_progress) -> Outcome:
         device_name=task.device,
         progress=progress,
         by_name=task.by_name,
+        source=next(iter(task.made_from), ""),
         fingerprint=task.fingerprint,
         whole=task.step.whole,
     )
