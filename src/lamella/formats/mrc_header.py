@@ -98,6 +98,16 @@ class MrcHeader:
         return bytes(self.fields["exttyp"]).rstrip(b"\0 ").decode("ascii", "replace")
 
     @property
+    def origin_ang(self) -> tuple[float, float, float]:
+        """(x, y, z) where viewers put the centre of the first voxel, Å: the origin, else the first voxel's number."""
+        origin = [float(self.fields["origin"][axis]) for axis in "xyz"]
+        if any(origin):
+            return origin[0], origin[1], origin[2]
+        voxel = self.pixel_size_ang or 0.0
+        start = [int(self.fields[f"n{axis}start"]) * voxel for axis in "xyz"]
+        return start[0], start[1], start[2]
+
+    @property
     def is_stack(self) -> bool:
         """Whether the file says that it holds images, not a volume (space group 0, one section per cell)."""
         return int(self.fields["ispg"]) == 0
@@ -165,8 +175,16 @@ def read_header(path: Path | str) -> MrcHeader:
     return replace(header, pixel_size_ang=pixel_size_ang, top_row_first=flipped, notes=tuple(notes))
 
 
-def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *, stack: bool, label: str = "") -> Any:
-    """A header for a file of ours: little-endian, MRC2014, origin 0; statistics are filled in later.
+def new_header(
+    shape: tuple[int, int, int],
+    pixel_size_ang: float,
+    dtype: str,
+    *,
+    stack: bool,
+    label: str = "",
+    origin_ang: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Any:
+    """A header for a file of ours: little-endian, MRC2014; statistics are filled in later.
 
     Parameters
     ----------
@@ -181,6 +199,8 @@ def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *
         whether the sections are images of a stack (space group 0) or of one volume (1).
     label
         a second line of text, up to 80 characters of ASCII, or none.
+    origin_ang
+        (x, y, z) where viewers put the centre of the first voxel, Å.
     """
     if dtype not in MODES:
         raise InputError(f"an MRC file of {dtype} numbers", mend=f"choose one of {', '.join(MODES)}")
@@ -195,6 +215,7 @@ def new_header(shape: tuple[int, int, int], pixel_size_ang: float, dtype: str, *
     fields["mx"], fields["my"], fields["mz"] = intervals
     fields["cella"] = tuple(pixel_size_ang * count for count in intervals)
     fields["cellb"] = (90.0, 90.0, 90.0)
+    fields["origin"] = origin_ang
     fields["mapc"], fields["mapr"], fields["maps"] = 1, 2, 3
     fields["ispg"] = 0 if stack else 1
     fields["nversion"] = 20141

@@ -97,6 +97,8 @@ class MrcWriter:
         ``.st`` and IMOD's ``.ali``, ``.preali`` are stacks.
     label
         a further line of the header's text, up to 80 characters of ASCII.
+    origin_ang
+        (x, y, z) where viewers put the centre of the first voxel, Å.
 
     Raises
     ------
@@ -115,11 +117,19 @@ class MrcWriter:
         *,
         stack: bool | None = None,
         label: str = "",
+        origin_ang: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> None:
         self.path = Path(path)
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         as_stack = self.path.suffix in STACK_SUFFIXES if stack is None else stack
-        self._new_header = partial(new_header, pixel_size_ang=pixel_size_ang, dtype=dtype, stack=as_stack, label=label)
+        self._new_header = partial(
+            new_header,
+            pixel_size_ang=pixel_size_ang,
+            dtype=dtype,
+            stack=as_stack,
+            label=label,
+            origin_ang=origin_ang,
+        )
         self._fields = self._new_header(self.shape)
         self._pixel = np.dtype(dtype).newbyteorder("<")
         self.statistics = Statistics()

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from lamella.particles.extract_settings import ExtractSettings
     from lamella.particles.model_settings import ModelSettings
     from lamella.particles.pick_settings import PickSettings
+    from lamella.particles.placed_copies import place_copies
+    from lamella.particles.postprocess import postprocess
     from lamella.particles.postprocess_settings import PostprocessSettings
     from lamella.particles.refine_settings import RefineSettings
 
@@ -21,6 +23,8 @@ __all__ = [
     "PickSettings",
     "PostprocessSettings",
     "RefineSettings",
+    "place_copies",
+    "postprocess",
 ]
 
 open_room(
@@ -32,5 +36,7 @@ open_room(
         "PickSettings": "pick_settings",
         "PostprocessSettings": "postprocess_settings",
         "RefineSettings": "refine_settings",
+        "place_copies": "placed_copies",
+        "postprocess": "postprocess",
     },
 )

@@ -100,7 +100,7 @@ def sphericity(directions: Array, radii: Array) -> float:
     """
     from scipy.spatial import ConvexHull
 
-    triangles = ConvexHull(directions).simplices
+    triangles = ConvexHull(directions).simplices.astype(np.int64)
     return _roundness(directions * radii[:, None], triangles) / _roundness(directions, triangles)
 
 
@@ -151,7 +151,7 @@ def _gathered(half1: Volume, half2: Volume) -> tuple[tuple[Array, Array, Array],
     weight = np.broadcast_to(np.where((kx == 0) | (2 * kx == shape[0]), 1.0, 2.0), shell.shape)[kept]
 
     def summed(values: Volume) -> Array:
-        sums = np.bincount(index, values[kept] * weight, minlength=shells * len(centres))
+        sums: Array = np.bincount(index, values[kept] * weight, minlength=shells * len(centres))
         return sums.reshape(shells, len(centres))
 
     cross = a.real * b.real + a.imag * b.imag
@@ -170,4 +170,5 @@ def _direction_bins(kz: Array, ky: Array, kx: Array, length: Array) -> tuple[NDA
     part = np.minimum((turn * parts[ring]).astype(np.int64), parts[ring] - 1)
     rot = np.concatenate([(np.arange(count) + 0.5) * 360 / count for count in parts])
     centres = _vectors(np.stack([rot, np.degrees(np.repeat(middles, parts))], axis=1))
-    return starts[ring] + part, centres
+    index: NDArray[np.int64] = starts[ring] + part
+    return index, centres

@@ -24,6 +24,7 @@ Volume = NDArray[np.float32]
 Array = NDArray[np.float64]
 
 _LEAST_TRANSFER = 0.05  # a detector that passes less is not undone further
+_LEAST_AGREEMENT = 0.5  # of the first shell
 _TIGHT = 0.2  # correlation of random phases, within the resolution, from which a mask is called tight
 
 
@@ -218,7 +219,7 @@ def _check_agreement(fsc: MapFsc) -> None:
     InputError
         if even the coarsest shell does not correlate.
     """
-    if fsc.correlation[1] < 0.5 and fsc.unmasked[1] < 0.5:
+    if fsc.correlation[1] < _LEAST_AGREEMENT:
         raise InputError(
             f"the half maps do not agree even in the first shell (correlation {fsc.correlation[1]:.2f})",
             mend="check that both are of one structure, in one orientation and with one sign",
