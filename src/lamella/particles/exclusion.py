@@ -15,8 +15,8 @@ __all__ = ["Exclusion", "slab_faces_ang"]
 
 Array = NDArray[np.float64]
 
-BORDER = 0.25
-"""Of the diameter: nearer to the tomogram's borders lies less than three quarters of a particle."""
+BORDER = 0.08
+"""Of the diameter: nearer to the tomogram's borders lie artefacts of its edge, and little more than half a particle."""
 
 
 def slab_faces_ang(tomogram: Tomogram, xy_ang: Array) -> tuple[Array, Array] | None:

@@ -13,13 +13,15 @@ from lamella.fourier import fast_size, soft_mask
 from lamella.geometry import local_rotations
 from lamella.kernels.template_poses import pose_scores, pose_slopes
 from lamella.kernels.template_search import Band
+from lamella.particles.search_grid import search_grid, within_lean
+from lamella.particles.search_plan import SearchPlan
 from lamella.particles.template import Template
 from lamella.particles.template_cube import TemplateCube
 from lamella.particles.template_weights import SearchWeights
 from lamella.progress import Progress, no_progress
 from lamella.records import VolumeSource
 
-__all__ = ["Poses", "polish_poses"]
+__all__ = ["Poses", "orient_points", "polish_poses"]
 
 Array = NDArray[np.float64]
 
@@ -92,6 +94,46 @@ def polish_poses(
     return Poses(places, matrices, scores)
 
 
+def orient_points(
+    volume: VolumeSource,
+    template: Template,
+    weights: SearchWeights,
+    places_px: Array,
+    directions: Array,
+    *,
+    plan: SearchPlan,
+    symmetry: str = "C1",
+    range_deg: float = 180.0,
+    progress: Progress = no_progress,
+) -> Poses:
+    """The template's best orientation at each place, of those whose z axis leans no further from a direction.
+
+    Parameters
+    ----------
+    volume, template, weights
+        as for `polish_poses`.
+    places_px, directions
+        ``(n, 3)`` places, voxels from voxel 0, and unit directions, xyz.
+    plan
+        angle step and resolution.
+    symmetry
+        of the template; with a range below 180° every orientation is gone through, as its z axis may have mates.
+    range_deg
+        see above.
+    """
+    grid = search_grid(plan.step_deg, symmetry if range_deg >= 180 else "C1")
+    climb = _Climb(template, weights, template.voxel_size_ang / plan.resolution_ang)
+    steps = [plan.step_deg / 2, plan.step_deg / 4, plan.step_deg / 8]
+    places, scores = np.array(places_px, np.float64), np.empty(len(places_px))
+    matrices = np.empty((len(places), 3, 3))
+    for number, direction in enumerate(directions):
+        allowed = grid[within_lean(grid, direction, range_deg + plan.step_deg / 2)]
+        start = climb.first(volume, places[number], allowed)
+        places[number], matrices[number], scores[number] = climb.peak(volume, places[number], start, steps)
+        progress((number + 1) / len(places), "turning the template at each point")
+    return Poses(places, matrices, scores)
+
+
 class _Climb:
     """What all peaks of a tomogram share."""
 
@@ -136,6 +178,13 @@ class _Climb:
             here = self._move(data, here, matrix)
         score = float(self._scores(self._seen_from(data, here), matrix[None])[0])
         return here + corner, matrix, score
+
+    def first(self, volume: VolumeSource, place: Array, matrices: Array) -> Array:
+        """The best of some orientations at a place."""
+        corner = np.round(place).astype(np.int64) - self.size // 2
+        data = self._seen_from(self._data(volume, corner), place - corner)
+        best: Array = matrices[int(self._scores(data, matrices).argmax())]
+        return best
 
     def _seen_from(self, data: NDArray[np.complex64], here: Array) -> NDArray[np.complex64]:
         """Terms with the phases' origin at a place ``(3,)`` of the box."""

@@ -152,7 +152,8 @@ def pick(
     particles = _record(tomogram, volume, template, own, behind, chosen, threshold)
     return PickResult(
         particles=particles, plan=plan, orientations=found.orientations, threshold=threshold,
-        expected_false=expected, candidates=len(scores), notes=(*template.notes, *_notes(not math.isnan(expected), chosen, settings)),
+        expected_false=expected, candidates=len(scores),
+        notes=(*template.notes, *_notes(not math.isnan(expected), chosen, settings)),
     )  # fmt: skip
 
 
