@@ -17,7 +17,7 @@ from lamella.errors import FormatError, InputError
 from lamella.formats.mrc import open_mrc, write_mrc
 from lamella.records import ParticleImages, ParticleSet
 
-__all__ = ["ParticleFiles", "ParticleWriter", "open_particles"]
+__all__ = ["ParticleFiles", "ParticleWriter", "file_parts", "open_particles"]
 
 Pixels = NDArray[np.float32]
 
@@ -132,12 +132,22 @@ class ParticleWriter:
         return self._name(path), self._name(beside)
 
     def _place(self, name: str) -> Path:
-        """Where a particle's files go: names come from tables, so nothing in them may lead out of the folder."""
-        parts = [_STRANGE.sub("_", part) for part in name.split("/") if part.strip(". ")]
-        if not parts:
-            raise InputError(f"a particle named {name!r}", mend="give particles names such as TS_01/1")
-        return self.folder.joinpath(*parts)
+        return self.folder.joinpath(*file_parts(name))
 
     def _name(self, path: Path) -> str:
         inside = path.resolve().is_relative_to(self.root.resolve())
         return path.resolve().relative_to(self.root.resolve()).as_posix() if inside else str(path)
+
+
+def file_parts(name: str) -> list[str]:
+    """Folders and name of a particle's files; names come from tables, so nothing in them may lead out of a folder.
+
+    Raises
+    ------
+    InputError
+        if nothing is left that can be a file's name.
+    """
+    parts = [_STRANGE.sub("_", part) for part in name.split("/") if part.strip(". ")]
+    if not parts:
+        raise InputError(f"a particle named {name!r}", mend="give particles names such as TS_01/1")
+    return parts
