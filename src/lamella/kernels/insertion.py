@@ -95,7 +95,8 @@ def _insert(terms, weights, matrices, reach, factor, sums, masses, low, high):  
                 if x < 0:  # its mate at −k is stored
                     x, z, sign = -x, -z, np.float32(-1)
                 iz = int(np.floor(z))
-                near, far = iz % n, (iz + 1) % n
+                near = iz + n if iz < 0 else iz
+                far = iz + 1 + n if iz < -1 else iz + 1
                 take_near, take_far = low <= near < high, low <= far < high
                 if not (take_near or take_far):
                     continue
@@ -112,7 +113,8 @@ def _insert(terms, weights, matrices, reach, factor, sums, masses, low, high):  
                     plane = far if c else near
                     part_z = fz if c else np.float32(1) - fz
                     for b in range(2):
-                        row = (iy + b) % n
+                        row = iy + b
+                        row = row + n if row < 0 else row
                         part_y = part_z * (fy if b else np.float32(1) - fy)
                         w0, w1 = part_y * (np.float32(1) - fx), part_y * fx
                         sums[plane, row, ix, 0] += w0 * real

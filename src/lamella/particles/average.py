@@ -25,7 +25,9 @@ Pixels = NDArray[np.float32]
 Array = NDArray[np.float64]
 
 _PADDING = 2
-_PICTURES_AT_ONCE = 256
+"""Of the map's transform, and of the pictures: where the contrast transfer passes 0 it changes within one of their
+terms, and terms half as far apart tell what lies on either side (correlation with the truth there 0.89 for 0.59)."""
+_PICTURES_AT_ONCE = 128
 _HALVES = (1, 2)
 
 

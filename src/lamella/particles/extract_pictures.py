@@ -136,7 +136,8 @@ def _levelled(patches: Tensor, background: Tensor) -> Tensor:
     right = ((weights * patches.reshape(n, -1)) @ flat.T).double()
     held = matrix + 1e-6 * size**2 * torch.eye(3, dtype=torch.float64)  # a patch nearly all outside has no plane
     plane = torch.linalg.solve(held, right).float()
-    return patches - (plane @ flat).reshape(n, size, size)
+    levelled: Tensor = patches - (plane @ flat).reshape(n, size, size)
+    return levelled
 
 
 def _binned_marks(inside: Tensor, small: int) -> Tensor:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamella.kernels.insertion import insert_slices, join_mates
+from lamella.kernels.taps import Linear
 from lamella.particles.extract_box import PictureBox
 from lamella.particles.views import SeriesTransfer, view_rotations
 from lamella.records import Particles
@@ -77,6 +78,7 @@ class VolumeMaker:
         self._rotations = view_rotations(particles.tilt_series)
         self._frames = particles.subtomogram_matrices()
         self._transfer = SeriesTransfer(particles.tilt_series, box.box_px, box.pixel_size_ang)
+        self._fall = _linear_fall(box.box_px)
 
     def make(self, index: int, pictures: Pixels, views: Integers) -> tuple[Pixels, Pixels]:
         """The volume and weights of one particle.
@@ -103,7 +105,14 @@ class VolumeMaker:
         sums, masses = torch.zeros(n, n, n // 2 + 1, dtype=torch.complex64), torch.zeros(n, n, n // 2 + 1)
         insert_slices(centred_terms(torch.from_numpy(pictures)), squares, matrices, 0.5, 1.0, sums, masses)
         sums, masses = join_mates(sums, masses)
-        return centred_volume(sums).numpy(), masses.numpy()
+        return (centred_volume(sums) / self._fall).numpy(), masses.numpy()
+
+
+def _linear_fall(n: int) -> Tensor:
+    """What linear interpolation takes from a volume towards its faces; in the corners no less than in their middle."""
+    line = torch.from_numpy(Linear().transform((np.arange(n) - n // 2) / n)).float()
+    fall = line[:, None, None] * line[:, None] * line
+    return fall.clamp_min(float(Linear().transform(0.5)))
 
 
 def whitened_volume(volume: Pixels, weights: Pixels) -> tuple[Pixels, Pixels]:
