@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from threading import Barrier
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 from tests.tomograms.gold_scene import PIXEL_ANG, gold_scene
 
 from lamella.errors import ImageError
+from lamella.kernels.rows import RowPlan
+from lamella.kernels.sampling import ImageGrid, view_filter
+from lamella.progress import no_progress
 from lamella.records import ArrayImages
 from lamella.tomograms.gold_noise import texture_of
 from lamella.tomograms.gold_paint import GoldPaint, PaintedImages
+from lamella.tomograms.tilt_images import store_views
 
 SIZE = 384
 
@@ -165,3 +172,44 @@ def test_beads_of_a_scene_leave_no_trace():
         assert scene.images.view(view)[inside].mean() < 112
         assert out[inside].mean() == pytest.approx(120, abs=1.5)
         assert out[inside].var() == pytest.approx(out[~inside].var(), rel=0.12)
+
+
+def test_painting_holds_no_more_than_it_says_and_runs_beside_reading(rng):
+    images = coloured(rng, 2)
+    paint = paint_of(images, spread_out())
+    source = PaintedImages(ArrayImages(images), (paint,), np.arange(2))
+    image = source.source.view(1)
+    tracemalloc.start()
+    out = source.painted(1, image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak + image.nbytes <= source.bytes_per_view < 6 * peak
+    assert np.array_equal(out, source.view(1))
+
+
+def test_views_are_painted_by_several_threads(rng, monkeypatch):
+    """Both views must be under paint at the same time, or the barrier breaks."""
+    monkeypatch.setattr("lamella.tomograms.tilt_images.threads", lambda: 2)
+    images, meeting = coloured(rng, 2, size=64), Barrier(2, timeout=20)
+
+    class Meeting:
+        painted_fraction = 0.0
+
+        def bytes_of(self, view):
+            return 0
+
+        def paint(self, view, image, kind="full"):
+            meeting.wait()
+            return image + 1
+
+    series = gold_scene(size=64, views=2, beads=0, bodies=0).series
+    grid = ImageGrid.of(series.geometry, (64, 64), PIXEL_ANG, 2 * PIXEL_ANG)
+    plan = RowPlan.rays(series.geometry)
+    plain, painted = (
+        store_views(
+            series, source, np.arange(2), grid, lambda view: view_filter(grid, series.geometry, plan, view),
+            lambda image: 0.0, device="cpu", progress=no_progress,
+        ).tensor.numpy()
+        for source in (ArrayImages(images + 1), PaintedImages(ArrayImages(images), (Meeting(),), np.arange(2)))
+    )  # fmt: skip
+    assert np.array_equal(plain, painted)

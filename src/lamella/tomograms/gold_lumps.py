@@ -18,7 +18,17 @@ from scipy.sparse.linalg import spsolve
 from lamella.parallel import each
 from lamella.progress import Progress, no_progress
 from lamella.records import ImageSource
-from lamella.tomograms.gold_noise import Kind, Texture, detail_of, draw, gain_of, texture_of, white_noise
+from lamella.tomograms.gold_noise import (
+    Kind,
+    Texture,
+    detail_of,
+    draw,
+    gain_of,
+    noise_bytes,
+    texture_bytes,
+    texture_of,
+    white_noise,
+)
 
 __all__ = ["LumpPaint", "find_lumps"]
 
@@ -90,6 +100,14 @@ class LumpPaint:
         grid = np.meshgrid(*(_places(n, self.factor) for n in image.shape), indexing="ij")
         fine = ndimage.map_coordinates(ground, grid, order=1, mode="nearest")
         return np.where(mask, noise + fine, image).astype(np.float32)
+
+    def bytes_of(self, view: int) -> int:
+        """Most that painting a view holds, beside its image and what it becomes."""
+        if not self.masks[view].any():
+            return 0
+        shape = self.images.shape[1:]
+        # the mask, the texture, and the noise beside the places (two float64 and their copy) at which it is gained
+        return max(texture_bytes(shape, _TEXTURE_PX), noise_bytes(shape) + 48 * shape[0] * shape[1])
 
 
 def find_lumps(

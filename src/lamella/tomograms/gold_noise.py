@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-__all__ = ["Kind", "Texture", "detail_of", "draw", "gain_of", "texture_of", "white_noise"]
+__all__ = [
+    "Kind",
+    "Texture",
+    "detail_of",
+    "draw",
+    "gain_of",
+    "noise_bytes",
+    "texture_bytes",
+    "texture_of",
+    "white_noise",
+]
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -90,10 +101,8 @@ def texture_of(image: Image, painted: Mask, size: int) -> Texture:
     level = float(np.median(clean)) if clean.size else 0.0
     # where gold is: the view's level; few pixels of few tiles, and those are asked last
     filled = np.where(painted, np.float32(level), image)
-    step = size if (height // size) * (width // size) * _CLEANEST >= _LEAST_TILES else max(1, size // 3)
-    corners = [(y, x) for y in range(0, height - size + 1, step) for x in range(0, width - size + 1, step)]
+    corners, count = _tiles((height, width), size)
     share = np.array([painted[y : y + size, x : x + size].mean() for y, x in corners])
-    count = max(int(_CLEANEST * len(corners)), min(_LEAST_TILES, len(corners)))
     chosen = [corners[number] for number in np.argsort(share, kind="stable")[:count]]
     line = np.hanning(size + 2)[1:-1]
     window = np.outer(line, line)
@@ -104,6 +113,20 @@ def texture_of(image: Image, painted: Mask, size: int) -> Texture:
     spectra /= np.maximum(counted, 1e-3 * (window**2).sum())[:, None, None]
     power = np.median(spectra, axis=0) / _LN2
     return Texture(np.maximum(power, 1e-6 * power.mean() + 1e-30), _strength(image, ~painted, chosen, size))
+
+
+def texture_bytes(shape: tuple[int, int], size: int) -> int:
+    """Most that `texture_of` holds: the image without gold, and its tiles with their spectra."""
+    size = min(size, *shape)
+    return 4 * shape[0] * shape[1] + 24 * _tiles(shape, size)[1] * size**2
+
+
+def _tiles(shape: tuple[int, int], size: int) -> tuple[list[tuple[int, int]], int]:
+    """Corners of an image's tiles, and how many of them are asked."""
+    height, width = shape
+    step = size if (height // size) * (width // size) * _CLEANEST >= _LEAST_TILES else max(1, size // 3)
+    corners = [(y, x) for y in range(0, height - size + 1, step) for x in range(0, width - size + 1, step)]
+    return corners, max(int(_CLEANEST * len(corners)), min(_LEAST_TILES, len(corners)))
 
 
 def _strength(image: Image, known: Mask, corners: list[tuple[int, int]], size: int) -> float:
@@ -143,6 +166,11 @@ def white_noise(seed: int, view: int, kind: Kind, shape: tuple[int, ...]) -> Ima
         if kind in ("full", half)
     }
     return halves[kind] if kind != "full" else (halves["even"] + halves["odd"]) / np.float32(np.sqrt(2))
+
+
+def noise_bytes(shape: tuple[int, ...]) -> int:
+    """Most that drawing textures of a shape holds: white noise of both halves, then its transform."""
+    return 20 * math.prod(shape)
 
 
 def gain_of(detail: Image, known: Mask, texture: Texture) -> np.float32:

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from lamella.errors import ImageError
 from lamella.records import ImageSource
-from lamella.tomograms.gold_noise import Kind, Texture, detail_of, draw, gain_of, texture_of, white_noise
+from lamella.tomograms.gold_noise import (
+    Kind,
+    Texture,
+    detail_of,
+    draw,
+    gain_of,
+    noise_bytes,
+    texture_bytes,
+    texture_of,
+    white_noise,
+)
 from lamella.tomograms.gold_patch import Disc, Prediction
 
 __all__ = ["GoldPaint", "PaintedImages", "Painter"]
@@ -20,6 +30,8 @@ __all__ = ["GoldPaint", "PaintedImages", "Painter"]
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+_PREDICTING_BYTES = 24 * 2**20  # matrices of a few hundred cells, however wide a disc is
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +122,18 @@ class GoldPaint:
             )
         return out
 
+    def bytes_of(self, view: int) -> int:
+        """Most that painting a view holds, beside its image and what it becomes."""
+        height, width = self.images.shape[1:]
+        discs = len(self._corners(view))
+        if not discs:
+            return 0
+        # masks; the image without gold and its tiles; or the discs' noise with its transform
+        texture = texture_bytes((height, width), self.disc.size)
+        return (
+            _PREDICTING_BYTES + 2 * height * width + max(texture, noise_bytes((discs, self.disc.size, self.disc.size)))
+        )
+
     def _corners(self, view: int) -> NDArray[np.int64]:
         """``(m, 2)`` row and column of the windows of the discs that touch the image."""
         height, width = self.images.shape[1:]
@@ -178,6 +202,10 @@ class Painter(Protocol):
         """A view `(h, w)`, painted; `kind` says which frames it is the sum of."""
         ...
 
+    def bytes_of(self, view: int) -> int:
+        """Most that painting a view holds, beside its image and what it becomes."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class PaintedImages:
@@ -210,7 +238,16 @@ class PaintedImages:
 
     def view(self, index: int) -> Image:
         """One image `(height, width)`, painted."""
-        image = self.source.view(index)
+        return self.painted(index, self.source.view(index))
+
+    def painted(self, index: int, image: Image) -> Image:
+        """Paint an image `(height, width)` that `source` gave: the part of the work that threads can share."""
         for painter in self.painters:
             image = painter.paint(int(self.views[index]), image, self.kind)
         return image
+
+    @property
+    def bytes_per_view(self) -> int:
+        """Most that painting one view holds: its image, what it becomes, and the painter's work."""
+        work = max((painter.bytes_of(int(view)) for painter in self.painters for view in self.views), default=0)
+        return 2 * 4 * self.shape[1] * self.shape[2] + work

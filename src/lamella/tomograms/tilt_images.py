@@ -22,6 +22,7 @@ from lamella.progress import Progress
 from lamella.records import ImageSource, TiltSeries
 from lamella.runtime import free_memory_bytes, threads
 from lamella.tomograms.corrected_views import ViewCorrection
+from lamella.tomograms.gold_paint import PaintedImages
 from lamella.tomograms.memory import MemoryBudget
 from lamella.tomograms.scratch import array_in_file, let_go
 
@@ -202,19 +203,24 @@ def store_views(
         if a view holds NaN or infinity.
     """
     layers = 1 if correction is None else len(correction.correction.layers)
+    painted = images if isinstance(images, PaintedImages) else None
+    source = images if painted is None else painted.source
     budget = budget or MemoryBudget.of("auto")
     kept = StoredViews(layers * len(views), grid, device, budget)
     workers = 1
     if kept.device.type == "cpu":
         left = budget.less(kept.held_bytes)
-        workers = left.side_by_side(_bytes_per_view(grid, layers, correction), threads(), "filtering a view")
+        each = max(_bytes_per_view(grid, layers, correction), 0 if painted is None else painted.bytes_per_view)
+        workers = left.side_by_side(each, threads(), "filtering a view")
     lock, done = Lock(), 0
 
     def one(place: int) -> None:
         nonlocal done
         view = int(views[place])
         with lock:  # a file is read by one thread at a time
-            image = images.view(view)
+            image = source.view(view)
+        if painted is not None:
+            image = painted.painted(view, image)
         if not np.isfinite(np.dot(image.reshape(-1), image.reshape(-1))) and not np.isfinite(image).all():
             name = series.place[view] if series.place is not None else view + 1
             raise ImageError(
