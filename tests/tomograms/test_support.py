@@ -251,3 +251,9 @@ def test_bad_halves_are_refused_in_words():
         measure([broken, raw[1]], clean)
     with pytest.raises(SettingsError, match="smallest tiles"):
         measure(raw, clean, memory_bytes=1e4)
+
+
+def test_a_half_that_stands_for_both_is_refused():
+    even, _ = halves()
+    with pytest.raises(ImageError, match="the same file content"):
+        measure((even, even), (smooth(even), smooth(even)))

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamella.errors import ImageError
 from lamella.fourier import frequency_axes, frequency_grid, resolution_at, shell_frequency, shell_sums
 from lamella.geometry import TiltGeometry
 from lamella.records import VolumeSource
@@ -26,6 +27,7 @@ _THRESHOLD = 0.3  # FSC of the halves down to which frequencies are judged
 _BACKGROUND_WIDTHS = 2.0  # what is smoother than this many windows is background, not structure
 _COARSEST_WINDOWS = 0.75  # wavelength, in windows' full widths, that is judged whatever the halves say
 _EDGE_WIDTH = 0.15  # of the band's end, relative
+_SAME = 1e-10  # power of the halves' difference over their own, which rounding leaves of two copies
 _REACH = 1.2  # of the distance between neighbouring slices, to either side of one
 
 
@@ -83,6 +85,11 @@ def measure_band(even: VolumeSource, odd: VolumeSource, window_px: float, geomet
         standard deviation of the windows in which support is judged.
     geometry
         of the views; leaves the missing wedge out.
+
+    Raises
+    ------
+    ImageError
+        if the halves do not differ: then nothing tells what is noise.
     """
     size = [min(_EDGE, n - n % 2 if n > 1 else 1) for n in even.shape]
     edge: Size = (size[0], size[1], size[2])
@@ -105,6 +112,11 @@ def measure_band(even: VolumeSource, odd: VolumeSource, window_px: float, geomet
         terms = (a * b.conj()).real, a.abs() ** 2, b.abs() ** 2, (a - b).abs() ** 2 / 2
         sums += torch.stack([shell_sums(region * term, edge) for term in terms])
     cross, one, two, noise = sums.numpy()
+    if noise.sum() <= _SAME * (one + two).sum() and (one + two).sum() > 0:
+        raise ImageError(
+            "the even and the odd half tomogram are the same file content: they show no noise to judge by",
+            mend="name two halves of different frames or tilts; `lamella reconstruct` writes them",
+        )
     fsc = cross / np.sqrt(np.maximum(one * two, np.finfo(float).tiny))
     power = noise / np.maximum(count.numpy(), 1) / (len(blocks) * float((taper**2).sum()))
     frequency = shell_frequency(edge).numpy()
