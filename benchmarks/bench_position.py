@@ -24,9 +24,16 @@ from benchmarks.machine import machine_name, peak_mib
 from lamella.formats.images import open_images
 from lamella.formats.relion import read_tilt_series
 from lamella.geometry import regauge, rotation_x, rotation_y
-from lamella.records import ArrayVolume, TiltSeries
+from lamella.records import ArrayVolume, ImageSource, TiltSeries
 from lamella.runtime import prepare
-from lamella.tomograms import ReconstructSettings, measure_position, plan_tomogram, reconstruct
+from lamella.tomograms import (
+    ReconstructSettings,
+    SpecimenPosition,
+    half_sets,
+    measure_position,
+    plan_tomogram,
+    reconstruct,
+)
 from lamella.tomograms.box import tomogram_shape
 
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,7 +54,7 @@ def main(folder: str = "") -> None:
     """Print the table, then what noise gives, and times."""
     prepare(torch=True)
     print(machine_name())
-    print(f"\n{'set':30s} {'left at':>18s}   {'tilt off by':>12s}   found x, y (°), middle, thickness (Å); true")
+    print(f"\n{'set':38s} {'left at':>18s}   {'tilt off by':>12s}   found x, y (°), middle, thickness (Å); true")
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(folder or temporary)
         for name, (preset, changes) in SETS.items():
@@ -74,29 +81,56 @@ def _row(name: str, series: TiltSeries, images: Any, frame: tuple[float, float, 
     turn = rotation_x(x_tilt) @ rotation_y(y_tilt)
     assert series.geometry is not None
     moved = series.with_changes(geometry=regauge(series.geometry, turn, [0.0, 0.0, offset]).geometry)
-    volume = _reconstructed(moved, images)
-    found = measure_position(ArrayVolume(volume), VOXEL_ANG)
+    whole, *halves = (ArrayVolume(volume) for volume in _reconstructed(moved, images))
+    for kind, pair in (("halves", (halves[0], halves[1])), ("whole", None)):
+        found = measure_position(whole, VOXEL_ANG, halves=pair)
+        _print(f"{name}, {kind}", frame, found, turn, series.thickness_ang)
+
+
+def _print(
+    name: str, frame: tuple[float, float, float], found: SpecimenPosition, turn: Any, thickness_ang: float | None
+) -> None:
+    x_tilt, y_tilt, offset = frame
     left = f"{x_tilt:.1f}°, {y_tilt:.1f}°, {offset:.0f} Å"
     if found.unknown:
-        print(f"{name:30s} {left:>18s}   unknown: {found.unknown}", flush=True)
+        print(f"{name:38s} {left:>18s}   unknown: {found.unknown}", flush=True)
         return
     normal = rotation_x(found.x_tilt_deg) @ rotation_y(found.y_tilt_deg) @ [0.0, 0.0, 1.0]
     away = np.rad2deg(np.arccos(np.clip(normal @ turn @ [0.0, 0.0, 1.0], -1, 1)))
     print(
-        f"{name:30s} {left:>18s}   {away:10.2f} °   {found.x_tilt_deg:5.1f} ± {found.x_tilt_error_deg:.1f}, "
+        f"{name:38s} {left:>18s}   {away:10.2f} °   {found.x_tilt_deg:5.1f} ± {found.x_tilt_error_deg:.1f}, "
         f"{found.y_tilt_deg:5.1f} ± {found.y_tilt_error_deg:.1f}, "
         f"{found.offset_ang:5.0f} ± {found.offset_error_ang:.0f}, "
-        f"{found.thickness_ang:5.0f} ± {found.thickness_error_ang:.0f}; {series.thickness_ang:.0f} ({found.source})",
+        f"{found.thickness_ang:5.0f} ± {found.thickness_error_ang:.0f}; {thickness_ang:.0f} ({found.source})",
         flush=True,
     )
 
 
-def _reconstructed(series: TiltSeries, images: Any) -> NDArray[np.float32]:
-    settings = ReconstructSettings(pixel_size=VOXEL_ANG, halves="off", ctf="none", gold="keep")
+class _Views:
+    """Some of the images of a series."""
+
+    def __init__(self, images: ImageSource, views: NDArray[np.int64]) -> None:
+        self.images, self.views = images, views
+        self.shape = (len(views), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def view(self, index: int) -> NDArray[np.float32]:
+        return self.images.view(int(self.views[index]))
+
+
+def _reconstructed(series: TiltSeries, images: ImageSource) -> list[NDArray[np.float32]]:
+    """The whole, and the halves by tilts."""
+    settings = ReconstructSettings(pixel_size=VOXEL_ANG, halves="tilts", ctf="none", gold="keep")
     tomogram = plan_tomogram(series, settings)
-    volume = np.zeros(tomogram_shape(tomogram), np.float32)
-    reconstruct(series, images, tomogram, settings, ArrayVolume(volume))
-    return volume
+    halves = half_sets(series, settings, has_frames=False)
+    made = []
+    for views in (np.arange(len(series)), halves.even, halves.odd):
+        volume = np.zeros(tomogram_shape(tomogram), np.float32)
+        reconstruct(series.select(views), _Views(images, views), tomogram, settings, ArrayVolume(volume))
+        made.append(volume)
+    return made
 
 
 def _noise() -> None:

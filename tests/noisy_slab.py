@@ -32,8 +32,9 @@ def slab(
     y_tilt_deg: float = 0.0,
     offset_ang: float = 0.0,
     bodies: int = 900,
+    noisy: float = 1.0,
 ) -> Volume:
-    """Bodies 160 Å wide that lie within a slab, in noise; the slab's normal is Rx · Ry · z."""
+    """Bodies 160 Å wide that lie within a slab, in noise of deviation `noisy`; the slab's normal is Rx · Ry · z."""
     turn = rotation_x(x_tilt_deg) @ rotation_y(y_tilt_deg)
     size = np.array(SHAPE[::-1])
     places = rng.uniform(-0.55, 0.55, (bodies, 3)) * size * VOXEL_ANG
@@ -45,4 +46,4 @@ def slab(
     within = np.clip(gaussian_filter(marks, _RADIUS_ANG / VOXEL_ANG / 2.5) / 0.006, 0, 1)
     detail = gaussian_filter(rng.standard_normal(SHAPE).astype(np.float32), 0.8)
     detail = np.clip(detail / detail.std(), -2, 2)
-    return np.asarray(noise(rng) + 2.2 * within * (detail - 0.5), dtype=np.float32)
+    return np.asarray(noisy * noise(rng) + 2.2 * within * (detail - 0.5), dtype=np.float32)

@@ -131,3 +131,29 @@ def test_broken_volumes_are_refused() -> None:
         measure_position(ArrayVolume(np.zeros(SHAPE, np.float32)), VOXEL_ANG)
     with pytest.raises(ImageError, match="too narrow"):
         measure_position(ArrayVolume(noise(rng, (40, 16, 64))), VOXEL_ANG)
+
+
+def test_what_two_halves_share_tells_more_than_their_mean() -> None:
+    rng = np.random.default_rng(12)
+    bodies = slab(rng, x_tilt_deg=2.1, y_tilt_deg=-2.1, offset_ang=120.0, noisy=0.0)
+    even, odd = (ArrayVolume(bodies + 1.4 * noise(rng)) for _ in range(2))
+    whole = ArrayVolume((even.array + odd.array) / 2)
+    found = measure_position(whole, VOXEL_ANG, halves=(even, odd))
+    assert np.hypot(found.x_tilt_deg - 2.1, found.y_tilt_deg + 2.1) < 0.8
+    assert found.offset_ang == pytest.approx(120, abs=30)
+    assert found.thickness_ang == pytest.approx(THICKNESS_ANG, rel=0.1)
+    alone = measure_position(whole, VOXEL_ANG)
+    assert alone.unknown or found.thickness_error_ang < alone.thickness_error_ang
+
+
+def test_noise_of_two_halves_tells_nothing() -> None:
+    rng = np.random.default_rng(13)
+    halves = ArrayVolume(noise(rng)), ArrayVolume(noise(rng))
+    assert "no texture" in measure_position(halves[0], VOXEL_ANG, halves=halves).unknown
+
+
+def test_halves_of_another_shape_are_refused() -> None:
+    rng = np.random.default_rng(14)
+    half = ArrayVolume(noise(rng, (40, 64, 64)))
+    with pytest.raises(ImageError, match="a half tomogram of"):
+        measure_position(ArrayVolume(noise(rng)), VOXEL_ANG, halves=(half, half))

@@ -31,7 +31,8 @@ _FEWEST_BEADS = 5
 _SURE_DEG = 1.0  # error of the normal by beads, below which texture is not asked for it
 _CUT = 0.3  # part of the field where a face lies beyond the box, from which on the box cuts the specimen
 _SURE_INFORMATION = 300.0  # nats, below which texture does not tell the face that bears no beads
-_MODEL_ERROR = 0.05  # of a thickness by texture: how bodies lie at the faces is not known
+_MODEL_ERROR = 0.05  # of a thickness by texture of two halves: how bodies lie at the faces is not known
+_MODEL_ERROR_WHOLE = 0.12  # without halves: the faces are seen unequally well in noise and in what rays leave outside
 _NOISE_RANGE = (-3.0, 6.0)  # standard deviations between which values are compared along z
 _FARTHEST_ANG = 400.0  # over which values along z are compared
 _DEEPEST_ONSET_ANG = 200.0
@@ -112,7 +113,10 @@ class _Slab:
 
 
 def measure_position(
-    volume: VolumeSource, voxel_size_ang: float, beads_ang: ArrayLike | None = None
+    volume: VolumeSource,
+    voxel_size_ang: float,
+    beads_ang: ArrayLike | None = None,
+    halves: tuple[VolumeSource, VolumeSource] | None = None,
 ) -> SpecimenPosition:
     """Measure where the specimen lies in a tomogram.
 
@@ -124,6 +128,8 @@ def measure_position(
         edge of a voxel, Å.
     beads_ang
         ``(g, 3)`` where gold beads lie, xyz, if that is known, as they may have been erased; else they are looked for.
+    halves
+        the even and the odd half tomogram, where there are two: what they share stands out better than the whole.
 
     Returns
     -------
@@ -133,7 +139,7 @@ def measure_position(
     Raises
     ------
     ImageError
-        if a voxel is not finite, or the volume is constant or too narrow.
+        if a voxel is not finite, the volume is constant or too narrow, or the halves have another shape.
 
     Notes
     -----
@@ -141,7 +147,7 @@ def measure_position(
     likelihood (`slab_density`), with errors by the jackknife. Texture ends where the outermost bodies do; they lie
     within the ice, so its faces are stated farther out by half of what texture takes to set in.
     """
-    energy = measure_energy(volume, voxel_size_ang)
+    energy = measure_energy(volume, voxel_size_ang, halves)
     beads = energy.gold_ang if beads_ang is None else np.asarray(beads_ang, dtype=np.float64).reshape(-1, 3)
     return position_of(energy, beads)
 
@@ -164,7 +170,7 @@ def position_of(energy: Energy, beads_ang: Array) -> SpecimenPosition:
     texture = _refined(values, places, energy.z_ang, found[0])
     if texture is None or (faces is None and _error_deg(texture.covariance) > _LARGEST_ERROR_DEG):
         return SpecimenPosition(unknown="texture stands out of the noise in too few places")
-    slab = _by_texture(texture, values, places, energy.z_ang)
+    slab = _by_texture(texture, values, places, energy)
     return _stated(slab if faces is None else _with_face(slab, faces), places, energy.z_ang)
 
 
@@ -200,13 +206,16 @@ def _error_deg(covariance: Array) -> float:
     return float(np.rad2deg(np.sqrt(np.trace(covariance[:2, :2]))))
 
 
-def _by_texture(slab: DensitySlab, values: Array, places: Array, z_ang: Array) -> _Slab:
+def _by_texture(slab: DensitySlab, values: Array, places: Array, energy: Energy) -> _Slab:
     """The slab with its faces where bodies end, not where half of them do."""
     core = _core(slab)
-    body = 2 * _body_half_height(slab, core, values, places, z_ang)
+    body = 2 * _body_half_height(slab, core, values, places, energy.z_ang)
     onset = min(_ONSET * slab.onset_ang, body, _DEEPEST_ONSET_ANG)
     covariance = slab.covariance.copy()
-    covariance[3, 3] += (body - onset / 2) ** 2 / 48 + (_MODEL_ERROR * (core + onset / 2)) ** 2
+    model = ((_MODEL_ERROR if energy.halves else _MODEL_ERROR_WHOLE) * (core + onset / 2)) ** 2
+    covariance[3, 3] += (body - onset / 2) ** 2 / 48 + model
+    if not energy.halves:  # each face may be off by itself: the middle is then off by as much as the half depth
+        covariance[2, 2] += model
     return _Slab(np.array([*slab.slopes, slab.height_ang, core + onset / 2]), covariance)
 
 

@@ -3,7 +3,11 @@
 Noise of a back-projection is alike throughout the box, and so, nearly, is what each view leaves of a specimen along its
 rays. Where views agree, in the specimen, some places have more, and empty ones between them less. Detail is what a band
 of lengths within each layer holds: slow changes of brightness tell no heights, and along z the missing wedge has
-smeared everything. Layers are read one at a time and binned at once.
+smeared everything.
+
+Of two halves the product is taken instead of the square: noise that they do not share has none on average, and what a
+view leaves outside the specimen falls apart between halves whose views have other directions. Layers are read one at a
+time and binned at once.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ __all__ = ["Energy", "measure_energy"]
 
 Array = NDArray[np.float64]
 Layers = NDArray[np.float32]
+Halves = tuple[VolumeSource, VolumeSource]
 
 _ACROSS = 512  # pixels that the longer side is binned to
 _FINEST_ANG = 16.0  # but not finer than this
@@ -51,8 +56,10 @@ class Energy:
     places_ang
         ``(t, 2)`` (x, y) of the tiles' centres.
     values
-        ``(t, z)`` mean square of the detail, from the usual one, in standard deviations of the usual tile; NaN where
-        the tomogram is empty, or gold or a film of metal covers the tile.
+        ``(t, z)`` mean square of the detail, or mean product of two halves, from the usual one, in standard deviations
+        of the usual tile; NaN where the tomogram is empty, or gold or a film of metal covers the tile.
+    halves
+        whether two halves were multiplied.
     gold_ang
         ``(g, 3)`` where lumps as dense as gold beads lie, xyz; they are left out of the values, with their columns.
     """
@@ -61,9 +68,10 @@ class Energy:
     places_ang: Array
     values: Array
     gold_ang: Array
+    halves: bool = False
 
 
-def measure_energy(volume: VolumeSource, voxel_size_ang: float) -> Energy:
+def measure_energy(volume: VolumeSource, voxel_size_ang: float, halves: Halves | None = None) -> Energy:
     """Energy of detail over the depth of a tomogram.
 
     Parameters
@@ -72,25 +80,40 @@ def measure_energy(volume: VolumeSource, voxel_size_ang: float) -> Energy:
         ``(z, y, x)``; where voxels are small beside the detail, not every layer is read.
     voxel_size_ang
         edge of a voxel, Å.
+    halves
+        the even and the odd half tomogram, of the volume's shape, where there are two: energy is then what they have in
+        common, and the volume is not read.
 
     Raises
     ------
     ImageError
-        if a voxel is not finite, or the volume is constant or too narrow.
+        if a voxel is not finite, the volume is constant or too narrow, or the halves have another shape.
     """
     nz, ny, nx = volume.shape
+    sources = (volume,) if halves is None else halves
+    for half in sources:
+        if half.shape != volume.shape:
+            raise ImageError(
+                f"a half tomogram of {half.shape} voxels (z, y, x) for a tomogram of {volume.shape}",
+                mend="reconstruct the tomogram and its halves in one run",
+            )
     bin_px = max(1, round(max(max(ny, nx) / _ACROSS, _FINEST_ANG / voxel_size_ang)))
     heights = np.arange((nz // 2) % bin_px, nz, bin_px)
     pixel_ang = bin_px * voxel_size_ang
-    detail, strength = _details(volume, heights, bin_px, pixel_ang)
-    gold, beads = _gold(detail, strength, pixel_ang)
-    free = ~gold[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
-    np.clip(detail, -_CLIP * strength, _CLIP * strength, out=detail)
-    inner = np.square(detail[:, _BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]) * free
-    per_side = _tiles(inner.shape[1:], pixel_ang)
-    tiles, places = _tiled(inner, per_side)  # (z, ty, tx), (t, 2)
+    details = [_details(source, heights, bin_px, pixel_ang) for source in sources]
+    whole: Layers = details[0] if len(details) == 1 else (details[0] + details[1]) / np.float32(2)
+    strength = _strength(whole)
+    gold, beads = _gold(whole, strength, pixel_ang)
+    inner = (slice(None), slice(_BORDER_PX, -_BORDER_PX), slice(_BORDER_PX, -_BORDER_PX))
+    free = ~gold[inner[1:]]
+    per_side = _tiles(free.shape, pixel_ang)
     share, _ = _tiled(free[None].astype(np.float32), per_side)
-    energy = np.where(share >= _LEAST_FREE, tiles / np.maximum(share, 1e-6), np.nan)
+    share = np.where(share >= _LEAST_FREE, share, np.nan)
+    power, places = _tiled(np.square(_clipped(whole, strength)[inner]) * free, per_side)  # (z, ty, tx), (t, 2)
+    common = power
+    if len(details) == 2:
+        even, odd = (_clipped(half, _strength(half))[inner] for half in details)
+        common, _ = _tiled(even * odd * free, per_side)
     # a binned pixel b·i … b·i + b − 1 has its middle at b·i + (b − 1) / 2
     middle = (bin_px - 1) / 2 - np.array([nx // 2, ny // 2])
     places = (places + _BORDER_PX) * bin_px + middle
@@ -99,20 +122,21 @@ def measure_energy(volume: VolumeSource, voxel_size_ang: float) -> Energy:
     return Energy(
         z_ang=heights_ang,
         places_ang=places * voxel_size_ang,
-        values=_standardised(energy),
+        values=_standardised(common / share, power / share),
         gold_ang=np.column_stack([across, heights_ang[beads[:, 2].astype(int)]]),
+        halves=halves is not None,
     )
 
 
-def _standardised(energy: Array) -> Array:
-    """``(t, z)`` energy ``(z, ty, tx)`` over that of each tile's surroundings, in standard deviations.
+def _standardised(energy: Array, power: Array) -> Array:
+    """``(t, z)`` energy ``(z, ty, tx)`` over the power of each tile's surroundings, in standard deviations.
 
     Tiles that are much fuller than most throughout the depth, near a film or on carbon, say nothing of the specimen.
     """
-    seen = np.isfinite(energy[0])
+    seen = np.isfinite(power[0])
     local = np.full(seen.shape, np.nan)
     if seen.any():
-        local[seen] = np.median(energy[:, seen], axis=0)
+        local[seen] = np.median(power[:, seen], axis=0)
         usual = float(np.median(local[seen]))
         local[seen & ~((local > _LEAST_COVERED * usual) & (local < _FULLEST * usual))] = np.nan
     if np.isfinite(local).sum() < 4:
@@ -134,10 +158,8 @@ def _smoothed(local: Array) -> Array:
     return np.where(np.isfinite(local), generic_filter(local, middle, 3, mode="nearest"), np.nan)
 
 
-def _details(
-    volume: VolumeSource, heights: NDArray[np.int64], bin_px: int, pixel_ang: float
-) -> tuple[Layers, np.float32]:
-    """``(z, y, x)`` band-passed, binned layers, and their robust standard deviation."""
+def _details(volume: VolumeSource, heights: NDArray[np.int64], bin_px: int, pixel_ang: float) -> Layers:
+    """``(z, y, x)`` band-passed, binned layers."""
     _, ny, nx = volume.shape
     height, width = _quick(ny // bin_px), _quick(nx // bin_px)
     if min(height, width) < 4 * _BORDER_PX:
@@ -154,10 +176,19 @@ def _details(
             raise ImageError(f"the volume's layer z={z} holds NaN or infinity", mend="reconstruct the tomogram again")
         terms = torch.fft.rfft2(torch.from_numpy(binned)) * band
         out[index] = torch.fft.irfft2(terms, s=(height, width)).numpy()
-    strength = np.float32(1.4826) * np.median(np.abs(_sample(out)))
+    return out
+
+
+def _strength(detail: Layers) -> np.float32:
+    """Robust standard deviation of detail."""
+    strength = np.float32(1.4826) * np.median(np.abs(_sample(detail)))
     if not strength > 0:
         raise ImageError("nearly every voxel of the volume is the same", mend="reconstruct the tomogram again")
-    return out, np.float32(strength)
+    return np.float32(strength)
+
+
+def _clipped(detail: Layers, strength: np.float32) -> Layers:
+    return np.clip(detail, -_CLIP * strength, _CLIP * strength)
 
 
 def _quick(size: int) -> int:

@@ -36,6 +36,7 @@ from lamella.workflow.record_name import LEVEL, RecordName
 from lamella.workflow.runner import choose_series
 from lamella.workflow.steps import Step
 from lamella.workflow.steps.reconstruct_gold import read_gold
+from lamella.workflow.steps.reconstruct_position import halves_of
 from lamella.workflow.tables import has_tables, read_record, remove_record
 from lamella.workflow.tasks import Task
 
@@ -200,7 +201,9 @@ def _level(made_from: tuple[str, ...], record: Tomogram, settings: LevelSettings
         if record.volume is None:
             raise ProjectError(f"{record.name} has no volume to measure", mend="run reconstruct first")
         beads = read_gold(context.root / record.gold) if record.gold else None
-        position = tomograms.measure_position(open_volume(record.volume, context.root), record.voxel_size_ang, beads)
+        position = tomograms.measure_position(
+            open_volume(record.volume, context.root), record.voxel_size_ang, beads, halves_of(record, context.root)
+        )
     result = tomograms.level(record.tilt_series, position, settings)
     for note in result.notes:
         context.say(note)

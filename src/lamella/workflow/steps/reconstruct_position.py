@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 import lamella.tomograms as tomograms
 from lamella.errors import ImageError
 from lamella.formats.images import open_volume
-from lamella.records import Tomogram
+from lamella.records import Tomogram, VolumeSource
 from lamella.workflow.context import Context
 from lamella.workflow.steps.reconstruct_gold import read_gold
 
-__all__ = ["tell_position"]
+__all__ = ["halves_of", "tell_position"]
 
 _TILT_DEG = 1.0  # that is left and matters
 _OFFSET = 0.1  # of the thickness, that matters
+
+
+def halves_of(tomogram: Tomogram, root: Path) -> tuple[VolumeSource, VolumeSource] | None:
+    """Both half tomograms, where there are two."""
+    if tomogram.even_volume is None or tomogram.odd_volume is None:
+        return None
+    return open_volume(tomogram.even_volume, root), open_volume(tomogram.odd_volume, root)
 
 
 def tell_position(tomogram: Tomogram, context: Context) -> None:
@@ -23,7 +32,7 @@ def tell_position(tomogram: Tomogram, context: Context) -> None:
     beads = read_gold(context.root / tomogram.gold) if tomogram.gold else None
     volume = open_volume(tomogram.volume, context.root)
     try:
-        position = tomograms.measure_position(volume, tomogram.voxel_size_ang, beads)
+        position = tomograms.measure_position(volume, tomogram.voxel_size_ang, beads, halves_of(tomogram, context.root))
     except ImageError as error:
         context.say(f"where the specimen lies is unknown: {error.problem}")
         return
