@@ -1,4 +1,4 @@
-"""`lamella import` and `lamella export`: alignments and defoci of other programs."""
+"""`lamella import` and `lamella export`: alignments, defoci and particles of other programs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ if TYPE_CHECKING:
 __all__ = ["export", "import_"]
 
 Format = Annotated[
-    str, Option(name="--format", help="imod, aretomo, relion5 or warp; ctffind or gctf for defoci alone")
+    str,
+    Option(
+        name="--format",
+        help="imod, aretomo, relion5 or warp; ctffind or gctf for defoci alone; relion5, dynamo, stopgap, peet, imod "
+        "(.mod), copick or csv for particles",
+    ),
 ]
 Input = Annotated[
-    str | None, Option(name="--input", help="record whose views are meant, such as clean or align.patches")
+    str | None,
+    Option(
+        name="--input",
+        help="record whose views (clean, align.patches) or, for particles, tomograms (reconstruct) are meant",
+    ),
 ]
 
 
@@ -31,28 +40,35 @@ def import_(
     *,
     format: Format,
     as_: Annotated[
-        str | None, Option(name="--as", help="label: makes align.LABEL instead of align, or ctf.LABEL instead of ctf")
+        str | None, Option(name="--as", help="label: makes align.LABEL (ctf.LABEL, pick.LABEL) instead of align")
     ] = None,
     input_: Input = None,
     only: Series = None,
+    pixel_size: Annotated[
+        float | None,
+        Option(help="particles: voxel, in Å, of the tomograms they were picked in, where these were others"),
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Make an align record from another program's alignment, or a ctf record from its defoci (ctffind, gctf).
-    `lamella run` then goes on from it, and `lamella align` (or `ctf`) would replace it: where tracks were imported too
-    (IMOD's .fid), with a geometry solved from them.
+    """Make an align record from another program's alignment, a ctf record from its defoci (ctffind, gctf), or a pick
+    record from its particles. `lamella run` then goes on from it, and the step's own command would replace it: where
+    tracks were imported too (IMOD's .fid), `align` with a geometry solved from them.
     """
+    from lamella.errors import InputError
     from lamella.workflow.exchange import import_alignment
+    from lamella.workflow.exchange_particles import holds_particles, import_particles
     from lamella.workflow.project import Project
     from lamella.workflow.record_name import RecordName
 
-    target, names, notes = import_alignment(
-        Project.open(project),
-        format,
-        path,
-        label=as_,
-        source=RecordName.parse(input_) if input_ else None,
-        only=only or (),
-    )
+    opened, source = Project.open(project), RecordName.parse(input_) if input_ else None
+    if holds_particles(format, path):
+        target, names, notes = import_particles(
+            opened, format, path, label=as_, source=source, only=only or (), voxel_size_ang=pixel_size
+        )
+    elif pixel_size is not None:
+        raise InputError("--pixel-size is about particles, and these are none", mend="leave it out")
+    else:
+        target, names, notes = import_alignment(opened, format, path, label=as_, source=source, only=only or ())
     _tell(notes)
     print(f"{target}: {', '.join(names)} imported from {format}")
     if json:
@@ -69,29 +85,32 @@ def export(
         str,
         Option(
             name="--format",
-            help="imod, aretomo, relion5 or warp; ctffind or gctf for defoci alone; zarr for tomograms",
+            help="imod, aretomo, relion5 or warp; ctffind or gctf for defoci alone; zarr for tomograms; relion3, "
+            "dynamo, stopgap, peet, copick or csv (relion5, imod with --input) for particles",
         ),
     ],
     input_: Annotated[
         str | None,
         Option(
             name="--input",
-            help="record to export (default: align; ctf for ctffind and gctf; denoise or reconstruct for zarr)",
+            help="record to export (default: align; ctf for ctffind and gctf; denoise or reconstruct for zarr; the "
+            "last of refine, extract and pick for particles)",
         ),
     ] = None,
     only: Series = None,
     json: Json = False,
 ) -> int:
-    """Write the alignment, or the defoci, for another program, and say what its files cannot; or (zarr) the tomograms
-    as MRC and multiscale OME-Zarr in the CryoET data portal's layout.
+    """Write the alignment, the defoci or the particles for another program, and say what its files cannot; or (zarr)
+    the tomograms as MRC and multiscale OME-Zarr in the CryoET data portal's layout.
     """
     from lamella.workflow.exchange import export_alignment
+    from lamella.workflow.exchange_particles import export_particles, is_particle_record
     from lamella.workflow.project import Project
     from lamella.workflow.record_name import RecordName
 
-    source, files, notes = export_alignment(
-        Project.open(project), format, path, source=RecordName.parse(input_) if input_ else None, only=only or ()
-    )
+    opened, named = Project.open(project), RecordName.parse(input_) if input_ else None
+    write = export_particles if is_particle_record(opened, format, named) else export_alignment
+    source, files, notes = write(opened, format, path, source=named, only=only or ())
     _tell(notes)
     for file in files:
         print(file)

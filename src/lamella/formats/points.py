@@ -54,7 +54,7 @@ def read_points(
     -------
     ParticleSet
         numbers of single points stand in `scores`: PickScore, PickContour (contour of a model, object of copick),
-        SphereRadiusAngst.
+        SphereRadiusAngst. Pictures and visible views, which RELION's tables may have, are left out.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def _read_relion(file: Path, tomograms: Sequence[Tomogram], root: Path) -> Parti
         named = named_files(file, root, wanted)
     except FormatError:
         named = named_files(file, relion_folder(file), wanted)
-    return read_particle_table(file if named is None else named[wanted[0]], tomograms)
+    return read_particle_table(file if named is None else named[wanted[0]], tomograms, places_only=True)
 
 
 def _with_voxel(tomogram: Tomogram, voxel_size_ang: float) -> Tomogram:

@@ -14,7 +14,7 @@ from lamella.formats.images import split_name
 from lamella.formats.relion_tilt_series import read_tilt_series, write_tilt_series
 from lamella.records import Note, TiltSeries
 
-__all__ = ["export_series", "import_series"]
+__all__ = ["export_series", "import_series", "without_magnification"]
 
 _SAME_ANGLE_DEG = 0.05
 _NO_MAGNIFICATION = 1e-6
@@ -83,11 +83,11 @@ def export_series(series: Sequence[TiltSeries], folder: Path, root: Path) -> tup
         if one.imaging == "dark":
             text = f"{one.name}: dark-field images; RELION takes every image for bright field"
             notes.append(Note(kind="warning", where=str(folder), text=text))
-        written.append(_without_magnification(one, folder, notes))
+        written.append(without_magnification(one, folder, notes))
     return write_tilt_series(folder / "tilt_series.star", written, root), tuple(notes)
 
 
-def _without_magnification(one: TiltSeries, folder: Path, notes: list[Note]) -> TiltSeries:
+def without_magnification(one: TiltSeries, folder: Path, notes: list[Note]) -> TiltSeries:
     """A series whose magnifications became image deformations, which RELION applies to particles, not to tomograms."""
     geometry = one.geometry
     if geometry is None or np.abs(geometry.magnification - 1).max() <= _NO_MAGNIFICATION:

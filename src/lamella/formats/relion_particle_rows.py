@@ -62,6 +62,9 @@ class ParticleTables:
         the file, for messages.
     voxel_size_ang
         of the pixels that coordinates from the corner are in, where they are not what the format has them in.
+    places_only
+        whether pictures and visible views are left out, with the checks that they ask for: the particles are put into
+        another record's tomograms, whose views may be others.
     """
 
     rows: StarTable
@@ -69,9 +72,17 @@ class ParticleTables:
     general: StarTable | None
     where: str
     voxel_size_ang: float | None = None
+    places_only: bool = False
 
     @classmethod
-    def of(cls, tables: Mapping[str, StarTable], where: str, voxel_size_ang: float | None = None) -> ParticleTables:
+    def of(
+        cls,
+        tables: Mapping[str, StarTable],
+        where: str,
+        voxel_size_ang: float | None = None,
+        *,
+        places_only: bool = False,
+    ) -> ParticleTables:
         """The tables of particles among those of a file.
 
         Raises
@@ -97,6 +108,7 @@ class ParticleTables:
             general=tables.get("general"),
             where=where,
             voxel_size_ang=voxel_size_ang,
+            places_only=places_only,
         )
 
     def members(self, tomograms: Sequence[Tomogram]) -> tuple[Particles, ...]:
@@ -138,8 +150,8 @@ class ParticleTables:
             names=self._words(PARTICLE, rows),
             classes=None if classes is None else np.maximum(classes, 1),
             half_set=None if halves is None else halves[rows],
-            visible=self._visible(rows, tomogram),
-            images=self._images(rows, optics),
+            visible=None if self.places_only else self._visible(rows, tomogram),
+            images=None if self.places_only else self._images(rows, optics),
             scores=scores,
             other_columns={label: self._words(label, rows) or () for label in other},
             optics_columns={label: value for label, value in optics.items() if label not in _KNOWN_OPTICS},
@@ -191,6 +203,8 @@ class ParticleTables:
                 )
             index = [known.index(group) for group in wanted]
         groups = [{label: column[place] for label, column in self.optics.columns.items()} for place in index]
+        if self.places_only:
+            return groups[0]
         for label in self.optics.columns:
             if label not in (GROUP, GROUP_NAME) and len({group[label] for group in groups}) > 1:
                 values = " and ".join(dict.fromkeys(group[label] for group in groups))
@@ -234,6 +248,8 @@ class ParticleTables:
             return tomogram.voxel_size_ang
         if tomogram.name.endswith(_WARP) and PIXEL in optics:
             return _number(optics, PIXEL, self.where)
+        if SERIES_PIXEL in optics:
+            return _number(optics, SERIES_PIXEL, self.where)
         return tomogram.tilt_series.pixel_size_ang
 
     def _visible(self, rows: Rows, tomogram: Tomogram) -> NDArray[np.bool_] | None:

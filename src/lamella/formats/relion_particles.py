@@ -60,7 +60,11 @@ def read_particles(star: Path | str, root: Path | str, tomograms: Path | str | N
 
 
 def read_particle_table(
-    star: Path | str, tomograms: Sequence[Tomogram], voxel_size_ang: float | None = None
+    star: Path | str,
+    tomograms: Sequence[Tomogram],
+    voxel_size_ang: float | None = None,
+    *,
+    places_only: bool = False,
 ) -> ParticleSet:
     """Read a table of particles that are in tomograms known already.
 
@@ -72,6 +76,8 @@ def read_particle_table(
         those that it may name; the particles take their tilt series from them.
     voxel_size_ang
         of the pixels that coordinates are counted in from the corner of the tomogram; None: as the format has it.
+    places_only
+        leave out pictures and visible views, which may be those of other views than the tomograms', and the map.
 
     Raises
     ------
@@ -86,9 +92,9 @@ def read_particle_table(
     return ParticleSet(
         members=tuple(
             replace(one, quality=of_each.get(one.name, {}))
-            for one in ParticleTables.of(tables, str(path), voxel_size_ang).members(tomograms)
+            for one in ParticleTables.of(tables, str(path), voxel_size_ang, places_only=places_only).members(tomograms)
         ),
-        map=read_map(path.parent / "map.star"),
+        map=None if places_only else read_map(path.parent / "map.star"),
         quality={label.removeprefix(OWN): value for label, value in quality.items()},
     )
 

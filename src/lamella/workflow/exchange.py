@@ -17,17 +17,17 @@ from lamella.formats.tracks import read_tracks, write_followed_tracks
 from lamella.records import Note, TiltSeries
 from lamella.records.followed_tracks import FollowedTracks
 from lamella.records.tracks import Tracks
-from lamella.workflow import steps
 from lamella.workflow.completion import Completion
-from lamella.workflow.digests import FileDigests, digest
+from lamella.workflow.digests import digest
 from lamella.workflow.export_tomograms import PROGRAM, export_tomograms
+from lamella.workflow.imported import clear_before, keep_import
 from lamella.workflow.known_tracks import TRACKS, image_samples
-from lamella.workflow.ledger import Ledger, note_completion, now
-from lamella.workflow.plan import ancestors, source_of
+from lamella.workflow.ledger import Ledger, note_completion
+from lamella.workflow.plan import source_of
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
 from lamella.workflow.runner import choose_series, write_tables
-from lamella.workflow.tables import files_of, has_tables, read_record, series_of, write_part
+from lamella.workflow.tables import has_tables, read_record, series_of
 
 if TYPE_CHECKING:
     from lamella.formats.programs import Program
@@ -148,13 +148,15 @@ def export_alignment(
 
 
 def _program(name: str) -> Program:
+    from lamella.formats.points import POINT_PROGRAMS
     from lamella.formats.programs import PROGRAMS
 
     if name not in PROGRAMS:
-        near = get_close_matches(name, list(PROGRAMS), n=1)
+        known = list(dict.fromkeys([*PROGRAMS, *POINT_PROGRAMS]))
+        near = get_close_matches(name, known, n=1)
         raise InputError(
             f"--format {name} is not known",
-            mend=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PROGRAMS)}",
+            mend=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}",
         )
     return PROGRAMS[name]
 
@@ -175,31 +177,10 @@ def _keep(
     program: str,
     path: Path,
 ) -> Completion:
-    folder = project.completion(target, record.name)
-    before = Completion.read(folder)
-    if before:
-        before.remove(folder)
-        for name in before.outputs:  # tracks of an alignment that is replaced
-            (project.root / name).unlink(missing_ok=True)
-    files = FileDigests()
-    inputs = {str(source): digest(record)}
-    inputs |= {str(file): files.of(file) for file in files_of(record, project.root)}
+    clear_before(project, target, record.name)
     outputs = {} if tracks is None else _keep_tracks(project, target, result, tracks, f"{program}: {path.name}")
-    done = Completion(
-        fingerprint=digest({"import": program, "result": digest(result), "tracks": digest(tracks)}),
-        made_from=ancestors(project, source),
-        settings={},
-        inputs=inputs,
-        version=f"lamella {__version__}, {target.step} {steps.find_step(target.step).version}",
-        origin="import",
-        outputs=outputs,
-        quality={name: float(value) for name, value in result.quality.items()},
-        messages=(f"imported from {program}: {path}",),
-        started=now(),
-    )
-    write_part(folder, result, project.root)
-    done.write(folder)
-    return done
+    parts = {"import": program, "result": digest(result), "tracks": digest(tracks)}
+    return keep_import(project, target, source, record, result, parts, path, outputs)
 
 
 def _keep_tracks(
