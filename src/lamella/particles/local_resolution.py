@@ -20,8 +20,8 @@ __all__ = ["LocalResolution", "filter_locally", "local_resolution"]
 Volume = NDArray[np.float32]
 
 _WINDOW = 1.2  # standard deviation of the Gaussian window, in wavelengths of the band
-_BAND = 1.2  # a band's edges over its middle
-_STEP = 1.1  # from one band's middle to the next
+_BAND = 1.12  # a band's edges over its middle
+_STEP = 1.08  # from one band's middle to the next
 _FINEST = 0.48  # cycles/px, the last band's middle; the corners of Fourier space fill what lies beyond Nyquist
 _WIDEST = 1 / 6  # standard deviation of the widest window, of the box
 _HALVED = 64  # boxes of this size and more are judged on every second voxel
@@ -73,7 +73,7 @@ def local_resolution(
     Local Fourier shell correlation (Cardone, Heymann & Steven, J. Struct. Biol. 184, 226 (2013)), computed band by
     band in real space as in SPARX's sxlocres: both halves are filtered to a narrow band of frequencies k, and
     Σ w·a·b / √(Σ w·a² Σ w·b²) is taken over a window around every voxel at once by convolution. The window is a
-    Gaussian of 1.2 wavelengths standard deviation, so every band's estimate rests on about 100 independent terms
+    Gaussian of 1.2 wavelengths standard deviation, so every band's estimate rests on about 60 independent terms
     (standard error 0.1 where nothing correlates), whatever the resolution. A band that falls below the threshold
     counts if the next one does, too; the crossing is interpolated. Each band is computed on as coarse a grid as holds
     it.
@@ -106,7 +106,7 @@ def filter_locally(
 ) -> Volume:
     """Low-pass a map at each voxel to the resolution there; 0 where that is not known.
 
-    Interpolated between the map low-passed (raised-cosine edge) at steps of 10 % in frequency.
+    Interpolated between the map low-passed (raised-cosine edge) at steps of 8 % in frequency.
     """
     known = resolution_ang > 0
     cut = np.where(known, voxel_size_ang / np.where(known, resolution_ang, 1), 0)
@@ -169,7 +169,7 @@ def _local_correlations(half1: Volume, half2: Volume, bands: NDArray[np.float64]
 
 
 def _band(shape: tuple[int, ...], middle: float) -> Tensor:
-    """A band in the layout of an rfft: squared cosine of ln k, from middle / 1.2 to middle · 1.2 cycles/px."""
+    """A band in the layout of an rfft: squared cosine of ln k, from middle / 1.12 to middle · 1.12 cycles/px."""
     octaves = torch.log(frequency_grid(shape).clamp_min(1e-6) / middle) / float(np.log(_BAND))
     return torch.cos(octaves.clamp(-1, 1) * (np.pi / 2)) ** 2
 

@@ -27,6 +27,9 @@ _FEWEST = 200  # voxels that a noise level can be taken from
 _LARGEST = 0.7  # of the ball within the box: a body that fills more was not told from the noise
 _EDGE = 0.2  # falloff of the low-pass, of its frequency
 _ROUNDS = 5
+_CLEAR = 8.0  # times the noise, that the particle's density rises to: what is less clear is looked at more coarsely
+_BLURRED = 1.5  # by how much the low-pass is coarser at the next look
+_LOOKS = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +44,8 @@ class MapMask:
         density above which the body lies, in the low-passed map.
     noise
         standard deviation of that map outside the particle.
+    low_pass_ang
+        detail that was left out of it.
     bodies
         connected bodies that were kept.
     """
@@ -48,6 +53,7 @@ class MapMask:
     mask: Volume
     threshold: float
     noise: float
+    low_pass_ang: float
     bodies: int
 
 
@@ -84,28 +90,43 @@ def automatic_mask(
     -----
     The threshold is the mean outside the particle plus 4 standard deviations of the noise there, and at least 12 % of
     the particle's own density, so that blur and ripples of a clean map stay out. Outside and particle define each
-    other: a few rounds from Otsu's threshold on. Bodies of at least a tenth of the largest are kept, their cavities
-    filled.
+    other: a few rounds from Otsu's threshold on. Where the particle's density is below 8 standard deviations of the
+    noise, the map is looked at more coarsely, up to 3.4 times `low_pass_ang`. Bodies of at least a tenth of the largest
+    are kept, their cavities filled.
     """
-    smooth = _low_passed(volume, voxel_size_ang, low_pass_ang)
-    ball = _ball(smooth.shape[0])
-    level = threshold if threshold is not None else _otsu(smooth[ball])
+    ball = _ball(volume.shape[0])
     margin_px = _MARGIN_ANG / voxel_size_ang
-    noise = 0.0
+    for look in range(_LOOKS if threshold is None else 1):
+        low_pass = low_pass_ang * _BLURRED**look
+        smooth = _low_passed(volume, voxel_size_ang, low_pass)
+        if threshold is None:
+            level, noise, clear = _level(smooth, ball, margin_px)
+            if clear:
+                break
+        else:
+            level = threshold
+    body, bodies = _largest_bodies((smooth > level) & ball)
+    _check_body(body, ball, level)
+    if threshold is not None:
+        noise = _around(smooth, body, ball, margin_px)[1]
+    mask = soft_edge(ndimage.binary_fill_holes(body), extend_px, edge_px)
+    return MapMask(mask=mask, threshold=float(level), noise=noise, low_pass_ang=low_pass, bodies=bodies)
+
+
+def _level(smooth: Volume, ball: Body, margin_px: float) -> tuple[float, float, bool]:
+    """Density at which the particle begins, the noise around it, and whether it stands clearly above that noise."""
+    level, noise, clear = _otsu(smooth[ball]), 0.0, False
     for _ in range(_ROUNDS):
-        body, bodies = _largest_bodies((smooth > level) & ball)
-        _check_body(body, ball, level)
-        mean, noise = _around(smooth, body, ball, margin_px)
-        if threshold is not None:
+        body, _count = _largest_bodies((smooth > level) & ball)
+        if not body.any():
             break
+        mean, noise = _around(smooth, body, ball, margin_px)
         dense = float(np.percentile(smooth[body], _DENSE))
+        clear = dense - mean > _CLEAR * noise
         before, level = level, max(mean + _ABOVE_NOISE * noise, mean + _ABOVE_DENSITY * (dense - mean))
         if abs(before - level) < 0.02 * abs(level):
             break
-    body, bodies = _largest_bodies((smooth > level) & ball)
-    _check_body(body, ball, level)
-    mask = soft_edge(ndimage.binary_fill_holes(body), extend_px, edge_px)
-    return MapMask(mask=mask, threshold=float(level), noise=noise, bodies=bodies)
+    return level, noise, clear
 
 
 def soft_edge(body: Body, extend_px: float, edge_px: float) -> Volume:

@@ -1,0 +1,77 @@
+"""Shell correlation of half maps against its theory, and what a mask adds to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.particles.half_maps import body_signal, with_noise
+
+from lamella.errors import ImageError, InputError
+from lamella.fourier import shell_count, shell_sums, soft_mask
+from lamella.particles.map_fsc import check_halves, masked_fsc, randomise_phases
+from lamella.records.map_fsc import MapFsc
+
+VOXEL = 2.0
+
+
+def power(volume: np.ndarray) -> np.ndarray:
+    terms = torch.fft.rfftn(torch.from_numpy(volume))
+    return (shell_sums(terms.abs() ** 2, volume.shape) / shell_count(volume.shape)).numpy()
+
+
+def test_halves_correlate_as_their_signal_to_noise_says(rng: np.random.Generator) -> None:
+    """FSC of two halves is S / (S + N), from the known powers."""
+    signal = body_signal(64, 20, VOXEL, 200.0, rng)
+    half1, half2 = with_noise(signal, 0.05, rng)
+    fsc = masked_fsc(half1, half2, np.ones_like(signal), VOXEL)
+    spectrum = power(signal)
+    theory = spectrum / (spectrum + 0.05**2 * signal.size)
+    error = (1 - theory**2) / np.sqrt(fsc.terms / 2)
+    assert np.all(np.abs(fsc.unmasked - theory)[2:] < 5 * error[2:] + 0.01)
+    np.testing.assert_allclose(fsc.masked, fsc.unmasked, atol=1e-6)
+    wanted = np.interp(-0.143, -theory, fsc.frequency_per_ang)
+    unmasked = MapFsc(frequency_per_ang=fsc.frequency_per_ang, correlation=fsc.unmasked).resolution_ang()
+    assert unmasked == pytest.approx(1 / wanted, rel=0.05)
+
+
+def test_a_tight_mask_is_found_out(rng: np.random.Generator) -> None:
+    """Volumes that share only low frequencies: a rough mask correlates the rest, and random phases say so."""
+    signal = body_signal(64, 20, VOXEL, 900.0, rng)
+    half1, half2 = with_noise(signal, 0.02, rng)
+    sharp = soft_mask(signal.shape, 20, 0).numpy() * (rng.random(signal.shape) < 0.3)
+    soft = soft_mask(signal.shape, 22, 6).numpy()
+    rough, smooth = (masked_fsc(half1, half2, mask.astype(np.float32), VOXEL) for mask in (sharp, soft))
+    high = rough.frequency_per_ang > 0.15  # beyond where the signal ends
+    assert rough.masked[high].mean() > 0.2
+    assert abs(rough.correlation[high].mean()) < 0.05
+    assert abs(smooth.masked[high].mean()) < 0.05
+    assert rough.resolution_ang() == pytest.approx(smooth.resolution_ang(), rel=0.25)
+
+
+def test_random_phases_keep_amplitudes_and_low_frequencies(rng: np.random.Generator) -> None:
+    volume = torch.from_numpy(rng.normal(size=(20, 20, 20)))
+    random = randomise_phases(volume, 4, 1)
+    np.testing.assert_allclose(power(random.numpy()), power(volume.numpy()), rtol=1e-6)
+    low = torch.fft.rfftn(volume)[:2, :2, :2]
+    torch.testing.assert_close(torch.fft.rfftn(random)[:2, :2, :2], low)
+    torch.testing.assert_close(random, randomise_phases(volume, 4, 1))
+    assert not torch.allclose(random, randomise_phases(volume, 4, 2))
+
+
+def test_halves_that_cannot_be_judged(rng: np.random.Generator) -> None:
+    half = rng.normal(size=(16, 16, 16)).astype(np.float32)
+    other = rng.normal(size=(16, 16, 16)).astype(np.float32)
+    check_halves(half, other)
+    with pytest.raises(ImageError, match="two cubes of one size"):
+        check_halves(half, other[:12, :12, :12])
+    with pytest.raises(InputError, match="the same map"):
+        check_halves(half, half.copy())
+    with pytest.raises(ImageError, match="half map 2 is constant"):
+        check_halves(half, np.zeros_like(half))
+    broken = other.copy()
+    broken[3, 3, 3] = np.nan
+    with pytest.raises(ImageError, match="half map 2 holds NaN"):
+        check_halves(half, broken)
+    with pytest.raises(InputError, match="phases cannot be random"):
+        masked_fsc(half, other, np.ones_like(half), 4.0, phase_from_ang=5.0)
