@@ -163,3 +163,10 @@ def test_nothing_to_export(project, tmp_path, capsys):
     assert "there are no particles yet" in capsys.readouterr().err
     assert main(["export", str(project), str(tmp_path / "out"), "--format", "csv", "--input", "reconstruct"]) == 2
     assert "reconstruct holds no particles" in capsys.readouterr().err
+
+
+def test_relion3_wants_pictures(project, tmp_path, capsys):
+    (tmp_path / "ts_1.csv").write_text("x,y,z\n8,8,4\n")
+    assert main(["import", str(project), str(tmp_path / "ts_1.csv"), "--format", "csv"]) == 0
+    assert main(["export", str(project), str(tmp_path / "out"), "--format", "relion3"]) == 2
+    assert "some particles have no pictures; run extract" in capsys.readouterr().err

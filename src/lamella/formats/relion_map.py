@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from lamella.errors import FormatError
 from lamella.formats.star import StarTable, number_text, read_star, write_star
 from lamella.records import Map
 
@@ -28,21 +30,31 @@ _OWN = "lamella"
 
 
 def read_map(star: Path) -> Map | None:
-    """The map of a record, or None where it has none."""
+    """The map of a record, or None where it has none.
+
+    Raises
+    ------
+    FormatError
+        if the file is there and does not say which volume, voxel and box the map has.
+    """
     if not star.is_file():
         return None
     tables = read_star(star)
+    if BLOCK not in tables:
+        raise FormatError(f"{star}: no table {BLOCK}", mend="make the record again")
     table = tables[BLOCK]
     row = {label: table.text(label)[0] for label in table.columns}
     known = {*FILES, VOXEL, BOX, SYMMETRY, RESOLUTION}
+    files: dict[str, Any] = {name: row[label] for label, name in FILES.items() if label in row}
+    table.text("lamellaMap")  # says what is missing
     return Map(
-        **{name: row[label] for label, name in FILES.items() if label in row},  # type: ignore[arg-type]
+        **files,
         classes=tables[CLASSES].text(CLASS_MAP) if CLASSES in tables else (),
-        voxel_size_ang=float(row[VOXEL]),
-        box_px=int(row[BOX]),
-        symmetry=row[SYMMETRY],
-        resolution_ang=float(row[RESOLUTION]) if RESOLUTION in row else None,
-        quality={label.removeprefix(_OWN): float(value) for label, value in row.items() if label not in known},
+        voxel_size_ang=float(table.numbers(VOXEL)[0]),
+        box_px=int(table.integers(BOX)[0]),
+        symmetry=row.get(SYMMETRY, "C1"),
+        resolution_ang=float(table.numbers(RESOLUTION)[0]) if RESOLUTION in row else None,
+        quality={label.removeprefix(_OWN): float(table.numbers(label)[0]) for label in row if label not in known},
     )
 
 
