@@ -8,11 +8,28 @@ from lamella.rooms import open_room
 
 if TYPE_CHECKING:
     from lamella.report.entries import RunRow, Section, SeriesReport
+    from lamella.report.particle_entries import AverageReport, ParticlesReport, PickReport
     from lamella.report.write import write_report
 
-__all__ = ["RunRow", "Section", "SeriesReport", "write_report"]
+__all__ = [
+    "AverageReport",
+    "ParticlesReport",
+    "PickReport",
+    "RunRow",
+    "Section",
+    "SeriesReport",
+    "write_report",
+]
 
 open_room(
     __name__,
-    {"RunRow": "entries", "Section": "entries", "SeriesReport": "entries", "write_report": "write"},
+    {
+        "AverageReport": "particle_entries",
+        "ParticlesReport": "particle_entries",
+        "PickReport": "particle_entries",
+        "RunRow": "entries",
+        "Section": "entries",
+        "SeriesReport": "entries",
+        "write_report": "write",
+    },
 )

@@ -17,6 +17,8 @@ from lamella.report.ctf_section import ctf_resolution_ang
 from lamella.report.drawing import draw_picture, draw_plot
 from lamella.report.entries import RunRow, Section, SeriesReport
 from lamella.report.machine import machine_facts
+from lamella.report.particle_entries import ParticlesReport
+from lamella.report.particles_section import particles_section
 from lamella.report.plots import plot_timings
 from lamella.report.plots.style import PLATE
 from lamella.report.runs_table import duration, run_table
@@ -35,6 +37,7 @@ def write_report(
     runs: Sequence[RunRow] = (),
     *,
     sections: Sequence[Section] = (),
+    particles: ParticlesReport | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Path, ...]:
     """Write the report.
@@ -54,6 +57,8 @@ def write_report(
         the runs of steps, in their order.
     sections
         further sections, shown before the series.
+    particles
+        picks and averages, shown after the table of series; None where there are none.
     progress
         told after each series.
 
@@ -94,12 +99,14 @@ def write_report(
         f'<p class="lead">{page.text(_summary(series, runs))}</p>' if with_series else "",
         *_extra_sections(sections),
         page.section("series", "Series", [_series_table(series, addresses, runs)]) if with_series else "",
+        particles_section(particles) if particles is not None else "",
         *inner,
         page.section("steps", "Steps", _steps(runs)) if with_series else "",
         page.section("machine", "Machine and versions", [page.facts(machine_facts())]),
     ]
     links = [(f"#section-{place}", extra.title) for place, extra in enumerate(sections, start=1)]
     links += [("#series", "series")] if with_series else []
+    links += [("#particles", "particles")] if particles is not None else []
     if together:
         links += [(address, entry.title) for address, entry in zip(addresses, series, strict=True)]
     links += [("#steps", "steps")] if with_series else []

@@ -19,6 +19,7 @@ from lamella.records.tracks import Tracks
 from lamella.report import RunRow, SeriesReport, write_report
 from lamella.workflow.completion import Completion
 from lamella.workflow.ledger import Ledger, TaskRow
+from lamella.workflow.particles_reporting import particles_report
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import COMBINE, RAW, RecordName
 from lamella.workflow.steps.excluded import REASON
@@ -54,7 +55,8 @@ def make_report(project: Project) -> Path:
         for one in raw
     ]
     series += _combined(project, {one.name for one in raw})
-    write_report(project.report_path, project.root.name, series, [_run_row(task) for task in tasks])
+    runs = [_run_row(task) for task in tasks]
+    write_report(project.report_path, project.root.name, series, runs, particles=particles_report(project))
     return project.report_path
 
 

@@ -8,6 +8,14 @@ from lamella.rooms import open_room
 
 if TYPE_CHECKING:
     from lamella.report.plots.alignment import plot_axis, plot_shifts, plot_tracks
+    from lamella.report.plots.average import (
+        plot_directions,
+        plot_guinier,
+        plot_iterations,
+        plot_local_resolution,
+        plot_map,
+        plot_map_fsc,
+    )
     from lamella.report.plots.ctf import (
         plot_ctf_image,
         plot_ctf_pictures,
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from lamella.report.plots.intensity import plot_intensity
     from lamella.report.plots.montage import plot_montage, tilt_movie
     from lamella.report.plots.motion import plot_local_motion, plot_motion_lengths, plot_trajectories
+    from lamella.report.plots.picks import plot_gallery, plot_pick_scores, plot_picks
     from lamella.report.plots.position import plot_position
     from lamella.report.plots.residuals import (
         plot_residuals,
@@ -41,13 +50,22 @@ __all__ = [
     "plot_ctf_profiles",
     "plot_ctf_sheet",
     "plot_defocus",
+    "plot_directions",
+    "plot_gallery",
+    "plot_guinier",
     "plot_half_fsc",
     "plot_heights",
     "plot_held_out",
     "plot_intensity",
+    "plot_iterations",
     "plot_local_motion",
+    "plot_local_resolution",
+    "plot_map",
+    "plot_map_fsc",
     "plot_montage",
     "plot_motion_lengths",
+    "plot_pick_scores",
+    "plot_picks",
     "plot_position",
     "plot_power",
     "plot_power_images",
@@ -77,13 +95,22 @@ open_room(
         "plot_ctf_profiles": "ctf",
         "plot_ctf_sheet": "ctf",
         "plot_defocus": "ctf",
+        "plot_directions": "average",
+        "plot_gallery": "picks",
+        "plot_guinier": "average",
         "plot_half_fsc": "tomogram",
         "plot_heights": "slices",
         "plot_held_out": "tomogram",
         "plot_intensity": "intensity",
+        "plot_iterations": "average",
         "plot_local_motion": "motion",
+        "plot_local_resolution": "average",
+        "plot_map": "average",
+        "plot_map_fsc": "average",
         "plot_montage": "montage",
         "plot_motion_lengths": "motion",
+        "plot_pick_scores": "picks",
+        "plot_picks": "picks",
         "plot_position": "position",
         "plot_power": "spectra",
         "plot_power_images": "spectra",

@@ -16,7 +16,15 @@ from PIL import Image
 from lamella.records import Tomogram, VolumeSource
 from lamella.report.plots.style import COLOURS, PLATE_INK, block_mean, grey_limits, length_text, nice_length, plate
 
-__all__ = ["Orthoslices", "orthoslices", "plot_heights", "plot_slices", "small_picture"]
+__all__ = [
+    "Orthoslices",
+    "orthoslices",
+    "plot_heights",
+    "plot_slices",
+    "scale_bar",
+    "show_picture",
+    "small_picture",
+]
 
 Picture = NDArray[np.float32]
 
@@ -98,7 +106,7 @@ def plot_heights(
         axis = figure.add_axes(
             (number / len(fractions) + 0.001, 0, 1 / len(fractions) - 0.002, (height - 0.35) / height)
         )
-        _show(axis, picture, grey_limits(picture), (nx, ny))
+        show_picture(axis, picture, grey_limits(picture), (nx, ny))
         z_nm = (start + (count - 1) / 2 - nz // 2) * voxel / 10
         figure.text(
             (number + 0.5) / len(fractions),
@@ -110,7 +118,7 @@ def plot_heights(
             va="center",
         )
         if number == 0:
-            _scale_bar(axis, (nx, ny), voxel)
+            scale_bar(axis, (nx, ny), voxel)
     return figure
 
 
@@ -147,7 +155,7 @@ def _draw(
     )
     for picture, (x, y, w, h), name in places:
         axis = figure.add_axes(((left + x * inch) / width, y * inch / height, w * inch / width, h * inch / height))
-        _show(axis, picture, limits, (w, h))
+        show_picture(axis, picture, limits, (w, h))
         axis.text(
             0.012 * max(nx, ny),
             h - 0.012 * max(nx, ny),
@@ -158,13 +166,14 @@ def _draw(
             bbox={"facecolor": "#000000", "alpha": 0.45, "pad": 2, "edgecolor": "none"},
         )
         if name == "xy":
-            _scale_bar(axis, (w, h), voxel_ang)
+            scale_bar(axis, (w, h), voxel_ang)
             for place in (0.0, 0.982):  # short marks at the edges show where the other two slices run
                 axis.plot([w / 2, w / 2], [place * h, (place + 0.018) * h], color=COLOURS[1], linewidth=1.6)
                 axis.plot([place * w, (place + 0.018) * w], [h / 2, h / 2], color=COLOURS[1], linewidth=1.6)
 
 
-def _show(axis: Axes, picture: Picture, limits: tuple[float, float], extent: tuple[float, float]) -> None:
+def show_picture(axis: Axes, picture: Picture, limits: tuple[float, float], extent: tuple[float, float]) -> None:
+    """Draw a picture whose axes are counted in voxels, (x, y) of them in all."""
     small, _ = block_mean(picture, LONGEST_PX)
     axis.imshow(
         small,
@@ -181,7 +190,8 @@ def _show(axis: Axes, picture: Picture, limits: tuple[float, float], extent: tup
     axis.set_axis_off()
 
 
-def _scale_bar(axis: Axes, extent: tuple[float, float], voxel_ang: float) -> None:
+def scale_bar(axis: Axes, extent: tuple[float, float], voxel_ang: float) -> None:
+    """Draw a scale bar into the lower right corner."""
     length = nice_length(0.25 * extent[0] * voxel_ang)
     pixels = length / voxel_ang
     right, bottom, thick = 0.97 * extent[0], 0.035 * extent[1], 0.012 * extent[1]
