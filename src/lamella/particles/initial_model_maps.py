@@ -1,0 +1,69 @@
+"""Maps of classes from sums over slices, where no half sets say what may be believed.
+
+The signal's power in each shell is what the masked map holds beyond what its noise must: with weights W over half the
+noise, a term of the map has the noise 2 / W. A factor T above 1 trusts the data more (RELION's tau2_fudge; Scheres
+2012, J. Struct. Biol. 180:519).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamella.fourier import shell_count, shell_sums
+from lamella.kernels.central_slices import PADDING
+from lamella.kernels.insertion import join_mates
+from lamella.particles.refine_maps import MapSums
+
+__all__ = ["believed_map", "centre_of_mass_px", "shell_ssnr"]
+
+Array = NDArray[np.float64]
+
+
+def believed_map(sums: MapSums, mask: Tensor, trust: float = 1.0, highest_shell: int | None = None) -> Tensor:
+    """The masked map ``(n, n, n)`` of sums, regularised by its own signal-to-noise ratio.
+
+    Parameters
+    ----------
+    sums
+        of terms over half the noise.
+    mask
+        ``(n, n, n)`` 0 … 1.
+    trust
+        T.
+    highest_shell
+        beyond which the map is 0; None: none.
+    """
+    ssnr = trust * shell_ssnr(sums, mask)
+    if highest_shell is not None:
+        ssnr[highest_shell + 1 :] = 0
+    return sums.regularised(ssnr) * mask
+
+
+def shell_ssnr(sums: MapSums, mask: Tensor) -> Array:
+    """Signal-to-noise ratio ``(n // 2 + 1,)`` of a term of the masked map in each shell, 0 or more."""
+    n = sums.box_px
+    raw = sums.unfiltered() * mask
+    shape = (n, n, n)
+    count = shell_count(shape)
+    power = (shell_sums(torch.fft.rfftn(raw).abs() ** 2, shape) / count).numpy()
+    masses = torch.from_numpy(sums.grid[..., 2])
+    _, masses = join_mates(masses[:1, :1, :1], masses)
+    fine = (PADDING * n,) * 3
+    means = (shell_sums(masses, fine) / shell_count(fine)).numpy()[: PADDING * (n // 2) + 1 : PADDING]
+    weights = PADDING**3 * means
+    noise = 2 * float((mask**2).mean()) / np.maximum(weights, 1e-30)
+    return np.where(weights > 0, np.maximum(power / noise - 1, 0.0), 0.0)
+
+
+def centre_of_mass_px(volume: Tensor) -> Array:
+    """``(3,)`` x, y, z of the centre of what is positive, px from voxel n // 2."""
+    positive = volume.clamp_min(0).double()
+    line = torch.arange(volume.shape[0], dtype=torch.float64) - volume.shape[0] // 2
+    total = float(positive.sum())
+    if total <= 0:
+        return np.zeros(3)
+    sums = [float((positive.sum(dim=others) * line).sum()) for others in ((0, 1), (0, 2), (1, 2))]
+    return np.array(sums) / total
