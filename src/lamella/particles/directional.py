@@ -151,8 +151,8 @@ def _gathered(half1: Volume, half2: Volume) -> tuple[tuple[Array, Array, Array],
     weight = np.broadcast_to(np.where((kx == 0) | (2 * kx == shape[0]), 1.0, 2.0), shell.shape)[kept]
 
     def summed(values: Volume) -> Array:
-        sums: Array = np.bincount(index, values[kept] * weight, minlength=shells * len(centres))
-        return sums.reshape(shells, len(centres))
+        sums = np.bincount(index, values[kept] * weight, minlength=shells * len(centres))
+        return np.asarray(sums, dtype=np.float64).reshape(shells, len(centres))
 
     cross = a.real * b.real + a.imag * b.imag
     return (summed(cross), summed(a.real**2 + a.imag**2), summed(b.real**2 + b.imag**2)), centres
