@@ -76,14 +76,15 @@ def averaged(particles: Particles, images: Pixels, symmetry: str = "C1", **setti
     return average(*extracted(particles, images, **settings), symmetry=symmetry)
 
 
-@pytest.mark.parametrize("padded", [1, 2])
-def test_exact_projections_make_the_body_again(padded: int) -> None:
+@pytest.mark.parametrize(("padded", "error"), [(1, 0.12), (2, 0.02)])
+def test_exact_projections_make_the_body_again(padded: int, error: float) -> None:
+    """Pictures that are padded meet every sample of the finer grid; others leave some with little weight."""
     pictures, matrices = slices(BOX, 7.0)
     sums = Accumulator(BOX)
     size = padded * BOX
     sums.add(centred_terms(pictures, size), torch.ones(len(pictures), size, size // 2 + 1), matrices)
     made, exact = sums.map(), body(BOX, 7.0)
-    assert np.abs(made - exact).max() < 0.02 * exact.max()
+    assert np.abs(made - exact).max() < error * exact.max()
     finest = int(BOX * 7.0 / 30)  # the body's Gaussians leave next to nothing beyond 30 Å
     assert (fsc(made, exact)[1 : finest + 1] > 0.999).all()
 
@@ -108,8 +109,15 @@ def test_expected_power_damps_what_was_not_measured_well() -> None:
     free = sums.map()
     half = sums.map(sums.shell_weights())  # the map's power is what one measured W outweighs: half of it stays
     ratio = [np.abs(np.fft.rfftn(volume)).sum() for volume in (half, free)]
-    assert ratio[0] / ratio[1] == pytest.approx(0.5, abs=0.06)
-    np.testing.assert_allclose(half_map_power(np.array([1, 0.5, 0.2]), np.full(3, 4.0))[1:], [2, 8])
+    assert ratio[0] / ratio[1] == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_halves_say_what_to_expect() -> None:
+    weights = 4.0 / np.maximum(np.arange(21), 0.5)
+    np.testing.assert_allclose(half_map_power(np.full(21, 0.5), weights), weights / 2)  # τ² W = 2
+    np.testing.assert_allclose(half_map_power(np.full(21, -0.2), weights), weights * 10)
+    hole = np.where(np.arange(21) == 10, 0.0, 0.5)
+    assert half_map_power(hole, weights)[10] < 0.7 * weights[10]  # a shell without transfer does not vanish
 
 
 def test_symmetry_is_that_of_every_slice_turned() -> None:
@@ -129,7 +137,7 @@ def test_symmetry_is_that_of_every_slice_turned() -> None:
             x, y, z = (np.exp(-((line - p) ** 2) / 2 / SIGMA_ANG**2) for p in place)
             exact += weight / len(group) * z[:, None, None] * y[:, None] * x
     exact *= 7.0**3 / (2 * np.pi * SIGMA_ANG**2) ** 1.5
-    assert np.corrcoef(made.ravel(), exact.ravel())[0, 1] > 0.995
+    assert np.corrcoef(made.ravel(), exact.ravel())[0, 1] > 0.99
 
 
 def test_the_sums_do_not_hang_on_how_the_pictures_come(rng: np.random.Generator) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from lamella.errors import InputError, PostconditionError
 from lamella.fourier import frequency_axes, resolution_at, shell_correlation
-from lamella.particles.average_accumulator import Accumulator
+from lamella.particles.average_accumulator import THEREABOUTS, Accumulator, thereabouts
 from lamella.particles.half_sets import with_half_sets
 from lamella.particles.views import SeriesTransfer, view_rotations, visible_views
 from lamella.particles.volumes import centred_terms
@@ -29,6 +30,7 @@ _PADDING = 2
 terms, and terms half as far apart tell what lies on either side (correlation with the truth there 0.89 for 0.59)."""
 _PICTURES_AT_ONCE = 128
 _HALVES = (1, 2)
+_LEAST_RATIO = 0.1  # of the map's power to its noise's, with which a shell is still shown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,7 +95,7 @@ def average(
 
     Notes
     -----
-    The least-squares map, regularised where next to nothing was measured (`Accumulator.map`). The whole is Wiener's:
+    The least-squares map, held where little was measured (`Accumulator.map`). The whole is Wiener's:
     with the halves' correlation F, the map's power over its noise's is 2 F / (1 − F) (Scheres 2012, J Struct Biol
     180:519, from Rosenthal & Henderson 2003, J Mol Biol 333:721).
     """
@@ -125,15 +127,14 @@ def average(
 
 
 def half_map_power(correlation: Array, weights: Array) -> Array:
-    """1/τ² of the whole map in each shell, from the halves' correlation and the mean weight of all particles.
+    """1/τ² of the whole map in each shell, from the halves' correlation F and the mean weight W of all particles.
 
-    τ² W = 2 F / (1 − F); nothing is expected where the halves do not agree, from the first such shell on.
+    τ² W = 2 F / (1 − F), both smoothed over some shells: at a zero of the transfer the halves agree on nothing, which
+    says nothing of the map. It is at least 0.1, so that no shell vanishes.
     """
-    agreed = np.clip(correlation, 1e-3, 0.9999)
-    below = np.flatnonzero(correlation[1:] <= 0)
-    if len(below):
-        agreed[below[0] + 1 :] = 1e-3
-    power: Array = weights * (1 - agreed) / (2 * agreed)
+    agreed = np.clip(correlation, 0, 0.9999)
+    ratio = gaussian_filter1d(2 * agreed / (1 - agreed), THEREABOUTS, mode="nearest")
+    power: Array = thereabouts(weights) / np.maximum(ratio, _LEAST_RATIO)
     return power
 
 
