@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from lamella.rooms import open_room
 
 if TYPE_CHECKING:
+    from lamella.particles.average import Average, average
+    from lamella.particles.average_accumulator import Accumulator
     from lamella.particles.classify_settings import ClassifySettings
+    from lamella.particles.extract import Gold, extract
+    from lamella.particles.extract_box import PictureBox, choose_box
     from lamella.particles.extract_settings import ExtractSettings
     from lamella.particles.model_settings import ModelSettings
     from lamella.particles.pick import PickResult, pick
@@ -20,14 +24,21 @@ if TYPE_CHECKING:
     from lamella.particles.template import Template, prepare_template
 
 __all__ = [
+    "Accumulator",
+    "Average",
     "ClassifySettings",
     "ExtractSettings",
+    "Gold",
     "ModelSettings",
     "PickResult",
     "PickSettings",
+    "PictureBox",
     "PostprocessSettings",
     "RefineSettings",
     "Template",
+    "average",
+    "choose_box",
+    "extract",
     "pick",
     "pick_shape",
     "place_copies",
@@ -38,14 +49,21 @@ __all__ = [
 open_room(
     __name__,
     {
+        "Accumulator": "average_accumulator",
+        "Average": "average",
         "ClassifySettings": "classify_settings",
         "ExtractSettings": "extract_settings",
+        "Gold": "extract",
         "ModelSettings": "model_settings",
         "PickResult": "pick",
         "PickSettings": "pick_settings",
+        "PictureBox": "extract_box",
         "PostprocessSettings": "postprocess_settings",
         "RefineSettings": "refine_settings",
         "Template": "template",
+        "average": "average",
+        "choose_box": "extract_box",
+        "extract": "extract",
         "pick": "pick",
         "pick_shape": "shapes",
         "place_copies": "placed_copies",
