@@ -78,7 +78,8 @@ class Band:
         counts = np.diff(self.first)
         row = np.repeat(np.arange(len(counts)), counts)
         x = np.arange(len(self)) - self.first[row]
-        return (self.rows[row, 0] * self.shape[1] + self.rows[row, 1]) * (self.shape[2] // 2 + 1) + x
+        flat: Integers = (self.rows[row, 0] * self.shape[1] + self.rows[row, 1]) * (self.shape[2] // 2 + 1) + x
+        return flat
 
     def multiplicity(self) -> Floats:
         """``(n,)`` how often each term stands in the whole transform: 2, or 1 in the plane x = 0."""

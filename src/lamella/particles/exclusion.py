@@ -81,7 +81,7 @@ class Exclusion:
         voxel = self.tomogram.voxel_size_ang
         index = places_ang / voxel + size // 2
         border = BORDER * self.diameter_ang / voxel
-        good = ((index[:, :2] >= border) & (index[:, :2] <= size[:2] - 1 - border)).all(axis=1)
+        good: NDArray[np.bool_] = ((index[:, :2] >= border) & (index[:, :2] <= size[:2] - 1 - border)).all(axis=1)
         good &= (index[:, 2] >= 0) & (index[:, 2] <= size[2] - 1)
         faces = slab_faces_ang(self.tomogram, places_ang[:, :2])
         if faces is not None:
@@ -107,7 +107,7 @@ class Exclusion:
 
 def _near(places_ang: Array, beads_ang: Array, radius_ang: float) -> NDArray[np.bool_]:
     """Whether places lie within a bead's own radius and another of its centre."""
-    out = np.zeros(len(places_ang), dtype=bool)
+    out: NDArray[np.bool_] = np.zeros(len(places_ang), dtype=bool)
     for diameter in np.unique(beads_ang[:, 3]):
         some = beads_ang[beads_ang[:, 3] == diameter, :3]
         out |= cKDTree(some).query(places_ang)[0] < diameter / 2 + radius_ang

@@ -151,7 +151,8 @@ class BlockSearch:
 
     def scales(self, norms: Array) -> Array:
         """What correlations are multiplied by so that noise gives unit deviation."""
-        return self._unit / np.sqrt(np.maximum(norms, 1e-30))
+        scales: Array = self._unit / np.sqrt(np.maximum(norms, 1e-30))
+        return scales
 
     def _here(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -160,7 +161,8 @@ class BlockSearch:
         depth, height, width = self.shape
         half = torch.zeros(depth * height * (width // 2 + 1), dtype=torch.complex64, device=self.device)
         half[self._flat] = terms
-        return torch.fft.irfftn(half.reshape(depth, height, -1), s=self.shape)
+        volume: Tensor = torch.fft.irfftn(half.reshape(depth, height, -1), s=self.shape)
+        return volume
 
     def _locally_whitened(self, terms: Tensor, inside: Tensor, radius_px: float) -> Tensor:
         """The terms after each band of frequencies was divided by its own local deviation.
@@ -176,14 +178,16 @@ class BlockSearch:
             part = self._volume(terms * weight)
             part /= self._local_deviation(part, inside, radius_px)
             total += part * (weight**2).sum().sqrt()
-        return torch.fft.rfftn(total).reshape(-1)[self._flat]
+        whitened: Tensor = torch.fft.rfftn(total).reshape(-1)[self._flat]
+        return whitened
 
     def _local_deviation(self, values: Tensor, inside: Tensor, radius_px: float) -> Tensor:
         kernel = torch.fft.rfftn(_ball(self.shape, radius_px).to(self.device))
         sphere = kernel[0, 0, 0].real
 
         def mean(volume: Tensor) -> Tensor:
-            return torch.fft.irfftn(torch.fft.rfftn(volume) * kernel, s=self.shape) / sphere
+            smooth: Tensor = torch.fft.irfftn(torch.fft.rfftn(volume) * kernel, s=self.shape) / sphere
+            return smooth
 
         share = mean(inside)
         covered = (share > _COVERED) & (inside > 0)

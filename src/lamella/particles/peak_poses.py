@@ -189,7 +189,8 @@ class _Climb:
     def _seen_from(self, data: NDArray[np.complex64], here: Array) -> NDArray[np.complex64]:
         """Terms with the phases' origin at a place ``(3,)`` of the box."""
         angle = self.places @ (here * self.per_px).astype(np.float32)
-        return data * np.exp(np.complex64(1j) * angle)
+        turned: NDArray[np.complex64] = data * np.exp(np.complex64(1j) * angle)
+        return turned
 
     def _scores(self, data: NDArray[np.complex64], matrices: Array) -> Array:
         turns = self.cube.matrices(matrices, (self.size,) * 3, 1.0)

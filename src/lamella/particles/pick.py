@@ -138,7 +138,7 @@ def pick(
     own, behind = _polished(
         volume, template, weights, plan, settings, poses, background_start, _part(progress, 0.8, 1.0)
     )
-    scores = own.scores - (behind - np.median(behind) if len(behind) else 0.0)
+    scores: Array = own.scores - (behind - np.median(behind) if len(behind) else 0.0)
     own = Poses(own.places_px, own.matrices, scores)
     good = exclusion.allows(_places_ang(own, volume, tomogram))
     kept = np.flatnonzero(good)[

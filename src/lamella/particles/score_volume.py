@@ -56,11 +56,10 @@ class ScoreVolume:
         known = np.isfinite(self.score)
         lowest = np.float32(self.score[known].min()) if known.any() else np.float32(0)
         filled = np.where(known, self.score, lowest)
-        axes = [_between(count, ratio, size) for count, size in zip(shape, self.score.shape, strict=True)]
+        z, y, x = (_Between.of(count, ratio, size) for count, size in zip(shape, self.score.shape, strict=True))
         for start in range(0, shape[0], _PLANES):
-            part = [axis[start : start + _PLANES] for axis in axes[0]]
-            planes = _blend(filled, part, 0)
-            sink(start, 0, 0, np.ascontiguousarray(_blend(_blend(planes, axes[1], 1), axes[2], 2), np.float32))
+            planes = z.some(start, start + _PLANES).blend(filled, 0)
+            sink(start, 0, 0, np.ascontiguousarray(x.blend(y.blend(planes, 1), 2)))
 
 
 def search_tomogram(
@@ -153,15 +152,27 @@ def _mean(volume: VolumeSource) -> float:
     return sum(sums) / float(np.prod(volume.shape))
 
 
-def _between(count: int, ratio: float, size: int) -> list[Array]:
-    """Index of the voxel below each of `count` finer voxels, of the one above, and how far it is between them."""
-    place = np.minimum(np.arange(count) / ratio, size - 1)
-    low = np.minimum(place.astype(np.int64), size - 1)
-    return [low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)]
+@dataclass(frozen=True, eq=False)
+class _Between:
+    """Index of the voxel below each finer voxel, of the one above, and how far it is between them."""
 
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    part: Floats
 
-def _blend(values: Floats, between: list[Array], axis: int) -> Floats:
-    low, high, part = between
-    part = part.reshape([-1 if axis == other else 1 for other in range(3)])
-    out: Floats = np.take(values, low, axis) * (1 - part) + np.take(values, high, axis) * part
-    return out
+    @classmethod
+    def of(cls, count: int, ratio: float, size: int) -> _Between:
+        """Of `count` finer voxels, `ratio` of which are one of `size`."""
+        place = np.minimum(np.arange(count) / ratio, size - 1)
+        low = place.astype(np.int64)
+        return cls(low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32))
+
+    def some(self, start: int, stop: int) -> _Between:
+        """Of the finer voxels from `start` to `stop`."""
+        return _Between(self.low[start:stop], self.high[start:stop], self.part[start:stop])
+
+    def blend(self, values: Floats, axis: int) -> Floats:
+        """Values interpolated along an axis."""
+        part = self.part.reshape([-1 if axis == other else 1 for other in range(3)])
+        out: Floats = np.take(values, self.low, axis) * (1 - part) + np.take(values, self.high, axis) * part
+        return out

@@ -55,7 +55,7 @@ class Template:
     @property
     def box_px(self) -> int:
         """Edge."""
-        return self.volume.shape[0]
+        return len(self.volume)
 
     def with_random_phases(self, seed: int) -> Template:
         """One of the same power spectrum without the particle's shape, under the same mask.

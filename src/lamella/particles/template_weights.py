@@ -73,7 +73,8 @@ def transfer_at(
         share, kx, ky = share[seen], turned[seen, 0], turned[seen, 1]
         count[seen] += share
         total[seen] += share * _view_transfer(series, view, kx, ky, correction, dose_weighted)
-    return (total / count.clamp_min(1.0)).numpy()
+    mean: NDArray[np.float32] = (total / count.clamp_min(1.0)).numpy()
+    return mean
 
 
 def _view_transfer(
