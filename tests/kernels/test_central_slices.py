@@ -64,8 +64,9 @@ def test_adding_is_the_transpose_of_taking(transform: np.ndarray) -> None:
     index = half_disc(12, volume=True)
     shape = (len(MATRICES), len(index))
     values = (generator.normal(size=shape) + 1j * generator.normal(size=shape)).astype(np.complex64)
-    sums, masses = np.zeros_like(transform), np.zeros(transform.shape, np.float32)
-    add_terms(values, np.ones(shape, np.float32), index, MATRICES, BOX, sums, masses)
+    grid = np.zeros((*transform.shape, 3), np.float32)
+    add_terms(values, np.ones(shape, np.float32), index, MATRICES, BOX, grid)
+    sums, masses = grid[..., 0] + 1j * grid[..., 1], grid[..., 2]
     taken = take_terms(transform, index, MATRICES, BOX)
     assert np.isclose(np.vdot(values, taken).real, np.vdot(sums, transform).real, rtol=1e-4)
     assert np.isclose(masses.sum(), np.prod(shape), rtol=1e-5)
@@ -74,10 +75,11 @@ def test_adding_is_the_transpose_of_taking(transform: np.ndarray) -> None:
 def test_many_slices_make_the_volume_again(transform: np.ndarray) -> None:
     index = half_disc(15)
     matrices = Rotation.random(1500, random_state=4).as_matrix()
-    sums, masses = np.zeros_like(transform), np.zeros(transform.shape, np.float32)
+    grid = np.zeros((*transform.shape, 3), np.float32)
     taken = take_terms(transform, index, matrices, BOX)
-    add_terms(taken, np.ones(taken.shape, np.float32), index, matrices, BOX, sums, masses)
-    joined, weights = join_mates(torch.from_numpy(sums), torch.from_numpy(masses))
+    add_terms(taken, np.ones(taken.shape, np.float32), index, matrices, BOX, grid)
+    sums, masses = torch.view_as_complex(torch.from_numpy(grid[..., :2].copy())), torch.from_numpy(grid[..., 2])
+    joined, weights = join_mates(sums, masses)
     joined[0, 0, 0], weights[0, 0, 0] = MASSES.sum(), 1.0
     volume = unpadded_volume(joined / weights.clamp_min(1e-3))
     inside = gaussians() > 1e-4

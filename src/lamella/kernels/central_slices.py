@@ -88,9 +88,7 @@ def take_terms(transform: Complex, index: Integers, matrices: Array, box_px: int
     return out
 
 
-def add_terms(
-    values: Complex, weights: Floats, index: Integers, matrices: Array, box_px: int, sums: Complex, masses: Floats
-) -> None:
+def add_terms(values: Complex, weights: Floats, index: Integers, matrices: Array, box_px: int, grid: Floats) -> None:
     """The transpose of `take_terms`: add terms to a transform and their weights to its weights, in place.
 
     Parameters
@@ -99,8 +97,9 @@ def add_terms(
         ``(s, t)`` complex64 and float32. Of a term and its mate at −k only one is given.
     index, matrices, box_px
         as for `take_terms`.
-    sums, masses
-        ``(m, m, m // 2 + 1)`` complex64 and float32. On the plane x = 0 the mates are still to be joined
+    grid
+        ``(m, m, m // 2 + 1, 3)`` real and imaginary part of each sum, and its weight: side by side, because each term
+        goes to eight places far apart in memory. On the plane x = 0 the mates are still to be joined
         (`lamella.kernels.insertion.join_mates`).
 
     Notes
@@ -108,10 +107,9 @@ def add_terms(
     Each thread adds to its own planes z, so that the sums do not depend on the number of threads.
     """
     arguments = (
-        values.view(np.float32).reshape(*values.shape, 2), weights, index, _scaled(sums, matrices, box_px),
-        sums.view(np.float32).reshape(*sums.shape, 2), masses,
+        values.view(np.float32).reshape(*values.shape, 2), weights, index, _scaled(grid, matrices, box_px), grid,
     )  # fmt: skip
-    parts = np.linspace(0, len(sums), threads() + 1).astype(np.int64)
+    parts = np.linspace(0, len(grid), threads() + 1).astype(np.int64)
 
     def add(part: int) -> None:
         _add(*arguments, parts[part], parts[part + 1])
@@ -151,7 +149,8 @@ def _linear_fall(n: int, device: torch.device) -> Tensor:
 
 
 def _scaled(transform: NDArray[Any], matrices: Array, box_px: int) -> Array:
-    return np.ascontiguousarray(matrices, dtype=np.float64) * (transform.shape[0] / box_px)
+    scaled: Array = np.ascontiguousarray(matrices, dtype=np.float64) * (transform.shape[0] / box_px)
+    return scaled
 
 
 @njit(**_FAST)
@@ -189,8 +188,8 @@ def _take(transform, index, matrices, out):  # type: ignore[no-untyped-def]  # p
 
 
 @njit(**_FAST)
-def _add(values, weights, index, matrices, sums, masses, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    m = sums.shape[0]
+def _add(values, weights, index, matrices, grid, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    m = grid.shape[0]
     reach = float((m // 2 - 1) ** 2)
     for s in range(len(matrices)):
         a, b, c = matrices[s, 0], matrices[s, 1], matrices[s, 2]
@@ -223,9 +222,9 @@ def _add(values, weights, index, matrices, sums, masses, low, high):  # type: ig
                     row = row + m if row < 0 else row
                     part = part_z * (fy if cy else np.float32(1) - fy)
                     w0, w1 = part * (np.float32(1) - fx), part * fx
-                    sums[plane, row, ix, 0] += w0 * real
-                    sums[plane, row, ix, 1] += w0 * imaginary
-                    sums[plane, row, ix + 1, 0] += w1 * real
-                    sums[plane, row, ix + 1, 1] += w1 * imaginary
-                    masses[plane, row, ix] += w0 * weight
-                    masses[plane, row, ix + 1] += w1 * weight
+                    grid[plane, row, ix, 0] += w0 * real
+                    grid[plane, row, ix, 1] += w0 * imaginary
+                    grid[plane, row, ix, 2] += w0 * weight
+                    grid[plane, row, ix + 1, 0] += w1 * real
+                    grid[plane, row, ix + 1, 1] += w1 * imaginary
+                    grid[plane, row, ix + 1, 2] += w1 * weight

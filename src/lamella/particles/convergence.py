@@ -13,6 +13,7 @@ Array = NDArray[np.float64]
 
 GOLD_STANDARD = 0.143
 """Correlation of halves at which their sum correlates with the truth by 0.5 (Rosenthal & Henderson 2003)."""
+_SMOOTH = 5
 _BEYOND = 4
 """Shells beyond the resolution that are compared: their signal shows only then."""
 _STILL, _LONG_STILL = 2, 4
@@ -70,9 +71,16 @@ def resolved_shell(fsc: Array) -> float:
     return float(shell - 1 + (high - GOLD_STANDARD) / (high - low))
 
 
-def highest_shell(shell: float, box_px: int) -> int:
-    """The highest shell that the next iteration compares."""
-    return int(min(np.ceil(shell) + _BEYOND, box_px // 2 - 1))
+def highest_shell(fsc: Array) -> int:
+    """The highest shell that the next iteration compares: beyond the last where the halves agree.
+
+    Zeros that all transfers share make the correlation dip below 0.143 long before the last detail, so that the mean of
+    a few shells is asked.
+    """
+    smooth = np.convolve(np.pad(fsc, _SMOOTH // 2, mode="edge"), np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
+    agreed = np.flatnonzero(smooth >= GOLD_STANDARD)
+    last = int(agreed[-1]) if len(agreed) else 1
+    return min(last + _BEYOND, len(fsc) - 2)
 
 
 def converged(history: tuple[IterationNumbers, ...]) -> bool:

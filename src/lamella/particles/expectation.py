@@ -47,6 +47,8 @@ class Search:
         ``(p, 3)`` places.
     spacing_rad, step_px
         of neighbours in either grid.
+    detail_px
+        finest detail that nodes are compared by.
     peaks
         most nodes that are climbed from.
     radius_px
@@ -59,6 +61,7 @@ class Search:
     places_px: Array
     spacing_rad: float
     step_px: float
+    detail_px: float
     peaks: int
     radius_px: float
     any_scale: bool = False
@@ -108,15 +111,18 @@ def expect(transform: Complex, terms: ParticleTerms, search: Search, prior: Prio
     prior
         of the pose.
     """
-    scores, places = grid_scores(transform, terms, search, prior)
-    starts = _apart(search, scores)
     shells = float(terms.at.shell.max())
-    detail_px = terms.at.box_px / shells
-    turn, move = 0.5 * detail_px / search.radius_px, 0.35 * detail_px
-    peaks = [
-        climb(transform, terms, search.matrices[node], search.places_px[places[node]], prior, turn, move)
-        for node in starts
-    ]
+    coarse = terms.up_to(round(terms.at.box_px / search.detail_px))
+    starts = [(search.matrices[0], search.places_px[0])]
+    if len(search.matrices) * len(search.places_px) > 1:
+        scores, places = grid_scores(transform, coarse, search, prior)
+        starts = [(search.matrices[node], search.places_px[places[node]]) for node in _apart(search, scores)]
+    peaks = []
+    for matrix, place in starts:
+        if coarse is not terms:
+            peak = climb(transform, coarse, matrix, place, prior, *_longest_step(coarse, search))
+            matrix, place = peak.matrix, peak.place_px
+        peaks.append(climb(transform, terms, matrix, place, prior, *_longest_step(terms, search)))
     kept, shares, evidence = _weigh(_unlike(peaks, search))
     points = [
         point
@@ -132,6 +138,12 @@ def expect(transform: Complex, terms: ParticleTerms, search: Search, prior: Prio
         certainty=float(shares[0]),
         evidence=evidence,
     )
+
+
+def _longest_step(terms: ParticleTerms, search: Search) -> tuple[float, float]:
+    """How far the slope of a likelihood can be trusted, rad and px."""
+    detail_px = terms.at.box_px / float(terms.at.shell.max())
+    return 0.5 * detail_px / search.radius_px, 0.35 * detail_px
 
 
 def grid_scores(

@@ -91,6 +91,15 @@ class ParticleTerms:
     squares: Floats
     frames: Array
 
+    def up_to(self, shell: int) -> ParticleTerms:
+        """Terms of shells up to one; itself where that is all of them."""
+        kept = self.at.shell <= max(shell, 2)
+        if kept.all():
+            return self
+        at = PictureIndex(self.at.box_px, self.at.index[kept], self.at.flat[kept], self.at.shell[kept])
+        data, squares = np.compress(kept, self.data, axis=1), np.compress(kept, self.squares, axis=1)
+        return ParticleTerms(at, data, squares, self.frames)
+
     def over_noise(self, noise: Array) -> ParticleTerms:
         """Both over half the noise ``(s,)`` of each shell: L is then Σ Re(x* S) − T² |S|² / 2."""
         gain = (2 / noise[self.at.shell]).astype(np.float32)
@@ -214,7 +223,7 @@ def climb(
     for _ in range(_EVALUATIONS):
         value, slope, curvature, matrix, place_px = here
         damped = curvature + damping * np.diag(np.diag(curvature))
-        step = np.linalg.solve(damped, slope)
+        step: Array = np.linalg.solve(damped, slope).astype(np.float64)
         step *= min(1.0, most_turn_rad / _length(step[:3]), most_move_px / _length(step[3:]))
         if slope @ step < 2 * _GAIN_LEFT:
             break

@@ -45,9 +45,8 @@ def noise_of(terms: ParticleTerms, transform: Complex | None, matrix: Array, pla
     shells = terms.at.box_px // 2 + 1
     power = (left.real**2 + left.imag**2).sum(axis=0, dtype=np.float64)
     squares = terms.squares.sum(axis=0, dtype=np.float64)
-    return NoiseSums(
-        np.bincount(terms.at.shell, power, minlength=shells), np.bincount(terms.at.shell, squares, minlength=shells)
-    )
+    sums = [np.bincount(terms.at.shell, part, minlength=shells).astype(np.float64) for part in (power, squares)]
+    return NoiseSums(*sums)
 
 
 def power_of_noise(power: Array, squares: Array) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from lamella.particles.refine_maps import MapSums, half_correlation, signal_to_n
 from lamella.particles.refine_settings import RefineSettings
 from lamella.particles.refine_setup import RefineSetup, chosen_particles, prepare_refinement
 from lamella.particles.refine_state import RefineState
-from lamella.particles.sampling import Grids, first_range, next_range
+from lamella.particles.sampling import Grids, first_range, next_range, settled
 from lamella.progress import Progress, no_progress
 from lamella.records import ParticleSet, ParticleSource
 from lamella.runtime import threads
@@ -92,8 +93,8 @@ def refine(
     source
         of their pictures, in their order.
     reference
-        ``(b, b, b)`` first reference on the pictures' pixels and box, mass positive; None: the average of each half set
-        in the poses given.
+        ``(b, b, b)`` first reference on the pictures' pixels and box, mass positive; None: the average in the
+        poses given. Both half sets begin from it, low-passed; from then on each has its own.
     settings
         see `RefineSettings`.
     mask
@@ -136,7 +137,9 @@ def _first_state(setup: RefineSetup, reference: ArrayLike | None) -> RefineState
                 "neither a reference nor orientations to make one from",
                 mend="give refine.reference, or run initial-model first",
             )
-        maps = torch.stack([one.unfiltered() for one in _average(setup, noise)])
+        sums = _average(setup, noise)
+        # one for both: references of their own would turn the two halves' frames apart
+        maps = torch.stack([sums[0].plus(sums[1]).unfiltered()] * 2)
     references = torch.stack([_low_passed(one, box * pixel / settings.low_pass) * setup.solvent for one in maps])
     step = None if settings.angle_step == "auto" else float(settings.angle_step)
     reach = None if settings.angle_range == "auto" else float(settings.angle_range)
@@ -149,6 +152,7 @@ def _first_state(setup: RefineSetup, reference: ArrayLike | None) -> RefineState
         matrices=setup.matrices,
         positions_ang=setup.positions_ang,
         certainty=np.ones(len(reader)),
+        settled=np.zeros(len(reader), dtype=bool),
         half_maps=maps.numpy().astype(np.float32),
         references=references.numpy().astype(np.float32),
         whole=maps.mean(dim=0).numpy().astype(np.float32),
@@ -177,7 +181,10 @@ def _iterate(setup: RefineSetup, state: RefineState, progress: Progress) -> Refi
         noise = state.noise[half, setup.tomogram[index]]
         spectra = setup.reader.read(index)
         place = setup.place_px(state.positions_ang, index)
-        search = grids.about(state.matrices[index], place, setup.matrices[index], setup.most_angle_deg)
+        if state.settled[index]:
+            search = grids.only(state.matrices[index], place)
+        else:
+            search = grids.about(state.matrices[index], place, setup.matrices[index], setup.most_angle_deg)
         terms = spectra.at(compared).over_noise(noise)
         posterior = expect(transforms[half], terms, search, setup.prior(index))
         all_terms = spectra.at(whole)
@@ -198,6 +205,10 @@ def _iterate(setup: RefineSetup, state: RefineState, progress: Progress) -> Refi
     return _next_state(setup, state, sums, power, found, grids)
 
 
+def _is_last(setup: RefineSetup, state: RefineState) -> bool:
+    return state.closing or state.iteration + 1 >= setup.settings.iterations
+
+
 def _next_state(
     setup: RefineSetup, state: RefineState, sums: list[MapSums], power: Array, found: list[Posterior], grids: Grids
 ) -> RefineState:
@@ -211,30 +222,34 @@ def _next_state(
     positions = setup.cut_out_ang + places * pixel
     shell = resolved_shell(fsc)
     errors = np.median([one.errors for one in found], axis=0)
+    turns = rotation_angle_deg(state.matrices, matrices, setup.settings.symmetry)
+    moves = np.linalg.norm(positions - state.positions_ang, axis=1) / pixel
+    certainty = np.array([one.certainty for one in found])
     numbers = IterationNumbers(
         resolution_ang=box * pixel / shell,
         shell=shell,
         compared_ang=box * pixel / state.highest_shell,
-        angle_change_deg=float(np.median(rotation_angle_deg(state.matrices, matrices, setup.settings.symmetry))),
-        shift_change_px=float(np.median(np.linalg.norm(positions - state.positions_ang, axis=1))) / pixel,
+        angle_change_deg=float(np.median(turns)),
+        shift_change_px=float(np.median(moves)),
         angle_error_deg=float(errors[0]),
         shift_error_px=float(errors[1]),
-        certainty=float(np.mean([one.certainty for one in found])),
+        certainty=float(certainty.mean()),
         orientations=grids.counts[0],
         places=grids.counts[1],
         angle_step_deg=state.search.angle_step_deg,
     )
     history = (*state.history, numbers)
-    highest = highest_shell(shell, box)
+    highest = highest_shell(fsc)
     iteration = state.iteration + 1
     return replace(
         state,
         iteration=iteration,
-        finished=state.closing or iteration >= setup.settings.iterations,
+        finished=_is_last(setup, state),
         closing=converged(history),
         matrices=matrices,
         positions_ang=positions,
-        certainty=np.array([one.certainty for one in found]),
+        certainty=certainty,
+        settled=settled(state.search, turns, moves, certainty),
         half_maps=torch.stack(halves).numpy(),
         references=torch.stack(references).numpy().astype(np.float32),
         whole=sums[0].plus(sums[1]).regularised(signal_to_noise(fsc, whole=True)).numpy(),
@@ -248,7 +263,7 @@ def _next_state(
 
 
 def _indices(setup: RefineSetup, shell: int) -> tuple[PictureIndex, PictureIndex]:
-    """Terms that are compared, and all of them."""
+    """Terms that are compared, and all of them, which are added to the maps."""
     box, volume = setup.reader.box_px, setup.reader.volume
     return picture_index(box, shell, volume=volume), picture_index(box, box // 2, volume=volume)
 
@@ -303,7 +318,7 @@ def _scaled(
     for half, transform in enumerate(transforms):
         members = np.flatnonzero(setup.half == half)
         chosen = members[np.linspace(0, len(members) - 1, min(limit, len(members))).astype(np.int64)].tolist()
-        cross, power = np.array(each(lambda index, half=half: fit(half, index), chosen)).sum(axis=0)
+        cross, power = np.array(each(partial(fit, half), chosen)).sum(axis=0)
         if not cross > 0:
             raise InputError("the reference does not correlate with the pictures", mend="see that its mass is positive")
         scaled.append(transform * np.complex64(cross / power))

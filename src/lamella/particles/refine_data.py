@@ -8,15 +8,18 @@ from typing import Protocol, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lamella.errors import InputError
 from lamella.particles.likelihood import ParticleTerms, PictureIndex
 from lamella.particles.views import SeriesTransfer, view_rotations, visible_views
 from lamella.records import Particles, ParticleSet, ParticleSource
 
-__all__ = ["ParticleReader", "ParticleSpectra"]
+__all__ = ["ParticleReader", "ParticleSpectra", "noise_of_pictures"]
 
 Array = NDArray[np.float64]
+
+_TINY = 1e-6
 
 
 class _WeightedSource(Protocol):
@@ -32,7 +35,8 @@ class ParticleSpectra:
     Attributes
     ----------
     data, squares
-        ``(v, samples)`` flattened rffts of T · picture, origin at index 0, and T².
+        ``(v, samples)`` flattened rffts of T · picture, origin at index 0, and T²; both times T² over the noise's power
+        (`noise_of_pictures`).
     frames
         ``(v, 3, 3)`` of `ParticleTerms`.
     """
@@ -43,7 +47,7 @@ class ParticleSpectra:
 
     def at(self, chosen: PictureIndex) -> ParticleTerms:
         """Some of the terms."""
-        data, squares = (np.take(values, chosen.flat, axis=1) for values in (self.data, self.squares))
+        data, squares = np.take(self.data, chosen.flat, axis=1), np.take(self.squares, chosen.flat, axis=1)
         return ParticleTerms(chosen, data, squares, self.frames)
 
 
@@ -118,12 +122,33 @@ class ParticleReader:
             squares = torch.from_numpy(cast(_WeightedSource, self._source).weights(index))
             frames = self._frames[self._owner[index]][place][None]
             return ParticleSpectra(terms.numpy().reshape(1, -1), squares.numpy().reshape(1, -1), frames)
-        transfer = self._transfers[int(self._owner[index])].at(member.coordinates_ang[place], views)
+        squares = self._transfers[int(self._owner[index])].at(member.coordinates_ang[place], views) ** 2
+        share = squares / noise_of_pictures(squares).clamp_min(_TINY)
         count = len(views)
-        squares = (transfer**2).reshape(count, -1)
-        return ParticleSpectra(
-            terms.reshape(count, -1).numpy(), squares.numpy(), self._frames[self._owner[index]][views]
-        )
+        data, weights = (terms * share).reshape(count, -1), (squares * share).reshape(count, -1)
+        return ParticleSpectra(data.numpy(), weights.numpy(), self._frames[self._owner[index]][views])
+
+
+def noise_of_pictures(squares: Tensor) -> Tensor:
+    """Power of the noise of pictures that were multiplied by a transfer and then cropped, over that before.
+
+    Parameters
+    ----------
+    squares
+        ``(v, n, n // 2 + 1)`` T² of the cropped pictures.
+
+    Returns
+    -------
+    Tensor
+        of that shape: T² convolved with the power spectrum of the window. A zero of T is no zero of the noise: noise of
+        its neighbourhood comes in through the crop's edges, and a term there counts T² / noise times less.
+    """
+    n = squares.shape[-2]
+    lag = torch.fft.fftfreq(n, device=squares.device).abs()
+    left = 1 - lag  # overlap of the window with itself, moved
+    correlation = torch.fft.irfft2(squares, s=(n, n))
+    power: Tensor = torch.fft.rfft2(correlation * left[:, None] * left).real
+    return power
 
 
 def _frames(member: Particles, volume: bool) -> Array:

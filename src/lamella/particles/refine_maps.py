@@ -40,8 +40,7 @@ class MapSums:
     def __init__(self, box_px: int, group: Array) -> None:
         m = PADDING * box_px
         self.box_px, self._group = box_px, group
-        self.sums = np.zeros((m, m, m // 2 + 1), np.complex64)
-        self.masses = np.zeros((m, m, m // 2 + 1), np.float32)
+        self.grid = np.zeros((m, m, m // 2 + 1, 3), np.float32)
 
     def add(self, terms: ParticleTerms, matrices: Array, places_px: Array, weights: Array) -> None:
         """Add one particle in several poses.
@@ -58,12 +57,12 @@ class MapSums:
             squares = terms.squares * np.float32(weight)
             for same in self._group:
                 turned = terms.frames @ (matrix @ same)
-                add_terms(values, squares, terms.at.index, turned, self.box_px, self.sums, self.masses)
+                add_terms(values, squares, terms.at.index, turned, self.box_px, self.grid)
 
     def plus(self, other: MapSums) -> MapSums:
         """The sums of both together."""
         both = MapSums(self.box_px, self._group)
-        both.sums, both.masses = self.sums + other.sums, self.masses + other.masses
+        both.grid = self.grid + other.grid
         return both
 
     def unfiltered(self) -> Tensor:
@@ -76,7 +75,8 @@ class MapSums:
 
     def _map(self, share: Tensor) -> Tensor:
         """Divide by the weights and, of their mean over each shell, a share."""
-        sums, masses = join_mates(torch.from_numpy(self.sums), torch.from_numpy(self.masses))
+        grid = torch.from_numpy(self.grid)
+        sums, masses = join_mates(torch.view_as_complex(grid[..., :2].contiguous()), grid[..., 2])
         shape = (PADDING * self.box_px,) * 3
         # means over fine shells, of the grid's own sample
         means = (shell_sums(masses, shape) / shell_count(shape).clamp_min(1)).float()

@@ -1,4 +1,4 @@
-"""Everything that one iteration of refinement hands to the next: with it, a killed run goes on as if nothing had been."""
+"""What one iteration of refinement hands to the next: with it, a killed run goes on as if nothing had been."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RefineState"]
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-_ARRAYS = ("matrices", "positions_ang", "certainty", "half_maps", "references", "whole", "noise", "fsc")
+_ARRAYS = ("matrices", "positions_ang", "certainty", "settled", "half_maps", "references", "whole", "noise", "fsc")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +35,8 @@ class RefineState:
         whether the next one closes the refinement.
     matrices, positions_ang, certainty
         ``(n, 3, 3)``, ``(n, 3)`` and ``(n,)``: the best pose of each particle, and how much of its posterior is there.
+    settled
+        ``(n,)`` bool: particles that the last grid found where they were; from there alone the next iteration climbs.
     half_maps
         ``(2, b, b, b)`` float32 of the half sets, not filtered, not masked.
     references
@@ -61,6 +63,7 @@ class RefineState:
     matrices: Array
     positions_ang: Array
     certainty: Array
+    settled: NDArray[np.bool_]
     half_maps: Floats
     references: Floats
     whole: Floats

@@ -11,7 +11,7 @@ from lamella.geometry.angular_grid import angular_grid, local_rotations, order_f
 from lamella.geometry.rotations import euler_matrix
 from lamella.particles.expectation import Search
 
-__all__ = ["Grids", "SearchRange", "first_range", "next_range", "place_grid"]
+__all__ = ["Grids", "SearchRange", "first_range", "next_range", "place_grid", "settled"]
 
 Array = NDArray[np.float64]
 
@@ -19,8 +19,13 @@ _TURN = 0.8
 """Spacing of orientations in details at the particle's rim: half of it is within reach of a climb."""
 _COARSEST_DEG = 15.0
 _MOVE = 0.3  # step of places, in details
-_NARROWEST = 1.7  # radius of a search, in steps: a node and its twenty-six neighbours
+_NARROWEST, _MOST_STEPS = 1.7, 2.5
+"""Least radius of a search, in steps: a node and its twenty-six neighbours; and the most in later iterations."""
+_NARROWER = 3.0  # radius of a search over that of the next
 _LOCAL_DEG = 20.0
+_AFTER_GLOBAL_DEG = 45.0
+_SETTLED = 0.35  # of a step: a pose that moved less was the grid's own node
+_CERTAIN = 0.95
 _FIRST_PEAKS, _GLOBAL_PEAKS, _LATER_PEAKS = 4, 16, 2
 
 
@@ -36,6 +41,8 @@ class SearchRange:
         radius and spacing of orientations; the radius counts only near the particle's own.
     shift_range_px, shift_step_px
         of places about the particle's own.
+    detail_px
+        finest detail that the nodes of the grids are compared at: coarse steps see no more.
     peaks
         most nodes that are climbed from.
     """
@@ -45,6 +52,7 @@ class SearchRange:
     angle_step_deg: float
     shift_range_px: float
     shift_step_px: float
+    detail_px: float
     peaks: int
 
 
@@ -62,22 +70,39 @@ def first_range(
         angle_step_deg=step,
         shift_range_px=shift_range_px,
         shift_step_px=_MOVE * detail_px,
+        detail_px=detail_px,
         peaks=_GLOBAL_PEAKS if everywhere else _FIRST_PEAKS,
     )
 
 
 def next_range(before: SearchRange, detail_px: float, diameter_px: float) -> SearchRange:
-    """A later iteration's: half as far as before, but never less than the neighbours of a node."""
-    step, move = _angle_step(detail_px, diameter_px), _MOVE * detail_px
-    before_deg = _LOCAL_DEG * 2 if before.everywhere else before.angle_range_deg
+    """A later iteration's: a third as far as before, but never less than the neighbours of a node.
+
+    Where the resolution rose faster than the range fell, the grid stays coarser than the detail that is climbed by.
+    """
+    before_deg = _AFTER_GLOBAL_DEG if before.everywhere else before.angle_range_deg
+    radius = max(before_deg / _NARROWER, _NARROWEST * _angle_step(detail_px, diameter_px))
+    step = max(_angle_step(detail_px, diameter_px), radius / _MOST_STEPS)
+    coarse_px = max(detail_px, np.deg2rad(step) * diameter_px / _TURN)
     return SearchRange(
         everywhere=False,
-        angle_range_deg=max(before_deg / 2, _NARROWEST * step),
+        angle_range_deg=radius,
         angle_step_deg=step,
-        shift_range_px=max(before.shift_range_px / 2, move),
-        shift_step_px=move,
+        shift_range_px=max(before.shift_range_px / _NARROWER, _MOVE * coarse_px),
+        shift_step_px=_MOVE * coarse_px,
+        detail_px=coarse_px,
         peaks=max(_LATER_PEAKS, before.peaks // 2),
     )
+
+
+def settled(search: SearchRange, turns_deg: Array, moves_px: Array, certainty: Array) -> NDArray[np.bool_]:
+    """Which particles ``(n,)`` need no grid any more: it found them where they were, and no other peak beside."""
+    near: NDArray[np.bool_] = (
+        (turns_deg < _SETTLED * search.angle_step_deg)
+        & (moves_px < _SETTLED * search.shift_step_px)
+        & (certainty > _CERTAIN)
+    )
+    return near & (not search.everywhere)
 
 
 def place_grid(radius_px: float, step_px: float) -> Array:
@@ -87,7 +112,8 @@ def place_grid(radius_px: float, step_px: float) -> Array:
     places = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
     distance = np.linalg.norm(places, axis=1)
     inside = distance <= radius_px * (1 + 1e-9)
-    return places[inside][np.argsort(distance[inside], kind="stable")]
+    grid: Array = places[inside][np.argsort(distance[inside], kind="stable")]
+    return grid
 
 
 class Grids:
@@ -131,11 +157,19 @@ class Grids:
         if given is not None and most_deg < 180:
             near = rotation_angle_deg(matrices, given, self.symmetry) <= most_deg
             matrices = matrices[near] if near.any() else given[None]
+        return self._search(matrices, place_px + self._places)
+
+    def only(self, matrix: Array, place_px: Array) -> Search:
+        """The search that begins from one pose alone."""
+        return self._search(matrix[None], place_px[None])
+
+    def _search(self, matrices: Array, places_px: Array) -> Search:
         return Search(
             matrices=matrices,
-            places_px=place_px + self._places,
+            places_px=places_px,
             spacing_rad=float(np.deg2rad(self.search.angle_step_deg)),
             step_px=self.search.shift_step_px,
+            detail_px=self.search.detail_px,
             peaks=self.search.peaks,
             radius_px=self.radius_px,
         )
