@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from lamella.particles.placed_copies import place_copies
     from lamella.particles.postprocess import postprocess
     from lamella.particles.postprocess_settings import PostprocessSettings
+    from lamella.particles.refine import RefineResult, refine
     from lamella.particles.refine_settings import RefineSettings
+    from lamella.particles.refine_state import RefineState
     from lamella.particles.shapes import pick_shape
     from lamella.particles.template import Template, prepare_template
 
@@ -34,7 +36,9 @@ __all__ = [
     "PickSettings",
     "PictureBox",
     "PostprocessSettings",
+    "RefineResult",
     "RefineSettings",
+    "RefineState",
     "Template",
     "average",
     "choose_box",
@@ -44,6 +48,7 @@ __all__ = [
     "place_copies",
     "postprocess",
     "prepare_template",
+    "refine",
 ]
 
 open_room(
@@ -59,7 +64,9 @@ open_room(
         "PickSettings": "pick_settings",
         "PictureBox": "extract_box",
         "PostprocessSettings": "postprocess_settings",
+        "RefineResult": "refine",
         "RefineSettings": "refine_settings",
+        "RefineState": "refine_state",
         "Template": "template",
         "average": "average",
         "choose_box": "extract_box",
@@ -69,5 +76,6 @@ open_room(
         "place_copies": "placed_copies",
         "postprocess": "postprocess",
         "prepare_template": "template",
+        "refine": "refine",
     },
 )
