@@ -3,8 +3,8 @@
 1. Several times, from random orientations, a coarse map is made by mini-batches whose poses grow certain; the one that
    gives the pictures the highest likelihood is kept.
 2. Detail is added step by step, and batches grow to all particles.
-3. Every particle is given its best pose, by climbing; where a symmetry is asked for, its axes are looked for in the map,
-   map and poses are turned so that they lie where `point_group` has them, and the symmetry is imposed.
+3. Every particle is given its best pose, by climbing; where a symmetry is asked for, its axes are looked for in
+   the map, map and poses are turned so that they lie where `point_group` has them, and the symmetry is imposed.
 
 The views' directions are known to each other from the tilt series, so that a map and its mirror image do not explain
 the pictures alike: the hand comes with the geometry.
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from lamella.errors import InputError, SettingsError
 from lamella.fourier import crop_volume
 from lamella.geometry.symmetry import point_group
-from lamella.particles.initial_model_data import Pictures, coarse_box, read_pictures
-from lamella.particles.initial_model_maps import believed_map, centre_of_mass_px
+from lamella.parallel import part_of
+from lamella.particles.initial_model_data import coarse_box, read_pictures
+from lamella.particles.initial_model_maps import believed_map
 from lamella.particles.initial_model_plan import main_steps, settling_shells, start_steps
 from lamella.particles.initial_model_settle import Poses, poses_of, sums_of
 from lamella.particles.initial_model_steps import (
@@ -37,7 +38,6 @@ from lamella.particles.model_settings import ModelSettings
 from lamella.particles.particle_size import stated_diameter_ang
 from lamella.particles.refine_data import ParticleReader
 from lamella.particles.symmetry_axes import find_symmetry_axes, still_part
-from lamella.parallel import part_of
 from lamella.progress import Progress, no_progress
 from lamella.records import ParticleSet, ParticleSource
 
