@@ -45,6 +45,8 @@ class Step:
         the kind of record that goes in and comes out: tilt series, tomograms or particles.
     whole
         whether it works on the particles of all tomograms at once (`ParticleSet`) instead of series by series.
+    reads
+        the step whose record it starts from by default, where that is not the last before it that gives what it takes.
     version
         counted up whenever the same input and settings would give another result: results of an older version are
         made again.
@@ -59,6 +61,7 @@ class Step:
     takes: RecordKind = "series"
     gives: RecordKind = "series"
     whole: bool = False
+    reads: str = ""
     version: int = 1
 
     def settings_class(self) -> type[StepSettings]:
