@@ -24,7 +24,7 @@ COLUMNS = 100
 def commands_page() -> str:
     """The help of every command, as it stands."""
     parts = [f"```text\n{root_help().rstrip()}\n```"]
-    names = [*COMMANDS, *(step.name for step in steps.LINE)]
+    names = [*COMMANDS, *(step.name for step in steps.all_steps())]
     for name in names:
         help_text = command_help(name, find_command(name), width=COLUMNS)
         parts.append(f"## lamella {name}\n\n```text\n{help_text.rstrip()}\n```")
@@ -34,7 +34,7 @@ def commands_page() -> str:
 def settings_page() -> str:
     """A table for every settings class."""
     parts = [_table("run", "how work is done; nothing here changes a result", RunSettings)]
-    parts += [_table(step.name, step.summary, step.settings_class()) for step in steps.LINE]
+    parts += [_table(step.name, step.summary, step.settings_class()) for step in steps.all_steps()]
     parts.append(_table("convert", "options of `lamella convert`; no table of lamella.toml", ConvertSettings))
     parts.append(_table("simulate", "given with `--set`; no table of lamella.toml", SimulateSettings))
     return "\n\n".join(parts) + "\n"

@@ -27,12 +27,12 @@ PIXEL, SIDE, VIEWS = 10.0, 128, 11
 DIAMETER_ANG = 260.0
 # x, y, z, width (Å) and mass: no mirror image of this can be turned onto it
 BODY = np.array([
-    [0.0, 0.0, 0.0, 42.0, 1.0],
-    [70.0, 10.0, 0.0, 26.0, 0.45],
-    [-10.0, 65.0, 20.0, 24.0, 0.4],
-    [5.0, -25.0, 75.0, 22.0, 0.4],
-    [-60.0, -35.0, -30.0, 20.0, 0.3],
-    [35.0, 50.0, -55.0, 18.0, 0.25],
+    [0.0, 0.0, 0.0, 26.0, 1.0],
+    [70.0, 10.0, 0.0, 17.0, 0.45],
+    [-10.0, 65.0, 20.0, 16.0, 0.4],
+    [5.0, -25.0, 75.0, 15.0, 0.4],
+    [-60.0, -35.0, -30.0, 14.0, 0.3],
+    [35.0, 50.0, -55.0, 14.0, 0.25],
 ])  # fmt: skip
 # where particles stand, px of the image from its centre, so that none hides another
 _GRID = np.array([(x, y) for x in (-34, -1, 33) for y in (-33, 2, 34)], dtype=np.float64)

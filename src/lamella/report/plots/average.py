@@ -169,7 +169,8 @@ def plot_directions(particles: ParticleSet) -> Figure:
     axis = figure.add_subplot(projection="mollweide")
     longitude = np.arctan2(directions[:, 1], directions[:, 0])
     latitude = np.arcsin(np.clip(directions[:, 2], -1, 1))
-    rows, columns = 9, 18
+    rows = int(np.clip(np.sqrt(len(directions) / 8), 3, 9))
+    columns = 2 * rows
     edges = np.linspace(-np.pi, np.pi, columns + 1), np.arcsin(np.linspace(-1, 1, rows + 1))
     counts, _, _ = np.histogram2d(longitude, latitude, bins=edges)
     mesh = axis.pcolormesh(edges[0], edges[1], counts.T, cmap="viridis", shading="flat", rasterized=True)
