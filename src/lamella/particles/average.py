@@ -30,6 +30,7 @@ _PADDING = 2
 terms, and terms half as far apart tell what lies on either side (correlation with the truth there 0.89 for 0.59)."""
 _PICTURES_AT_ONCE = 128
 _HALVES = (1, 2)
+_TINY = 1e-6
 _LEAST_RATIO = 0.1  # of the map's power to its noise's, with which a shell is still shown
 
 
@@ -95,9 +96,9 @@ def average(
 
     Notes
     -----
-    The least-squares map, held where little was measured (`Accumulator.map`). The whole is Wiener's:
-    with the halves' correlation F, the map's power over its noise's is 2 F / (1 − F) (Scheres 2012, J Struct Biol
-    180:519, from Rosenthal & Henderson 2003, J Mol Biol 333:721).
+    The least-squares map, held where little was measured (`Accumulator.map`), each term of a picture counted by what
+    its noise leaves of it. The whole is Wiener's: with the halves' correlation F, the map's power over its noise's is
+    2 F / (1 − F) (Scheres 2012, J Struct Biol 180:519, from Rosenthal & Henderson 2003, J Mol Biol 333:721).
     """
     halves, counts = sums_of_halves(particles, source, seed=seed, progress=progress)
     _, pixel = _one_size(particles)
@@ -204,8 +205,9 @@ class _MemberViews:
         terms = centred_terms(pictures, self._size)
         if np.abs(self._moved[index]).max(initial=0) > 0:
             terms = terms * self._back(self._moved[index, views])
-        weights = self._transfer.at(self._positions[index], views) ** 2
-        return terms, weights, self._rotations[views] @ self._matrices[index]
+        squares = self._transfer.at(self._positions[index], views) ** 2
+        share = squares / _noise_after_crop(squares).clamp_min(_TINY)
+        return terms * share, squares * share, self._rotations[views] @ self._matrices[index]
 
     def _back(self, moved_ang: Array) -> Tensor:
         """Factors that bring what moved by ``(v, 2)`` x, y back to the picture's origin."""
@@ -213,6 +215,20 @@ class _MemberViews:
         moved = torch.from_numpy(moved_ang / self._pixel)[:, :, None, None]
         turns = kx * moved[:, 0] + ky * moved[:, 1]
         return torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(torch.complex64)
+
+
+def _noise_after_crop(squares: Tensor) -> Tensor:
+    """Power of white noise that was multiplied by T and cropped to the box, in the transform of the padded picture.
+
+    T² convolved with the power spectrum of the box: where T is 0, noise of its neighbourhood came in. A term is worth
+    T² over this power, times its own weight.
+    """
+    size = squares.shape[-2]
+    lag = torch.fft.fftfreq(size).abs() * _PADDING
+    overlap = (1 - lag).clamp_min(0)  # of the box with itself, moved
+    correlation = torch.fft.irfft2(squares, s=(size, size))
+    power: Tensor = torch.fft.rfft2(correlation * overlap[:, None] * overlap).real
+    return power
 
 
 def _one_size(particles: ParticleSet) -> tuple[int, float]:
