@@ -12,14 +12,14 @@ import starfile
 import torch
 
 from lamella.errors import InputError
-from lamella.formats.mrc import read_mrc
+from lamella.formats.mrc import read_mrc, write_mrc
 from lamella.formats.particle_images import ParticleWriter
 from lamella.formats.relion3 import whole_transform
 from lamella.fourier import shell_correlation
 from lamella.geometry import TiltGeometry
 from lamella.particles.views import view_rotations, view_transfer
 from lamella.records import Defocus, Optics, ParticleImages, Particles, ParticleSet, TiltSeries, Tomogram
-from lamella.workflow.export_relion3 import export_relion3
+from lamella.workflow.export_relion3 import STAR, export_relion3
 
 BOX, PIXEL, WIDTH = 32, 4.0, 4.0
 TILTS = np.arange(-60.0, 61.0, 6.0)
@@ -121,6 +121,23 @@ def test_relion_reconstructs_the_body(extracted):
     assert pixel == pytest.approx(PIXEL)
     frequency, correlation, _ = shell_correlation(torch.from_numpy(found), torch.from_numpy(truth.astype(np.float32)))
     assert correlation[frequency < 0.44].min() > 0.95  # seen: 0.967
+
+
+@pytest.mark.program("relion_refine")
+def test_relion_refines_from_the_table(extracted):
+    """One iteration of a coarse search over eight particles: volumes and transfers are read and used."""
+    root, particles, truth = extracted
+    few = ParticleSet(members=tuple(one.select(range(4)) for one in particles.members))
+    export_relion3(few, root / "few", root)
+    write_mrc(root / "ref.mrc", truth.astype(np.float32), PIXEL)
+    words = "--firstiter_cc --ini_high 20 --iter 1 --K 1 --ctf --healpix_order 0 --offset_range 2 --offset_step 2"
+    words += " --oversampling 0 --particle_diameter 110 --zero_mask --pad 1 --j 1 --norm --scale --dont_check_norm"
+    words += f" --dont_combine_weights_via_disc --i few/{STAR} --o few/run --ref ref.mrc"
+    done = subprocess.run(["relion_refine", *words.split()], cwd=root, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    rows = starfile.read(root / "few/run_it001_data.star")["particles"]
+    assert len(rows) == 8
+    assert rows.rlnMaxValueProbDistribution.between(0, 1).all()
 
 
 def test_what_cannot_be_exported(extracted):

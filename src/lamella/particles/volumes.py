@@ -127,10 +127,15 @@ def whitened_volume(volume: Pixels, weights: Pixels) -> tuple[Pixels, Pixels]:
     -------
     subtomogram, transfer
         ``(box, box, box)`` D / √W, and ``(box, box, box // 2 + 1)`` √W; both 0 where W is next to nothing.
+
+    Notes
+    -----
+    D is taken as it was interpolated: W was so too, and what that took from both cancels where a map is made of them.
     """
     held = weights > _LEAST_WEIGHT * weights.max()
     transfer = np.sqrt(np.where(held, weights, 0), dtype=np.float32)
     low = volume.shape[0] // 2
-    terms = torch.fft.rfftn(torch.from_numpy(volume).roll((-low,) * 3, (0, 1, 2)))
+    fallen = torch.from_numpy(volume) * _linear_fall(volume.shape[0])
+    terms = torch.fft.rfftn(fallen.roll((-low,) * 3, (0, 1, 2)))
     gain = np.where(held, 1 / np.where(held, transfer, 1), 0).astype(np.float32)
     return centred_volume(terms * torch.from_numpy(gain)).numpy(), transfer

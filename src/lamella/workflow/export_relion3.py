@@ -58,7 +58,10 @@ def export_relion3(
                 progress(len(files) / len(particles), "subtomograms")
     star = folder / STAR
     write_relion3(star, particles, files, images.box_px, images.pixel_size_ang)
-    text = f"{len(files)} subtomograms; start RELION in {root}, which their names begin at"
+    text = (
+        f"{len(files)} subtomograms; start RELION in {root}, which their names begin at; their noise is white, not of "
+        "variance 1 (--dont_check_norm)"
+    )
     return (star,), (Note(kind="info", where=str(star), text=text),)
 
 
