@@ -51,7 +51,8 @@ class RefineResult:
     Attributes
     ----------
     particles
-        with their poses, in the order given (of the classes chosen); scores ``RefineAngleErrorDeg`` and the like.
+        with their poses, in the order given (of the classes chosen); the score ``RefineCertainty`` is the part of a
+        particle's posterior at its best peak.
     half1, half2
         ``(b, b, b)`` maps of the half sets, neither filtered nor masked, on the pictures' pixels.
     whole
