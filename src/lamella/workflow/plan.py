@@ -85,7 +85,8 @@ def source_of(project: Project, settings: SettingsFile, target: RecordName) -> R
         return named
     step = steps.find_step(target.step)
     place = steps.LINE.index(step) if step in steps.LINE else len(steps.LINE)
-    for before in reversed(steps.LINE[:place]):
+    first = [steps.find_step(step.reads)] if step.reads else []
+    for before in (*first, *reversed(steps.LINE[:place])):
         name = RecordName(before.name)
         if before.gives != step.takes or not is_enabled(project, settings, name):
             continue
