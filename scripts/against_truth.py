@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from average_against_truth import AverageComparison, compare_average
 from numpy.typing import NDArray
 
 from lamella.formats.images import open_images, open_volume
@@ -25,6 +26,8 @@ from lamella.simulate import SimulateSettings, Specimen, mounted_specimen
 from lamella.simulate.mount import moved_specimen
 from lamella.tilts.compare import geometry_error
 from lamella.tomograms import ReconstructSettings, reconstruct
+
+__all__ = ["Comparison", "compare", "compare_average", "write_page"]
 
 Volume = NDArray[np.float32]
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -152,9 +155,9 @@ def _resolution(curve: Curve, voxel: float) -> float:
     return resolution_at(frequency[known], correlation[known], 0.143, voxel)
 
 
-def write_page(path: Path, comparisons: list[Comparison]) -> Path:
-    """A page with the numbers, the correlation curves, and tomogram and truth side by side."""
-    sections = []
+def write_page(path: Path, comparisons: list[Comparison], average: AverageComparison | None = None) -> Path:
+    """A page with the numbers, the correlation curves, and tomogram, average and truth side by side."""
+    sections = [] if average is None else [average.section()]
     for one in comparisons:
         voxel = one.tomogram.voxel_size_ang
         figures = (

@@ -1,4 +1,4 @@
-"""The demonstration: simulate a tilt series, make its tomogram by the command line, compare it with the truth.
+"""The demonstration: simulate movies, make their tomogram and the particles' average, compare both with the truth.
 
     python scripts/demo.py FOLDER [--set FIELD=VALUE …]
 
@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 
 LAMELLA = Path(sys.executable).with_name("lamella")
+DIAMETER_ANG = 270
+PICK = {"method": "template", "diameter": DIAMETER_ANG, "resolution": 60, "angle_step": 20}
+"""A first search coarser than the default: quick, and enough for bodies as large as these."""
 
 
 def lamella(*words: str) -> None:
@@ -32,16 +35,25 @@ def main(folder: Path, changes: list[str]) -> None:
     lamella("simulate", str(raw), "--preset", "quick", "--seed", "1", *changes)
     gain = [word for path in (raw / "raw").glob("gain.*") for word in ("--gain", str(path))]
     lamella("new", str(project), "--mdoc", f"{raw}/raw/*.mdoc", *gain)
-    lamella("run", str(project), "--to", "denoise")
+    whole, template = folder / "ribosome.mrc", folder / "template.mrc"
+    subprocess.run([sys.executable, str(Path(__file__).with_name("true_map.py")), str(raw), str(whole)], check=True)
+    template.unlink(missing_ok=True)
+    lamella("convert", str(whole), str(template), "--low-pass", "40")
+    settings = PICK | {"template": template}
+    sets = [word for name, value in settings.items() for word in ("--set", f"pick.{name}={value}")]
+    lamella("run", str(project), "--to", "postprocess", *sets)
 
-    from against_truth import compare, write_page  # heavy imports wait until the commands have run
+    from against_truth import compare, compare_average, write_page  # heavy imports wait until the commands have run
 
     comparisons = compare(raw, project)
-    page = write_page(folder / "truth.html", comparisons)
+    average = compare_average(project, whole)
+    page = write_page(folder / "truth.html", comparisons, average)
     print()
     for one in comparisons:
         for name, value in one.numbers.items():
             print(f"{one.name}: {name}: {value}")
+    for name, value in average.numbers.items():
+        print(f"average: {name}: {value}")
     print(f"\n{time.perf_counter() - started:.0f} s in all")
     print(f"report: {project / 'report' / 'index.html'}")
     print(f"against the truth: {page}")

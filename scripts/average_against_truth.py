@@ -1,0 +1,147 @@
+"""How near an average of simulated particles comes to the body that was simulated: shell correlation, and both maps.
+
+python scripts/average_against_truth.py PROJECT TRUE_MAP.mrc
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
+
+from lamella.formats.map_fsc import read_map_fsc
+from lamella.formats.mrc import read_mrc
+from lamella.formats.relion_map import read_map
+from lamella.fourier import band_pass, rescale, shell_correlation, soft_mask
+from lamella.records.map_fsc import MapFsc
+from lamella.report import Section
+from lamella.report.plots import plot_map, plot_map_fsc
+
+Volume = NDArray[np.float32]
+
+ALIGNED_TO_ANG = 25.0
+"""Detail by which the average's frame is found: the reference's frame is free, and drifts a little in refinement."""
+MASK_ANG, EDGE_ANG = 300.0, 40.0
+
+
+@dataclass(frozen=True)
+class AverageComparison:
+    """An average against its truth."""
+
+    numbers: dict[str, str]
+    found: Volume
+    truth: Volume
+    voxel_size_ang: float
+    halves: MapFsc
+    with_truth: MapFsc
+
+    def section(self) -> Section:
+        """Maps side by side, and the curves."""
+        return Section(
+            title="The average against the truth",
+            text="The body that was simulated, and what averaging its copies in one tomogram gave.",
+            numbers=self.numbers,
+            figures=(
+                (
+                    "Above: the average after postprocessing. Below: the truth, no finer than the average.",
+                    plot_map({"average": self.found, "truth": self.truth}, self.voxel_size_ang),
+                ),
+                (
+                    "Shell correlation of the half maps, which the resolution is read from, and of the map with the "
+                    "truth: where the halves fall below 0.143, the map should correlate with the truth by 0.5.",
+                    plot_map_fsc(self.halves, others={"with the truth": self.with_truth}),
+                ),
+            ),
+        )
+
+
+def compare_average(project: Path, true_map: Path) -> AverageComparison:
+    """Compare the map of `refine` and of `postprocess` with the true one, turned and shifted onto it."""
+    refined, final = (read_map(project / step / "map.star") for step in ("refine", "postprocess"))
+    assert refined is not None
+    assert final is not None
+    whole, _ = read_mrc(project / refined.volume)
+    halves = read_map_fsc(project / final.fsc)
+    voxel, box = refined.voxel_size_ang, refined.box_px
+    drawn, true_voxel = read_mrc(true_map)
+    truth = _in_box(rescale(torch.from_numpy(drawn), voxel / true_voxel, 3).numpy(), box)
+    pose = _fitted(whole, truth, voxel)
+    mask = _sphere(box, voxel)
+    frequency, correlation, _ = shell_correlation(
+        torch.from_numpy(_moved(whole, pose)) * mask, torch.from_numpy(truth) * mask
+    )
+    curve = MapFsc(frequency_per_ang=frequency.numpy() / voxel, correlation=correlation.numpy())
+    at_half, at_gold = curve.resolution_ang(0.5), halves.resolution_ang()
+    turned = np.rad2deg(np.linalg.norm(pose[:3]))
+    numbers = {
+        "half maps, corrected FSC 0.143": _text(at_gold),
+        "with the truth, FSC 0.5": _text(at_half),
+        "frame turned and shifted by": f"{turned:.1f}°, {np.linalg.norm(pose[3:]) * voxel:.1f} Å",
+    }
+    sharpened, _ = read_mrc(project / final.volume)
+    shown = _low_passed(truth, voxel / at_half) if at_half else truth
+    return AverageComparison(numbers, _moved(sharpened, pose), shown, voxel, halves, curve)
+
+
+def _text(resolution_ang: float | None) -> str:
+    return "finer than the voxels show" if resolution_ang is None else f"{resolution_ang:.1f} Å"
+
+
+def _in_box(volume: Volume, box: int) -> Volume:
+    out = np.zeros((box,) * 3, np.float32)
+    size = volume.shape[0]
+    taken = max(size // 2 - box // 2, 0)
+    put = max(box // 2 - size // 2, 0)
+    length = min(size - taken, box - put)
+    out[(slice(put, put + length),) * 3] = volume[(slice(taken, taken + length),) * 3]
+    return out
+
+
+def _low_passed(volume: Volume, highest: float) -> Volume:
+    """Without what is finer than a frequency, cycles/px."""
+    terms = torch.fft.rfftn(torch.from_numpy(volume)) * band_pass(volume.shape, None, highest, 0.1 * highest)
+    out: Volume = torch.fft.irfftn(terms, s=volume.shape).numpy()
+    return out
+
+
+def _sphere(box: int, voxel: float) -> torch.Tensor:
+    edge = EDGE_ANG / voxel
+    return soft_mask((box,) * 3, min(MASK_ANG / 2 / voxel, box / 2 - edge), edge)
+
+
+def _moved(volume: Volume, pose: NDArray[np.float64]) -> Volume:
+    """Turned about its origin by a rotation vector (rad; x, y, z) and shifted (px)."""
+    matrix = Rotation.from_rotvec(pose[:3]).as_matrix()[::-1, ::-1]  # xyz to zyx
+    origin = np.full(3, volume.shape[0] // 2)
+    moved: Volume = affine_transform(volume, matrix, origin - matrix @ (origin + pose[3:]), order=3, prefilter=True)
+    return moved
+
+
+def _fitted(volume: Volume, truth: Volume, voxel: float) -> NDArray[np.float64]:
+    """Rotation vector and shift that bring a map onto another that it nearly lies on."""
+    mask = _sphere(truth.shape[0], voxel).numpy()
+    low = [_low_passed(one, voxel / ALIGNED_TO_ANG) for one in (volume, truth)]
+    wanted = low[1] * mask
+    norm = np.linalg.norm(wanted)
+
+    def away(pose: NDArray[np.float64]) -> float:
+        moved = _moved(low[0], pose * np.array([0.1, 0.1, 0.1, 1, 1, 1])) * mask
+        return -float((moved * wanted).sum() / (np.linalg.norm(moved) * norm))
+
+    found = minimize(away, np.zeros(6), method="Powell", options={"maxiter": 4, "xtol": 1e-2, "ftol": 1e-5})
+    pose: NDArray[np.float64] = found.x * np.array([0.1, 0.1, 0.1, 1, 1, 1])
+    return pose
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    for name, value in compare_average(Path(sys.argv[1]), Path(sys.argv[2])).numbers.items():
+        print(f"{name}: {value}")
