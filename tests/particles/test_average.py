@@ -114,10 +114,10 @@ def test_expected_power_damps_what_was_not_measured_well() -> None:
 
 def test_the_halves_say_what_to_expect() -> None:
     weights = 4.0 / np.maximum(np.arange(21), 0.5)
-    np.testing.assert_allclose(half_map_power(np.full(21, 0.5), weights), weights / 2)  # τ² W = 2
-    np.testing.assert_allclose(half_map_power(np.full(21, -0.2), weights), weights * 10)
+    np.testing.assert_allclose(half_map_power(np.full(21, 0.5), weights), weights / 16)  # τ² W = 8 · 2
+    np.testing.assert_allclose(half_map_power(np.full(21, -0.2), weights), weights / 0.8)
     hole = np.where(np.arange(21) == 10, 0.0, 0.5)
-    assert half_map_power(hole, weights)[10] < 0.7 * weights[10]  # a shell without transfer does not vanish
+    assert half_map_power(hole, weights)[10] < weights[10] / 10  # a shell without transfer does not vanish
 
 
 def test_symmetry_is_that_of_every_slice_turned() -> None:

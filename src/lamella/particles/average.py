@@ -31,6 +31,7 @@ terms, and terms half as far apart tell what lies on either side (correlation wi
 _PICTURES_AT_ONCE = 128
 _HALVES = (1, 2)
 _TINY = 1e-6
+_FILLED = 1 / 8  # of the box, by the particle
 _LEAST_RATIO = 0.1  # of the map's power to its noise's, with which a shell is still shown
 
 
@@ -130,12 +131,13 @@ def average(
 def half_map_power(correlation: Array, weights: Array) -> Array:
     """1/τ² of the whole map in each shell, from the halves' correlation F and the mean weight W of all particles.
 
-    τ² W = 2 F / (1 − F), both smoothed over some shells: at a zero of the transfer the halves agree on nothing, which
-    says nothing of the map. It is at least 0.1, so that no shell vanishes.
+    τ² W = 8 · 2 F / (1 − F), both smoothed over some shells: at a zero of the transfer the halves agree on nothing,
+    which says nothing of the map. The halves' noise fills their boxes, the particle about an eighth, within which its
+    power over the noise's is 8 times as high. 2 F / (1 − F) is at least 0.1, so that no shell vanishes.
     """
     agreed = np.clip(correlation, 0, 0.9999)
     ratio = gaussian_filter1d(2 * agreed / (1 - agreed), THEREABOUTS, mode="nearest")
-    power: Array = thereabouts(weights) / np.maximum(ratio, _LEAST_RATIO)
+    power: Array = _FILLED * thereabouts(weights) / np.maximum(ratio, _LEAST_RATIO)
     return power
 
 
