@@ -1,5 +1,5 @@
 # make setup     the virtual environment .venv, with .venv/bin/lamella
-# make demo      simulate a tilt series, make its tomogram, write a report with pictures
+# make demo      simulate movies, make their tomogram and the average of its particles, write a report with pictures
 # make test      the tests that run in minutes;  make test-all adds the long ones and those that need other programs
 # make lint      format, style, types, and which room may import which
 # make bench     accuracy, time and memory beside other programs
