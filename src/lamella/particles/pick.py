@@ -229,7 +229,8 @@ def _candidates(
     least = noise.threshold(_CANDIDATES * max(1.0, settings.false_positives)) if noise is not None else -np.inf
     chosen = np.flatnonzero(narrow & (heights >= least))[:_MOST]
     at = tuple(places[chosen].T)
-    poses = Poses(places[chosen][:, ::-1] * plan.ratio, found.matrices[found.which[at]], heights[chosen])
+    starts: Array = places[chosen][:, ::-1].astype(np.float64) * plan.ratio
+    poses = Poses(starts, found.matrices[found.which[at]], heights[chosen])
     behind = found.background_matrices
     turned = behind[found.background_which[at]] if len(behind) else np.empty((0, 3, 3))
     return poses, turned, float(noise.expected(least)) if noise is not None else 0.0

@@ -120,7 +120,10 @@ class NoisePower:
         power = np.exp(map_coordinates(self.log_power, places, order=1, mode="nearest"))
         length = np.sqrt((frequency_px**2).sum(axis=1))
         line = np.arange(size // 2 + 1) / size
-        return np.maximum(power, _FLOOR * np.interp(length, line, self._by_length())).astype(np.float32)
+        out: NDArray[np.float32] = np.maximum(power, _FLOOR * np.interp(length, line, self._by_length())).astype(
+            np.float32
+        )
+        return out
 
     def _by_length(self) -> Array:
         size = self.log_power.shape[0]
