@@ -142,6 +142,7 @@ LINE: tuple[Step, ...] = (
         inputs_path="lamella.workflow.steps.particle_inputs:pick_inputs",
         takes="tomograms",
         gives="particles",
+        reads="reconstruct",
     ),
     Step(
         name="extract",
