@@ -6,7 +6,9 @@ J. Struct. Biol. 180:519). Classes begin by chance. The likelihood is flattened 
 among the particles comes out before any particle is certain (deterministic annealing; Rose 1998, Proc. IEEE 86:2210);
 of several beginnings the one that explains the pictures best goes on.
 
-Where a mask says where classes may differ, every class shows the average of all outside it.
+A class's map is the average of all and a difference from it, believed as far as it is more than noise: so particles
+do not hold on to a class only because their own noise is in its map. Where a mask says where classes may differ, every
+class shows the average outside it.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from lamella.particles.classify_data import Sample, prepare_sample, sums_over
 from lamella.particles.classify_pose import best_in_class
 from lamella.particles.classify_settings import ClassifySettings
 from lamella.particles.initial_model_data import Pictures
-from lamella.particles.initial_model_maps import believed_map
+from lamella.particles.initial_model_maps import believed_difference, believed_map
 from lamella.particles.refine_data import ParticleReader
 from lamella.progress import Progress, no_progress
 from lamella.records import ParticleSet, ParticleSource
@@ -40,7 +42,7 @@ Integers = NDArray[np.int64]
 
 _STARTS = 4
 _START_STEPS = 7
-_HOT, _COLD = 1.0, 0.05
+_HOT, _COLD = 1.0, 0.2
 """Temperature of the first and last step of a start, in standard deviations of the classes' log-likelihoods."""
 _STILL = 0.005
 """Part of the particles that may change class in an iteration that ends the work."""
@@ -143,9 +145,9 @@ def _best_start(
             scores, _ = _scores(sample, maps, None)
             heat = _HOT * (_COLD / _HOT) ** (step / (_START_STEPS - 1))
             spread = float(np.sqrt(((scores - scores.mean(axis=1, keepdims=True)) ** 2).mean()))
-            weights, evidence = _weights(scores, max(1.0, heat * spread))
+            weights, _ = _weights(scores, max(heat * spread, 1e-6))
             progress((start + (step + 1) / _START_STEPS) / _STARTS, f"random start {start + 1} of {_STARTS}")
-        found.append((float(evidence.mean()), weights))
+        found.append((float(_weights(scores, 1.0)[1].mean()), weights))
     found.sort(key=lambda one: -one[0])
     return found[0][1], tuple(value for value, _ in found)
 
@@ -173,18 +175,17 @@ def _iterate(
 
 
 def _class_maps(sample: Sample, settings: ClassifySettings, focus: Tensor | None, weights: Array) -> list[Tensor]:
-    """Regularised maps of the classes; outside a mask that of all."""
+    """Maps of the classes: the average, and what each differs by from it where it may."""
     kept = np.where(weights < _LEAST_WEIGHT, 0, weights)
     sums = [sums_over(sample, np.ascontiguousarray(column)) for column in kept.T]
-    trust = settings.regularisation
-    maps = [believed_map(one, sample.sphere, trust, sample.shell).float() for one in sums]
-    if focus is None:
-        return maps
     whole = sums[0]
     for one in sums[1:]:
         whole = whole.plus(one)
-    average = believed_map(whole, sample.sphere, trust, sample.shell).float()
-    return [average + focus * (one - average) for one in maps]
+    trust, inside = settings.regularisation, sample.sphere if focus is None else focus * sample.sphere
+    average = believed_map(whole, sample.sphere, trust, sample.shell)
+    if len(sums) == 1:
+        return [average.float()]
+    return [(average + believed_difference(one, whole, inside, trust, sample.shell)).float() for one in sums]
 
 
 def _scores(

@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamella.fourier import shell_count, shell_sums
+from lamella.fourier import shell_count, shell_index, shell_sums
 from lamella.kernels.central_slices import PADDING
 from lamella.kernels.insertion import join_mates
 from lamella.particles.refine_maps import MapSums
 
-__all__ = ["believed_map", "centre_of_mass_px", "shell_ssnr"]
+__all__ = ["believed_difference", "believed_map", "centre_of_mass_px", "shell_ssnr"]
 
 Array = NDArray[np.float64]
+
+_LEAST_RATIO = 0.05
 
 
 def believed_map(sums: MapSums, mask: Tensor, trust: float = 1.0, highest_shell: int | None = None) -> Tensor:
@@ -44,18 +46,58 @@ def believed_map(sums: MapSums, mask: Tensor, trust: float = 1.0, highest_shell:
 
 def shell_ssnr(sums: MapSums, mask: Tensor) -> Array:
     """Signal-to-noise ratio ``(n // 2 + 1,)`` of a term of the masked map in each shell, 0 or more."""
+    return _ratio(_power(sums.unfiltered() * mask), _noise(sums, mask))
+
+
+def believed_difference(sums: MapSums, whole: MapSums, mask: Tensor, trust: float, highest_shell: int) -> Tensor:
+    """What a class's map differs by from that of all, as far as it is more than their noise.
+
+    Parameters
+    ----------
+    sums, whole
+        of the class, and of all particles together with it.
+    mask
+        ``(n, n, n)`` where it may differ.
+    trust, highest_shell
+        as for `believed_map`.
+
+    Notes
+    -----
+    Of the noise in a class's map the average shares its part W_class / W_all, so the difference has the noise
+    2 / W_class − 2 / W_all. Shells that differ by no more than that count a little all the same: with nothing left,
+    classes could not begin to differ.
+    """
+    difference = (sums.unfiltered() - whole.unfiltered()) * mask
+    noise = np.maximum(_noise(sums, mask) - _noise(whole, mask), 0)
+    ratio = trust * np.maximum(_ratio(_power(difference), noise), _LEAST_RATIO)
+    ratio[highest_shell + 1 :] = 0
+    shape = tuple(difference.shape)
+    gain = torch.from_numpy(np.append(ratio / (1 + ratio), 0.0)).float()
+    shells = shell_index(shape).clamp_max(len(ratio))
+    filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(difference) * gain[shells], s=shape)
+    return filtered * mask
+
+
+def _ratio(power: Array, noise: Array) -> Array:
+    return np.where(noise > 0, np.maximum(power / np.where(noise > 0, noise, 1) - 1, 0.0), 0.0)
+
+
+def _power(volume: Tensor) -> Array:
+    """Mean power ``(n // 2 + 1,)`` of a term in each shell."""
+    shape = tuple(volume.shape)
+    power: Array = (shell_sums(torch.fft.rfftn(volume).abs() ** 2, shape) / shell_count(shape)).numpy()
+    return power
+
+
+def _noise(sums: MapSums, mask: Tensor) -> Array:
+    """The same of the noise in the masked map; 0 where nothing was measured."""
     n = sums.box_px
-    raw = sums.unfiltered() * mask
-    shape = (n, n, n)
-    count = shell_count(shape)
-    power = (shell_sums(torch.fft.rfftn(raw).abs() ** 2, shape) / count).numpy()
     masses = torch.from_numpy(sums.grid[..., 2])
     _, masses = join_mates(masses[:1, :1, :1], masses)
     fine = (PADDING * n,) * 3
     means = (shell_sums(masses, fine) / shell_count(fine)).numpy()[: PADDING * (n // 2) + 1 : PADDING]
     weights = PADDING**3 * means
-    noise = 2 * float((mask**2).mean()) / np.maximum(weights, 1e-30)
-    return np.where(weights > 0, np.maximum(power / noise - 1, 0.0), 0.0)
+    return np.where(weights > 0, 2 * float((mask**2).mean()) / np.where(weights > 0, weights, 1), 0.0)
 
 
 def centre_of_mass_px(volume: Tensor) -> Array:

@@ -27,13 +27,11 @@ def start_steps(setting: Setting, settings: ModelSettings, shell: int) -> list[S
     """The steps of one random start."""
     count = max(8, round(_START_SHARE * settings.iterations))
     last = _coarse_shell(setting, shell)
-    return [
-        _step(
-            setting, settings, max(_LEAST_SHELL, last - round(2 * (1 - part))), 0.5 * part, _HOT * (_WARM / _HOT) ** part,
-            moves=False,
-        )
-        for part in np.linspace(0, 1, count).tolist()
-    ]  # fmt: skip
+    steps = []
+    for part in np.linspace(0, 1, count).tolist():
+        finest, heat = max(_LEAST_SHELL, last - round(2 * (1 - part))), _HOT * (_WARM / _HOT) ** part
+        steps.append(_step(setting, settings, finest, 0.5 * part, heat, moves=False))
+    return steps
 
 
 def main_steps(setting: Setting, settings: ModelSettings, shell: int) -> list[Step]:
@@ -41,13 +39,11 @@ def main_steps(setting: Setting, settings: ModelSettings, shell: int) -> list[St
     count = max(4, round((1 - 3 * _START_SHARE) * settings.iterations))
     first = _coarse_shell(setting, shell)
     last = min(shell, round(_FINER * first))
-    return [
-        _step(
-            setting, settings, round(first + (last - first) * part), 0.5 + 0.5 * part, _WARM * (_COLD / _WARM) ** part,
-            moves=True,
-        )
-        for part in np.linspace(0, 1, count).tolist()
-    ]  # fmt: skip
+    steps = []
+    for part in np.linspace(0, 1, count).tolist():
+        finest, heat = round(first + (last - first) * part), _WARM * (_COLD / _WARM) ** part
+        steps.append(_step(setting, settings, finest, 0.5 + 0.5 * part, heat, moves=True))
+    return steps
 
 
 def settling_shells(setting: Setting, shell: int) -> list[int]:
