@@ -97,6 +97,16 @@ def test_without_a_reference_the_average_of_the_poses_begins(data: tuple[Particl
     assert np.median(angles) < 4.0
 
 
+def test_orientations_of_which_nothing_is_known_are_found() -> None:
+    particles, source = particle_set(12, BOX, noise=0.03)
+    member = particles.members[0]
+    unknown = ParticleSet(members=(member.with_changes(angles_deg=np.zeros((12, 3)), origin_ang=np.zeros((12, 3))),))
+    settings = RefineSettings(low_pass=30.0, iterations=2, shift_range=12.0)
+    result = refine(unknown, source, torch_body(BOX).numpy(), settings)
+    assert result.history[0].orientations == 4608
+    assert rotation_angle_deg(result.particles.matrices(), particles.matrices()).max() < 3
+
+
 def test_bad_input_is_one_clear_error(data: tuple[ParticleSet, ArrayParticles]) -> None:
     particles, source = data
     member, map_ = particles.members[0], torch_body(BOX).numpy()
