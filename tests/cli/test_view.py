@@ -13,7 +13,7 @@ from lamella.cli import view
 from lamella.workflow.completion import Completion
 from lamella.workflow.tasks import Failure, Outcome
 
-JOB = SimpleNamespace(target="clean", source="motion")
+JOB = SimpleNamespace(target="clean", source="motion", step=SimpleNamespace(whole=False))
 DONE = Completion(
     fingerprint="x",
     made_from=("motion",),

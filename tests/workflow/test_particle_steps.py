@@ -238,3 +238,22 @@ def test_from_images_to_a_postprocessed_map(tmp_path, capsys):
     assert all(step["made"] == [] for step in told["steps"])
     assert run("check", project.root) == 0
     assert run("status", project.root) == 0
+
+
+def test_template_of_another_pixel_size_is_one_error(tmp_path, capsys):
+    project, _ = make_project(tmp_path, series=1)
+    words = ["--input", "raw", "--pixel-size", 20, "--thickness", 600, "--halves", "off"]
+    assert run("reconstruct", project.root, *words) == 0
+    write_mrc(tmp_path / "template.mrc", body_map(64, 8.0), 2.0)  # its header says a quarter of what it is
+    pick = ["--as", "mine", "--input", "reconstruct", "--template", tmp_path / "template.mrc"]
+    capsys.readouterr()
+    assert run("pick", project.root, *pick, "--diameter", DIAMETER_ANG) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "128 Å wide" in told[0]
+
+
+def test_line_without_a_template_ends_before_pick_and_says_why(project, capsys):
+    shutil.rmtree(project.root / "pick")
+    assert run("run", project.root, "--from", "pick") == 2
+    assert "pick has neither a template nor coordinates" in capsys.readouterr().err

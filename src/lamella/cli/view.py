@@ -54,11 +54,11 @@ class LineView:
         """A step begins."""
         source = f" from {job.source}"
         if to_do == 0:
-            self.say(f"{job.target}: nothing to do, {_count(done)} done before")
+            self.say(f"{job.target}: nothing to do, {_count(job, done)} done before")
         elif done:
-            self.say(f"{job.target}{source}: {_count(to_do)} to do, {done} done before")
+            self.say(f"{job.target}{source}: {_count(job, to_do)} to do, {done} done before")
         else:
-            self.say(f"{job.target}{source}: {_count(to_do)} to do")
+            self.say(f"{job.target}{source}: {_count(job, to_do)} to do")
 
     def progress(self, task: Task) -> Progress:
         """A line every ten seconds."""
@@ -85,7 +85,7 @@ class LineView:
         """A step is over; only failures are worth a line here."""
         if result.failed:
             others = ", the others go on" if result.made or result.kept else ""
-            self.say(f"{result.job.target}: {_count(len(result.failed))} failed{others}")
+            self.say(f"{result.job.target}: {_count(result.job, len(result.failed))} failed{others}")
 
 
 class BarView(LineView):
@@ -152,5 +152,5 @@ def summary_lines(job: Job, outcome: Outcome) -> list[str]:
     return [first, *(f"{head}: {text}" for text in done.messages)]
 
 
-def _count(number: int) -> str:
-    return f"{number} tilt series"
+def _count(job: Job, number: int) -> str:
+    return "all particles" if job.step.whole else f"{number} tilt series"

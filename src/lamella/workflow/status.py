@@ -72,7 +72,8 @@ def project_status(project: Project) -> list[StatusRow]:
         enabled = target.label is None and is_enabled(project, settings, target)
         if not enabled and not has_tables(project, target):
             if target.label is None:
-                rows += [StatusRow(record=str(target), series=name, state="off") for name in names]
+                off = [ParticleSet(members=()).name] if find_step(target.step).whole else names
+                rows += [StatusRow(record=str(target), series=name, state="off") for name in off]
             continue
         found = _rows(project, settings, target, names, files, last, fresh, out)
         fresh[str(target)] = {row.series for row in found if row.state in ("done", "passed on", "imported")}
