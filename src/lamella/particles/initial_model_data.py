@@ -128,7 +128,9 @@ def read_pictures(
     for tomogram in np.unique(reader.group[chosen]):
         here = np.flatnonzero(reader.group[chosen] == tomogram)
         sums = [noise_of(found[i], None, np.eye(3), np.zeros(3)) for i in here]
-        noise = power_of_noise(sum(one.power for one in sums), sum(one.squares for one in sums))
+        noise = power_of_noise(
+            np.sum([one.power for one in sums], axis=0), np.sum([one.squares for one in sums], axis=0)
+        )
         count = 1 if reader.volume else int(max(views[chosen[i]].max() for i in here)) + 1
         data = np.zeros((len(here), count, len(fine.index)), np.complex64)
         squares = np.zeros(data.shape, np.float32)
