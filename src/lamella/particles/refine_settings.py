@@ -41,8 +41,5 @@ class RefineSettings(StepSettings):
         0.0, "width of the prior about rlnAngleTiltPrior and rlnAnglePsiPrior; 0: none", unit="deg", ge=0
     )
     iterations: int = setting(25, "most iterations", ge=1, le=200)
-    first_binning: float | Auto = setting(
-        "auto", "pixel at the first iterations over extract's; auto from the resolution"
-    )
     keep_iterations: bool = setting(True, "keep every iteration's maps, correlation and angular changes")
     seed: int = setting(1, "of every random number", ge=0)
