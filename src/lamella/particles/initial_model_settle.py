@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamella.errors import PostconditionError
 from lamella.kernels.central_slices import padded_transform
 from lamella.parallel import each
 from lamella.particles.initial_model_data import Pictures
@@ -65,8 +66,19 @@ def poses_of(maps: Tensor, pictures: Pictures, grid: PoseGrid, radius_px: float,
         of the particle.
     coarse_shell
         finest detail that nodes are scored by, and first climbed by.
+
+    Raises
+    ------
+    PostconditionError
+        if no class has a map.
     """
     transforms = [padded_transform(one).numpy() for one in maps]
+    # a class that lost all of its particles has no map, and gets none back
+    alive = [number for number, one in enumerate(maps) if bool(one.any())]
+    if not alive:
+        raise PostconditionError(
+            "the first model is empty in every class", mend="look for damaged pictures, or set fewer classes"
+        )
     prior = Prior(place_px=np.zeros(3), place_width_px=grid.width_px)
     bytes_of_one = 16.0 * len(transforms) * len(grid.matrices) * len(grid.places_px)
     found: list[tuple[Peak, int, float]] = []
@@ -78,7 +90,8 @@ def poses_of(maps: Tensor, pictures: Pictures, grid: PoseGrid, radius_px: float,
             index: int, some: Pictures = some, coarse: Pictures = coarse, scores: NDArray[np.float32] = scores
         ) -> tuple[Peak, int, float]:
             peaks = []
-            for number, transform in enumerate(transforms):
+            for number in alive:
+                transform = transforms[number]
                 nodes = _best_nodes(scores[index, number])
                 starts = [(grid.matrices[k], some.places[index] + grid.places_px[s]) for k, s in nodes]
                 climbed = [_climb(transform, coarse.terms(index), m, u, prior, radius_px) for m, u in starts]
@@ -86,7 +99,7 @@ def poses_of(maps: Tensor, pictures: Pictures, grid: PoseGrid, radius_px: float,
                 peaks.append(_climb(transform, some.terms(index), near.matrix, near.place_px, prior, radius_px))
             evidence = np.array([peak.evidence for peak in peaks])
             best = int(evidence.argmax())
-            return peaks[best], best, float(1 / np.exp(evidence - evidence[best]).sum())
+            return peaks[best], alive[best], float(1 / np.exp(evidence - evidence[best]).sum())
 
         found += each(work, range(len(some)))
     return Poses(
