@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -89,7 +91,7 @@ def plot_map_fsc(
     axis.set_ylim(min(-0.1, float(fsc.correlation.min())), 1.03)
     axis.set_ylabel("FSC")
     if own or others or iterations:
-        legend(axis, loc="upper right")
+        legend(axis, loc="best")
     return figure
 
 
@@ -115,9 +117,10 @@ def plot_iterations(history: Mapping[str, Array]) -> Figure:
     legend(axes[0, 1], loc="best")
     axes[0, 2].semilogy(number, np.maximum(history["shift_change_px"], 1e-3), color=COLOURS[0], **style)
     axes[0, 2].set_ylabel("change of place, median / px")
-    for axis in axes.flat:
-        axis.set_xlabel("iteration")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+    panels: list[Axes] = list(axes[0])
+    for panel in panels:
+        panel.set_xlabel("iteration")
+        panel.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -229,16 +232,16 @@ def plot_local_resolution(volume: Volume, mask: Volume, resolution_ang: Volume, 
         spine.set_color(PLATE_INK)
     middle = volume.shape[0] // 2
     grey = grey_limits(volume[middle], 0.2)
-    shown = None
+    scale = ScalarMappable(Normalize(low, high), cmap="plasma_r")
     for place, index in enumerate((np.s_[middle], np.s_[:, middle], np.s_[:, :, middle])):
         part = figure.add_axes((0.29 + 0.215 * place, 0.03, 0.205, 0.94))
         part.imshow(volume[index], cmap="gray", origin="lower", vmin=grey[0], vmax=grey[1])
         tint = np.ma.masked_where(~inside[index], resolution_ang[index])
-        shown = part.imshow(tint, cmap="plasma_r", origin="lower", vmin=low, vmax=high, alpha=0.55)
+        part.imshow(tint, cmap="plasma_r", origin="lower", vmin=low, vmax=high, alpha=0.55)
         part.set_axis_off()
         if place == 0:
             _bar(part, volume.shape[0], voxel_size_ang)
-    bar = figure.colorbar(shown, cax=figure.add_axes((0.945, 0.12, 0.012, 0.76)))
+    bar = figure.colorbar(scale, cax=figure.add_axes((0.945, 0.12, 0.012, 0.76)))
     bar.ax.tick_params(colors=PLATE_INK, labelsize=8.5)
     bar.ax.set_title("Å", color=PLATE_INK, fontsize=9.5)
     return figure

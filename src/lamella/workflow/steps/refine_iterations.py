@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,8 @@ class Iterations:
             self._write_poses(state)
         self._write_history(state)
         with atomic_path(self._folder / _STATE) as path, path.open("wb") as file:
-            np.savez(file, **state.arrays(), **{_MARK: np.array(self._context.fingerprint)})
+            kept: dict[str, Any] = {**state.arrays(), _MARK: np.array(self._context.fingerprint)}
+            np.savez(file, **kept)
         self._before = (state.matrices, state.positions_ang)
 
     def finish(self) -> None:
