@@ -80,6 +80,51 @@ def pose_slopes_reference(
     return value
 
 
+@njit(inline="always")
+def _value_and_slope(transform, x, y, z):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """The transform at a place, linear between samples, and its slope; where x < 0, at the mate, whose conjugate it is.
+
+    Returns the place that was read, the value and the slopes along x, y and z, each as real and imaginary part.
+    """
+    m = transform.shape[0]
+    sign = np.float32(1)
+    if x < 0:
+        x, y, z, sign = -x, -y, -z, np.float32(-1)
+    ix, iy, iz = int(x), int(np.floor(y)), int(np.floor(z))
+    fx, fy, fz = np.float32(x - ix), np.float32(y - iy), np.float32(z - iz)
+    z0 = iz + m if iz < 0 else iz
+    z1 = iz + 1 + m if iz < -1 else iz + 1
+    y0 = iy + m if iy < 0 else iy
+    y1 = iy + 1 + m if iy < -1 else iy + 1
+    # along x, then y, then z: values and differences
+    p, q = transform[z0, y0, ix], transform[z0, y0, ix + 1]
+    dr00, di00 = q[0] - p[0], q[1] - p[1]
+    r00, i00 = p[0] + fx * dr00, p[1] + fx * di00
+    p, q = transform[z0, y1, ix], transform[z0, y1, ix + 1]
+    dr01, di01 = q[0] - p[0], q[1] - p[1]
+    r01, i01 = p[0] + fx * dr01, p[1] + fx * di01
+    p, q = transform[z1, y0, ix], transform[z1, y0, ix + 1]
+    dr10, di10 = q[0] - p[0], q[1] - p[1]
+    r10, i10 = p[0] + fx * dr10, p[1] + fx * di10
+    p, q = transform[z1, y1, ix], transform[z1, y1, ix + 1]
+    dr11, di11 = q[0] - p[0], q[1] - p[1]
+    r11, i11 = p[0] + fx * dr11, p[1] + fx * di11
+    r0, i0, r1, i1 = (
+        r00 + fy * (r01 - r00),
+        i00 + fy * (i01 - i00),
+        r10 + fy * (r11 - r10),
+        i10 + fy * (i11 - i10),
+    )
+    ur, ui = r0 + fz * (r1 - r0), sign * (i0 + fz * (i1 - i0))
+    gzr, gzi = r1 - r0, sign * (i1 - i0)
+    gyr = (r01 - r00) * (1 - fz) + (r11 - r10) * fz
+    gyi = sign * ((i01 - i00) * (1 - fz) + (i11 - i10) * fz)
+    dr0, di0 = dr00 + fy * (dr01 - dr00), di00 + fy * (di01 - di00)
+    dr1, di1 = dr10 + fy * (dr11 - dr10), di10 + fy * (di11 - di10)
+    gxr, gxi = dr0 + fz * (dr1 - dr0), sign * (di0 + fz * (di1 - di0))
+    return x, y, z, ur, ui, gxr, gxi, gyr, gyi, gzr, gzi
+
+
 @njit(**_FAST)
 def _slopes(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     transform, index, matrices, turns, reach, data, weights, wave, value, slope, curvature
@@ -101,41 +146,7 @@ def _slopes(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             z = i * a[2] + j * b[2] + l * c[2]
             if x * x + y * y + z * z > furthest:
                 continue
-            sign = np.float32(1)
-            if x < 0:
-                x, y, z, sign = -x, -y, -z, np.float32(-1)
-            ix, iy, iz = int(x), int(np.floor(y)), int(np.floor(z))
-            fx, fy, fz = np.float32(x - ix), np.float32(y - iy), np.float32(z - iz)
-            z0 = iz + m if iz < 0 else iz
-            z1 = iz + 1 + m if iz < -1 else iz + 1
-            y0 = iy + m if iy < 0 else iy
-            y1 = iy + 1 + m if iy < -1 else iy + 1
-            # along x, then y, then z: values and differences
-            p, q = transform[z0, y0, ix], transform[z0, y0, ix + 1]
-            dr00, di00 = q[0] - p[0], q[1] - p[1]
-            r00, i00 = p[0] + fx * dr00, p[1] + fx * di00
-            p, q = transform[z0, y1, ix], transform[z0, y1, ix + 1]
-            dr01, di01 = q[0] - p[0], q[1] - p[1]
-            r01, i01 = p[0] + fx * dr01, p[1] + fx * di01
-            p, q = transform[z1, y0, ix], transform[z1, y0, ix + 1]
-            dr10, di10 = q[0] - p[0], q[1] - p[1]
-            r10, i10 = p[0] + fx * dr10, p[1] + fx * di10
-            p, q = transform[z1, y1, ix], transform[z1, y1, ix + 1]
-            dr11, di11 = q[0] - p[0], q[1] - p[1]
-            r11, i11 = p[0] + fx * dr11, p[1] + fx * di11
-            r0, i0, r1, i1 = (
-                r00 + fy * (r01 - r00),
-                i00 + fy * (i01 - i00),
-                r10 + fy * (r11 - r10),
-                i10 + fy * (i11 - i10),
-            )
-            ur, ui = r0 + fz * (r1 - r0), sign * (i0 + fz * (i1 - i0))
-            gzr, gzi = r1 - r0, sign * (i1 - i0)
-            gyr = (r01 - r00) * (1 - fz) + (r11 - r10) * fz
-            gyi = sign * ((i01 - i00) * (1 - fz) + (i11 - i10) * fz)
-            dr0, di0 = dr00 + fy * (dr01 - dr00), di00 + fy * (di01 - di00)
-            dr1, di1 = dr10 + fy * (dr11 - dr10), di10 + fy * (di11 - di10)
-            gxr, gxi = dr0 + fz * (dr1 - dr0), sign * (di0 + fz * (di1 - di0))
+            x, y, z, ur, ui, gxr, gxi, gyr, gyi, gzr, gzi = _value_and_slope(transform, x, y, z)
             # the place and the slope both change sign where the mate is read: their cross product is the mate's
             fx32, fy32, fz32 = np.float32(x), np.float32(y), np.float32(z)
             wr0, wi0 = -(fy32 * gzr - fz32 * gyr), -(fy32 * gzi - fz32 * gyi)
