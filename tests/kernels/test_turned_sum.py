@@ -21,7 +21,9 @@ def transform(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
 def test_it_is_its_reference(group: str, rng: np.random.Generator) -> None:
     sums, masses = transform(rng)
     rotations = torch.from_numpy(point_group(group))
-    for found, wanted in zip(turned_sum(sums, masses, rotations), turned_sum_torch(sums, masses, rotations), strict=True):
+    for found, wanted in zip(
+        turned_sum(sums, masses, rotations), turned_sum_torch(sums, masses, rotations), strict=True
+    ):
         torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-5)
 
 
