@@ -203,6 +203,22 @@ def test_points_of_a_file_become_particles(project, tmp_path, capsys):
         assert np.allclose(one.matrices(), other.matrices(), atol=1e-7)
 
 
+def test_points_of_a_sphere_are_laid_over_it(project, tmp_path):
+    rng = np.random.default_rng(1)
+    ways = rng.normal(size=(12, 3))
+    places = 20 + 150 * ways / np.linalg.norm(ways, axis=1, keepdims=True)
+    rows = "".join(f"TS_1,{x:.3f},{y:.3f},{z:.3f}\n" for x, y, z in places)
+    (tmp_path / "points.csv").write_text("tomogram,x_ang,y_ang,z_ang\n" + rows)
+    words = ["--method", "sphere", "--coordinates", tmp_path / "points.csv", "--diameter", 100]
+    assert run("pick", project.root, "--as", "sphere", "--input", "pick", *words) == 0
+    first, second = read_particles(project.root / "pick.sphere/optimisation_set.star", project.root).members
+    assert len(second) == 0
+    assert len(first) > 50
+    away = first.positions_ang() - 20
+    assert np.allclose(np.linalg.norm(away, axis=1), 150, atol=0.01)
+    assert np.allclose(first.matrices()[:, :, 2], away / 150, atol=1e-3)  # the reference's z axis stands outwards
+
+
 def test_reference_is_brought_to_the_pictures(project, tmp_path, capsys):
     write_mrc(tmp_path / "reference.mrc", body_map(64, 7.0), 7.0)
     made = refine_step.on_pictures(tmp_path / "reference.mrc", 36, PIXEL, "refine.reference")

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lamella.records import ParticleSet
@@ -120,7 +121,7 @@ def plot_iterations(history: Mapping[str, Array]) -> Figure:
     panels: list[Axes] = list(axes[0])
     for panel in panels:
         panel.set_xlabel("iteration")
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

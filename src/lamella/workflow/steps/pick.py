@@ -13,6 +13,7 @@ from lamella.formats.points import read_points
 from lamella.particles.pick import PickResult
 from lamella.particles.pick import pick as match
 from lamella.particles.pick_settings import PickSettings
+from lamella.particles.shapes import pick_shape
 from lamella.particles.template import Template
 from lamella.records import Particles, Tomogram, VolumeSource
 from lamella.workflow.context import Context
@@ -26,6 +27,7 @@ from lamella.workflow.tables import read_record, tomogram_of
 
 __all__ = ["needs", "run"]
 
+_CONTOUR = "PickContour"  # column of `read_points`
 _NAMES = "names of their own were given to them: those in the file repeat, or belong to another tomogram"
 
 
@@ -55,7 +57,7 @@ def run(record: Tomogram, settings: PickSettings, context: Context) -> Particles
     points = _points(record, settings, context)
     if settings.method == "import":
         return _imported(points, settings, context)
-    return points
+    return _over_shapes(points, settings, context)
 
 
 def _by_template(record: Tomogram, settings: PickSettings, context: Context) -> Particles:
@@ -147,3 +149,31 @@ def _imported(points: Particles, settings: PickSettings, context: Context) -> Pa
     context.say(f"{len(points)} particles from {Path(settings.coordinates).name}")
     context.measure(PickedParticles=len(points))
     return replace(points, names=names, images=None, quality={**points.quality, **diameter})
+
+
+def _over_shapes(points: Particles, settings: PickSettings, context: Context) -> Particles:
+    """Particles laid over what the points describe; each contour of a model is a shape of its own."""
+    if not len(points):
+        context.say("no points in this tomogram")
+        return replace(points, images=None)
+    if settings.spacing != "auto":
+        spacing = float(settings.spacing)
+    elif settings.diameter != "auto":
+        spacing = float(settings.diameter) / 2
+    else:
+        raise SettingsError(
+            "how far apart particles stand is not known", mend="set pick.spacing or pick.diameter, in Å"
+        )
+    contours = points.scores.get(_CONTOUR)
+    made = pick_shape(
+        points.tomogram,
+        points.positions_ang(),
+        settings,
+        objects=None if contours is None else contours.astype(np.int64),
+        spacing_ang=spacing,
+        progress=context.progress,
+    )
+    context.say(f"{len(made)} particles over the {settings.method} that {len(points)} points describe")
+    context.measure(PickedParticles=len(made))
+    diameter = {} if settings.diameter == "auto" else {"ParticleDiameterAngst": float(settings.diameter)}
+    return replace(made, quality={**made.quality, **diameter})
