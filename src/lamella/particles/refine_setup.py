@@ -114,7 +114,7 @@ def chosen_particles(
     if not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", classes):
         raise SettingsError(f"classes = {classes!r}", mend="give numbers of classes, such as 1,3")
     wanted = [int(number) for number in classes.split(",")]
-    kept = [np.isin(member.classes, wanted) for member in particles.members]
+    kept = [np.isin(np.asarray(member.classes), wanted) for member in particles.members]
     if not any(one.any() for one in kept):
         raise SettingsError(f"no particle is in the classes {classes}", mend="name classes that classify found")
     members = tuple(member.select(one) for member, one in zip(particles.members, kept, strict=True))

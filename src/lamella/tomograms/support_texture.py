@@ -93,7 +93,8 @@ def measure_texture(
     if min(float(mask.mean()) for mask in masks) <= 0 or float(masks[1].mean()) < _LEAST:
         return None
     blocks = _blocks(halves.even.shape)
-    size: Size = tuple(part.stop - part.start for part in blocks[0])  # type: ignore[assignment]
+    depth, height, width = (part.stop - part.start for part in blocks[0])
+    size: Size = (depth, height, width)
     region = band.structure(size, device)
     if band.normals is not None and band.spacing_rad is not None:
         region = region * measured_region(size, band.normals, band.spacing_rad, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class ConvertPlan:
         else:
             for z in range(self.shape[0]):
                 image = self._changed(self._finite(z, slice(self.trimmed[1]), slice(self.trimmed[2])))
-                yield self._into_box(lambda y, x, image=image: image[y, x], image.mean(dtype=np.float64))  # type: ignore[misc]
+                yield self._into_box(partial(_part, image), image.mean(dtype=np.float64))
 
     def _boxed(self, read: Any, shape: Shape, outside_value: Any) -> Iterator[Array]:
         """Sections that ``read(z, rows, columns)`` gives, cropped and padded about the centre pixel.
@@ -117,7 +118,7 @@ class ConvertPlan:
             if not 0 <= z < shape[0]:
                 yield np.full(self.shape[1:], outside, np.float32)
             else:
-                yield self._into_box(lambda y, x, z=z: read(z, y, x), outside)  # type: ignore[misc]
+                yield self._into_box(partial(read, z), outside)
 
     def _into_box(self, read: Any, outside: float | None) -> Array:
         """The part of a section that the box takes in, as ``read(rows, columns)`` gives it, in its place."""
@@ -150,7 +151,11 @@ class ConvertPlan:
         whole: Array = part
         return whole
 
-    def _face_mean(self) -> float:
+    def _part(image: Array, rows: slice, columns: slice) -> Array:
+    return image[rows, columns]
+
+
+def _face_mean(self) -> float:
         """Mean over the six faces of the file's volume, read section by section."""
         depth = self.file.shape[0]
         faces = [_edges(self.file.view(z), whole=z in (0, depth - 1)) for z in range(depth)]

@@ -23,7 +23,7 @@ def is_enabled(project: Project, settings: SettingsFile, name: RecordName) -> bo
     the line ends before `pick`.
     """
     step = steps.find_step(name.step)
-    enabled = settings.settings(name).enabled
+    enabled: object = settings.settings(name).enabled
     if "particles" in (step.takes, step.gives) and why_no_particles(project, settings):
         return False
     if enabled == "auto":

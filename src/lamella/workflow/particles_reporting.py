@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,7 +40,7 @@ def particles_report(project: Project) -> ParticlesReport | None:
     picks: list[PickReport] = []
     averages: list[AverageReport] = []
     for name in _records(project):
-        found = _known(lambda name=name: read_particle_set(project, name))
+        found = _known(partial(read_particle_set, project, name))
         if found is None:
             continue
         if name.step == _PICK:
@@ -90,7 +91,7 @@ def _average(project: Project, name: RecordName, particles: ParticleSet, average
         voxel_size_ang=average.voxel_size_ang,
         volume=_volume(project, average.volume),
         classes=tuple(one for one in classes if one is not None),
-        fsc=_known(lambda: read_map_fsc(project.root / average.fsc)) if average.fsc is not None else None,
+        fsc=None if average.fsc is None else _known(partial(read_map_fsc, project.root / average.fsc)),
         iterations=_iterations(folder),
         history=_history(folder),
         mask=_volume(project, average.mask),
@@ -104,9 +105,7 @@ def _average(project: Project, name: RecordName, particles: ParticleSet, average
 
 def _iterations(folder: Path) -> tuple[MapFsc, ...]:
     """Correlations of the half maps of every iteration but the last, which is the record's own."""
-    curves = [
-        _known(lambda path=path: read_map_fsc(path)) for path in sorted((folder / ITERATIONS).glob("it*_fsc.star"))
-    ]
+    curves = [_known(partial(read_map_fsc, path)) for path in sorted((folder / ITERATIONS).glob("it*_fsc.star"))]
     return tuple(one for one in curves[:-1] if one is not None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -106,7 +107,7 @@ def plot_iterations(history: Mapping[str, Array]) -> Figure:
     """
     figure, axes = line_figure(9.0, 3.0, columns=3)
     number = np.arange(1, len(history["resolution_ang"]) + 1)
-    style = {"marker": "o", "markersize": 3.5, "linewidth": 1.4}
+    style: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linewidth": 1.4}
     axes[0, 0].plot(number, history["resolution_ang"], color=COLOURS[0], **style)
     axes[0, 0].set_ylabel("resolution (FSC 0.143) / Å")
     axes[0, 0].set_ylim(bottom=0)
