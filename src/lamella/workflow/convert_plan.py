@@ -151,11 +151,7 @@ class ConvertPlan:
         whole: Array = part
         return whole
 
-    def _part(image: Array, rows: slice, columns: slice) -> Array:
-    return image[rows, columns]
-
-
-def _face_mean(self) -> float:
+    def _face_mean(self) -> float:
         """Mean over the six faces of the file's volume, read section by section."""
         depth = self.file.shape[0]
         faces = [_edges(self.file.view(z), whole=z in (0, depth - 1)) for z in range(depth)]
@@ -289,3 +285,7 @@ def _fraction(binning: float) -> Fraction:
             mend=f"use a factor such as {round(binning * 2) / 2:g}, or --pixel-size, which takes any",
         )
     return fraction
+
+
+def _part(image: Array, rows: slice, columns: slice) -> Array:
+    return image[rows, columns]
