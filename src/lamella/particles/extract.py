@@ -18,7 +18,7 @@ from lamella.particles.views import SeriesTransfer, view_places, visible_views
 from lamella.particles.visibility import visible_marks
 from lamella.particles.volumes import VolumeMaker
 from lamella.progress import Progress, no_progress
-from lamella.records import ImageSource, ParticleImages, Particles, ParticleSink
+from lamella.records import PARTICLE_DIAMETER, ImageSource, ParticleImages, Particles, ParticleSink
 from lamella.runtime import free_memory_bytes
 
 __all__ = ["Gold", "TiltPictures", "extract", "particle_diameter_ang"]
@@ -29,7 +29,6 @@ Array = NDArray[np.float64]
 _SHARE_OF_FREE = 0.2
 _BYTES_AT_ONCE = 1 << 30
 SCORE = "PickScore"
-DIAMETER = "ParticleDiameterAngst"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,7 +108,7 @@ def extract(
         weights=tuple(cut.weights) or None,
     )
     chosen = chosen.with_changes(visible=cut.marks).select(cut.kept)
-    return chosen.with_changes(images=found, quality=left_out | {DIAMETER: diameter})
+    return chosen.with_changes(images=found, quality=left_out | {PARTICLE_DIAMETER: diameter})
 
 
 @dataclass(kw_only=True)
@@ -160,8 +159,8 @@ def particle_diameter_ang(particles: Particles, settings: ExtractSettings) -> fl
     """
     if settings.diameter != "auto":
         return float(settings.diameter)
-    if DIAMETER in particles.quality:
-        return float(particles.quality[DIAMETER])
+    if PARTICLE_DIAMETER in particles.quality:
+        return float(particles.quality[PARTICLE_DIAMETER])
     raise SettingsError(f"{particles.name}: nothing says how large the particle is", mend="set extract.diameter, in Å")
 
 

@@ -7,11 +7,9 @@ from typing import Literal
 import numpy as np
 
 from lamella.errors import SettingsError
-from lamella.records import ParticleSet
+from lamella.records import PARTICLE_DIAMETER, ParticleSet
 
 __all__ = ["stated_diameter_ang"]
-
-_DIAMETER = "ParticleDiameterAngst"
 
 
 def stated_diameter_ang(particles: ParticleSet, stated: float | Literal["auto"], step: str) -> float:
@@ -24,7 +22,7 @@ def stated_diameter_ang(particles: ParticleSet, stated: float | Literal["auto"],
     """
     if stated != "auto":
         return float(stated)
-    known = [member.quality[_DIAMETER] for member in particles.members if _DIAMETER in member.quality]
+    known = [member.quality[PARTICLE_DIAMETER] for member in particles.members if PARTICLE_DIAMETER in member.quality]
     if not known:
         raise SettingsError("nothing says how large the particle is", mend=f"set {step}.diameter, in Å")
     return float(np.median(known))

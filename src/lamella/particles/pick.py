@@ -19,7 +19,7 @@ from lamella.particles.search_plan import SearchPlan, plan_search
 from lamella.particles.template import Template
 from lamella.particles.template_weights import Correction, SearchWeights, measure_noise
 from lamella.progress import Progress, no_progress
-from lamella.records import Particles, Tomogram, VolumeSink, VolumeSource
+from lamella.records import PARTICLE_DIAMETER, Particles, Tomogram, VolumeSink, VolumeSource
 
 __all__ = ["CORRECTION", "PickResult", "pick"]
 
@@ -303,7 +303,7 @@ def _record(
         coordinates_ang=_places_ang(some, volume, tomogram),
         angles_deg=np.stack(angles_from_matrix(some.matrices), axis=-1).reshape(-1, 3),
         scores=scores,
-        quality={"ParticleDiameterAngst": template.diameter_ang, "PickThreshold": threshold},
+        quality={PARTICLE_DIAMETER: template.diameter_ang, "PickThreshold": threshold},
     )
 
 

@@ -17,6 +17,7 @@ from lamella.geometry.rotations import angles_from_matrix
 from lamella.geometry.symmetry import point_group
 from lamella.particles.half_sets import check_half_sets
 from lamella.particles.likelihood import Prior
+from lamella.particles.particle_size import stated_diameter_ang
 from lamella.particles.refine_data import ParticleReader
 from lamella.particles.refine_settings import RefineSettings
 from lamella.records import ParticleSet, ParticleSource
@@ -26,7 +27,6 @@ __all__ = ["RefineSetup", "chosen_particles", "prepare_refinement"]
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-DIAMETER = "ParticleDiameterAngst"
 _EDGE = 0.08  # of the diameter, over which the spherical mask falls
 _SHIFT_SHARE = 6.0
 
@@ -155,7 +155,7 @@ def prepare_refinement(
     reader = ParticleReader(particles, source)
     members = [member for member in particles.members if len(member)]
     halves = [member.half_set for member in members if member.half_set is not None]
-    diameter = _diameter(particles, settings)
+    diameter = stated_diameter_ang(particles, settings.diameter, "refine")
     box, pixel = reader.box_px, reader.pixel_size_ang
     if diameter > box * pixel:
         raise SettingsError(
@@ -181,15 +181,6 @@ def prepare_refinement(
         shift_range_px=shift / pixel,
         residuals=_orientation_priors(particles, settings.prior_tilt_psi),
     )
-
-
-def _diameter(particles: ParticleSet, settings: RefineSettings) -> float:
-    if settings.diameter != "auto":
-        return float(settings.diameter)
-    stated = [member.quality[DIAMETER] for member in particles.members if DIAMETER in member.quality]
-    if not stated:
-        raise SettingsError("nothing says how large the particle is", mend="set refine.diameter, in Å")
-    return float(np.median(stated))
 
 
 def _solvent(mask: ArrayLike, box: int) -> Tensor:

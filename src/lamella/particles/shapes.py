@@ -17,7 +17,7 @@ from lamella.particles.search_plan import plan_search
 from lamella.particles.template import Template
 from lamella.particles.template_weights import SearchWeights
 from lamella.progress import Progress, no_progress
-from lamella.records import Particles, Tomogram, VolumeSource
+from lamella.records import PARTICLE_DIAMETER, Particles, Tomogram, VolumeSource
 
 __all__ = ["LaidPoints", "fit_sphere", "lay_points", "orientations_along", "pick_shape"]
 
@@ -121,7 +121,7 @@ def pick_shape(
         angles_deg=np.stack(angles_from_matrix(matrices), axis=-1).reshape(-1, 3),
         prior_deg=np.stack([tilt, psi], axis=-1),
         scores=scores,
-        quality={} if template is None else {"ParticleDiameterAngst": template.diameter_ang},
+        quality={} if template is None else {PARTICLE_DIAMETER: template.diameter_ang},
     )
 
 

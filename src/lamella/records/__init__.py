@@ -18,11 +18,12 @@ from lamella.records.map import Map
 from lamella.records.motion import LocalMotion, MovieMotion
 from lamella.records.notes import Note
 from lamella.records.optics import Optics
-from lamella.records.particles import ParticleImages, Particles, ParticleSet
+from lamella.records.particles import PARTICLE_DIAMETER, ParticleImages, Particles, ParticleSet
 from lamella.records.tilt_series import Defocus, TiltSeries
 from lamella.records.tomogram import Tomogram
 
 __all__ = [
+    "PARTICLE_DIAMETER",
     "ArrayFrames",
     "ArrayImages",
     "ArrayParticles",

@@ -16,7 +16,10 @@ from lamella.records.map import Map
 from lamella.records.tilt_series import TiltSeries
 from lamella.records.tomogram import Tomogram
 
-__all__ = ["ParticleImages", "ParticleSet", "Particles"]
+__all__ = ["PARTICLE_DIAMETER", "ParticleImages", "ParticleSet", "Particles"]
+
+PARTICLE_DIAMETER = "ParticleDiameterAngst"
+"""Name, among the quality numbers of particles, of their diameter as it was stated or measured."""
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.records import VolumeSource
+from lamella.records import PARTICLE_DIAMETER, VolumeSource
 from lamella.report import page
 from lamella.report.drawing import draw_picture, draw_plot, missing
 from lamella.report.particle_entries import AverageReport, ParticlesReport, PickReport
@@ -25,7 +25,7 @@ from lamella.report.plots import (
 
 __all__ = ["particles_section"]
 
-_DIAMETER, _THRESHOLD = "ParticleDiameterAngst", "PickThreshold"
+_THRESHOLD = "PickThreshold"
 _UNKNOWN_ANG = 200.0  # diameter of the rings where none is known
 _OPEN = 4  # more tomograms than this lie folded
 _FACTS = (
@@ -64,7 +64,7 @@ def _picks(entry: PickReport, mark: str, *, is_open: bool) -> Iterator[str]:
     yield _sentences(entry.said)
     if not len(particles):
         return
-    diameter = particles.quality.get(_DIAMETER, _UNKNOWN_ANG)
+    diameter = particles.quality.get(PARTICLE_DIAMETER, _UNKNOWN_ANG)
     volume = entry.volume
     inner = []
     if volume is None:

@@ -15,7 +15,7 @@ from lamella.particles.extract import extract, particle_diameter_ang
 from lamella.particles.extract_box import PictureBox, choose_box
 from lamella.particles.extract_settings import ExtractSettings
 from lamella.particles.refine_setup import chosen_particles
-from lamella.records import Particles, ParticleSet
+from lamella.records import PARTICLE_DIAMETER, Particles, ParticleSet
 from lamella.workflow.context import Context
 from lamella.workflow.steps.average_files import map_fsc, picture_size, write_average
 
@@ -112,7 +112,7 @@ def _box(record: ParticleSet, settings: AverageSettings) -> tuple[PictureBox, Ex
         duplicate_distance=_NEAREST_ANG,
     )
     if how.diameter == "auto" and how.box != "auto":
-        known = [member for member in holding if "ParticleDiameterAngst" in member.quality]
+        known = [member for member in holding if PARTICLE_DIAMETER in member.quality]
         if not known:  # a box says how large the particle may be
             edge = float(how.box) * holding[0].tilt_series.pixel_size_ang * settings.binning
             how = how.model_copy(update={"diameter": 0.6 * edge})

@@ -15,7 +15,7 @@ from lamella.particles.pick import pick as match
 from lamella.particles.pick_settings import PickSettings
 from lamella.particles.shapes import pick_shape
 from lamella.particles.template import Template
-from lamella.records import Particles, Tomogram, VolumeSource
+from lamella.records import PARTICLE_DIAMETER, Particles, Tomogram, VolumeSource
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
 from lamella.workflow.project import Project
@@ -145,7 +145,7 @@ def _imported(points: Particles, settings: PickSettings, context: Context) -> Pa
     outside = int((np.abs(points.positions_ang()) > half).any(axis=1).sum())
     if outside:
         context.say(f"{outside} particles lie outside the tomogram")
-    diameter = {} if settings.diameter == "auto" else {"ParticleDiameterAngst": float(settings.diameter)}
+    diameter = {} if settings.diameter == "auto" else {PARTICLE_DIAMETER: float(settings.diameter)}
     context.say(f"{len(points)} particles from {Path(settings.coordinates).name}")
     context.measure(PickedParticles=len(points))
     return replace(points, names=names, images=None, quality={**points.quality, **diameter})
@@ -175,5 +175,5 @@ def _over_shapes(points: Particles, settings: PickSettings, context: Context) ->
     )
     context.say(f"{len(made)} particles over the {settings.method} that {len(points)} points describe")
     context.measure(PickedParticles=len(made))
-    diameter = {} if settings.diameter == "auto" else {"ParticleDiameterAngst": float(settings.diameter)}
+    diameter = {} if settings.diameter == "auto" else {PARTICLE_DIAMETER: float(settings.diameter)}
     return replace(made, quality={**made.quality, **diameter})

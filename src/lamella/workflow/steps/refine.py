@@ -12,8 +12,8 @@ from lamella.formats.particle_images import open_particles
 from lamella.fourier import soft_mask
 from lamella.particles.average import average
 from lamella.particles.convergence import resolved_shell
-from lamella.particles.extract import DIAMETER
 from lamella.particles.half_sets import check_half_sets
+from lamella.particles.particle_size import stated_diameter_ang
 from lamella.particles.refine import RefineResult, refine
 from lamella.particles.refine_maps import half_correlation
 from lamella.particles.refine_settings import RefineSettings
@@ -143,8 +143,7 @@ def _start(
 
 def _sphere(particles: ParticleSet, settings: RefineSettings, box: int, pixel: float) -> torch.Tensor:
     """A soft sphere of the particle's diameter."""
-    known = [member.quality[DIAMETER] for member in particles.members if DIAMETER in member.quality]
-    diameter = float(settings.diameter) if settings.diameter != "auto" else float(np.median(known))
+    diameter = stated_diameter_ang(particles, settings.diameter, "refine")
     edge = max(0.08 * diameter / pixel, 3.0)
     return soft_mask((box,) * 3, min(diameter / pixel / 2, box / 2 - edge), edge)
 
