@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from tests.workflow.particle_project import DIAMETER_ANG, PIXEL, body_map, correlation, make_project, put_record
 
 from lamella.cli import main
@@ -122,7 +123,16 @@ def test_refinement_that_makes_the_halves_agree_less_is_undone(project, monkeypa
 
         settings = settings.model_copy(update={"iterations": 1})
         made = real(record, source, reference, settings, **more)
-        return replace(made, half2=np.random.default_rng(1).normal(size=made.half2.shape).astype(np.float32))
+        rng = np.random.default_rng(1)
+        turned = tuple(
+            one.with_poses(matrices=Rotation.random(len(one), random_state=1).as_matrix())
+            for one in made.particles.members
+        )
+        return replace(
+            made,
+            half2=rng.normal(size=made.half2.shape).astype(np.float32),
+            particles=replace(made.particles, members=turned),
+        )
 
     monkeypatch.setattr(refine_step, "refine", scrambled)
     assert run("refine", project.root, *REFINE) == 0

@@ -18,7 +18,8 @@ from lamella.particles.refine import RefineResult, refine
 from lamella.particles.refine_maps import half_correlation
 from lamella.particles.refine_settings import RefineSettings
 from lamella.particles.refine_setup import chosen_particles
-from lamella.records import ParticleSet, ParticleSource
+from lamella.progress import Progress
+from lamella.records import Map, ParticleSet, ParticleSource
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
 from lamella.workflow.steps.average_files import map_fsc, on_pictures, picture_size, write_average
@@ -75,7 +76,7 @@ def run(record: ParticleSet, settings: RefineSettings, context: Context) -> Part
         mask=mask,
         state=state,
         on_iteration=iterations.add,
-        progress=context.part("", (0.0, 0.95)),
+        progress=context.part("", (0.0, 0.94)),
     )
     _tell(result, settings, context)
     particles = _better(chosen, pictures, result, settings, context)
@@ -99,45 +100,57 @@ def _reference(
 def _better(
     chosen: ParticleSet, pictures: ParticleSource, result: RefineResult, settings: RefineSettings, context: Context
 ) -> ParticleSet:
-    """The refined particles and their maps, or those of before where their halves agree further."""
+    """The refined particles and their maps, or those of before where their halves agree further.
+
+    Like is compared with like: the average of the poses given with that of the refined ones, each pose taken as
+    certain. Where poses are uncertain, the maps of the refinement, which weigh them by their probability, may agree
+    further than the average; the better of the two is written.
+    """
     box, pixel = picture_size(chosen)
     sphere = _sphere(chosen, settings, box, pixel)
-    end = half_correlation(torch.from_numpy(result.half1), torch.from_numpy(result.half2), sphere)
-    start = _start(chosen, pictures, settings, context)
-    if start is not None:
-        begin = half_correlation(torch.from_numpy(start[1][0]), torch.from_numpy(start[1][1]), sphere)
-        before, after = resolved_shell(begin), resolved_shell(end)
-        context.measure(StartResolutionAngst=box * pixel / before)
-        if after < before - _TOLERANCE:
+
+    def judged(halves: Halves) -> tuple[NDArray[np.float64], float]:
+        one, two = (torch.from_numpy(half) for half in halves)
+        correlation = half_correlation(one, two, sphere)
+        return correlation, box * pixel / resolved_shell(correlation)
+
+    def written(whole: Volume, halves: Halves, correlation: NDArray[np.float64], ang: float) -> Map:
+        context.measure(MapResolutionAngst=ang)
+        return write_average(context, whole, halves, map_fsc(correlation, box, pixel), pixel, settings.symmetry)
+
+    of_refinement = (result.half1, result.half2)
+    before = None
+    if settings.search != "global":
+        before = _average(chosen, pictures, settings, context.part("the poses given", (0.94, 0.97)))
+    after = _average(result.particles, pictures, settings, context.part("the poses found", (0.97, 1.0)))
+    weighed, weighed_ang = judged(of_refinement)
+    if after is None:
+        return replace(result.particles, map=written(result.whole, of_refinement, result.fsc, result.resolution_ang))
+    found, found_ang = judged(after[1])
+    if before is not None:
+        given, given_ang = judged(before[1])
+        context.measure(StartResolutionAngst=given_ang)
+        if box * pixel / min(found_ang, weighed_ang) < box * pixel / given_ang - _TOLERANCE:
             context.say(
-                f"undone: the half maps agreed to {box * pixel / before:.1f} Å in the poses given, and to "
-                f"{box * pixel / after:.1f} Å after refining; the poses given stay"
+                f"undone: the half maps agreed to {given_ang:.1f} Å in the poses given, and to {found_ang:.1f} Å after "
+                "refining; the poses given stay"
             )
-            context.measure(RefineUndone=1, MapResolutionAngst=box * pixel / before)
-            found = write_average(context, start[0], start[1], map_fsc(begin, box, pixel), pixel, settings.symmetry)
-            return replace(chosen, map=found)
-    context.measure(MapResolutionAngst=result.resolution_ang)
-    found = write_average(
-        context,
-        result.whole,
-        (result.half1, result.half2),
-        map_fsc(result.fsc, box, pixel),
-        pixel,
-        settings.symmetry,
-    )
-    return replace(result.particles, map=found)
+            context.measure(RefineUndone=1)
+            return replace(chosen, map=written(before[0], before[1], given, given_ang))
+    if weighed_ang < found_ang:
+        return replace(result.particles, map=written(result.whole, of_refinement, weighed, weighed_ang))
+    return replace(result.particles, map=written(after[0], after[1], found, found_ang))
 
 
-def _start(
-    chosen: ParticleSet, pictures: ParticleSource, settings: RefineSettings, context: Context
+def _average(
+    particles: ParticleSet, pictures: ParticleSource, settings: RefineSettings, progress: Progress
 ) -> tuple[Volume, Halves] | None:
-    """Map and half maps of the poses given; None of volumes, which are not averaged, and where no pose was given."""
-    stacks = all(
-        member.images is not None and member.images.kind == "stack" for member in chosen.members if len(member)
-    )
-    if settings.search == "global" or not stacks:
+    """Map and half maps of the poses as they are; None of volumes, which are not averaged, and where there are none."""
+    stacks = all(one.images is not None and one.images.kind == "stack" for one in particles.members if len(one))
+    turned = any(np.any(one.angles_deg) or np.any(one.subtomogram_deg) for one in particles.members)
+    if not stacks or not turned:
         return None
-    made = average(chosen, pictures, symmetry=settings.symmetry, progress=context.part("the start", (0.95, 1.0)))
+    made = average(particles, pictures, symmetry=settings.symmetry, progress=progress)
     return None if made.half1 is None or made.half2 is None else (made.whole, (made.half1, made.half2))
 
 
