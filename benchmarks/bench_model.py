@@ -48,8 +48,11 @@ Floats = NDArray[np.float32]
 
 DIAMETER_ANG, VIEWS, BOX, PIXEL = 290.0, 41, 40, 11.0
 NOISE = 0.15
-"""Noise of a pixel over the highest value of a projection: 3 e/Å² on 11 Å leave 1/√363 of the intensity, and a ribosome's
-phase of 0.36 rad changes it by up to 0.72, which is 0.073; ice of 1100 Å and the detector double it."""
+"""Noise of a pixel over the highest value of a projection.
+
+3 e/Å² on 11 Å leave 1/√363 of the intensity, and a ribosome's phase of 0.36 rad changes it by up to 0.72, which is
+0.073; ice of 1100 Å and the detector double it.
+"""
 
 
 def main() -> None:
