@@ -1,4 +1,4 @@
-"""How a record's particles compare with the simulated ones: which were found, and how far off they stand and are turned.
+"""How a record's particles compare with the simulated ones: which were found, and how far off they are.
 
 python scripts/poses_against_truth.py PROJECT RECORD TRUTH_FOLDER [SYMMETRY]
 
@@ -41,9 +41,9 @@ def compared(found: Particles, places: Array, matrices: Array, symmetry: str) ->
     positions = found.positions_ang()
     turn, shift = np.eye(3), np.zeros(3)
     for reach in (150.0, 100.0, FOUND_ANG):
-        away, nearest = cKDTree(places @ turn.T + shift).query(positions)
+        away, nearest = neighbours(places @ turn.T + shift, positions)
         turn, shift = rigid_motion(places[nearest[away < reach]], positions[away < reach])
-    away, nearest = cKDTree(places @ turn.T + shift).query(positions)
+    away, nearest = neighbours(places @ turn.T + shift, positions)
     hit = away < FOUND_ANG
     angle = rotation_angle_deg(turn @ matrices[nearest[hit]], found.matrices()[hit], symmetry)
     return (
@@ -51,6 +51,12 @@ def compared(found: Particles, places: Array, matrices: Array, symmetry: str) ->
         f"precision {hit.mean():.3f}; angle {np.median(angle):.2f}° (90 %: {np.quantile(angle, 0.9):.2f}°), "
         f"place {np.median(away[hit]):.2f} Å (90 %: {np.quantile(away[hit], 0.9):.2f} Å)"
     )
+
+
+def neighbours(places: Array, positions: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Distance and number of the place nearest to each position."""
+    away, nearest = cKDTree(places).query(positions)
+    return np.asarray(away), np.asarray(nearest)
 
 
 def rigid_motion(before: Array, after: Array) -> tuple[Array, Array]:
