@@ -169,10 +169,8 @@ def postprocess(
     )
     local, local_map = None, None
     if settings.local_resolution:
-        progress(0.3, "local resolution")
-        local = local_resolution(half1, half2, window, voxel_size_ang, _part(progress, 0.3, 0.7))
         plain = sharpen(mean, voxel_size_ang, b_factor_ang2=b_factor, transfer=transfer)
-        local_map = filter_locally(plain, local.resolution_ang, voxel_size_ang, _part(progress, 0.7, 0.9)) * window
+        local, local_map = _by_place(half1, half2, window, plain, voxel_size_ang, progress)
     progress(0.9, "correlation by direction")
     directional = directional_fsc(half1 * window, half2 * window, voxel_size_ang) if settings.directional else None
     progress(1.0, "postprocessed")
@@ -192,6 +190,16 @@ def postprocess(
         directional=directional,
         messages=_messages(fsc, stated, resolution is None, guinier, settings),
     )
+
+
+def _by_place(
+    half1: Volume, half2: Volume, window: Volume, plain: Volume, voxel_size_ang: float, progress: Progress
+) -> tuple[LocalResolution, Volume]:
+    """The local resolution, and the sharpened map filtered by it."""
+    progress(0.3, "local resolution")
+    local = local_resolution(half1, half2, window, voxel_size_ang, _part(progress, 0.3, 0.7))
+    filtered = filter_locally(plain, local.resolution_ang, voxel_size_ang, _part(progress, 0.7, 0.9))
+    return local, filtered * window
 
 
 def _find_mask(mean: Volume, voxel_size_ang: float, settings: PostprocessSettings) -> MapMask:

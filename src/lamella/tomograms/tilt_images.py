@@ -221,11 +221,7 @@ def store_views(
             image = source.view(view)
         if painted is not None:
             image = painted.painted(view, image)
-        if not np.isfinite(np.dot(image.reshape(-1), image.reshape(-1))) and not np.isfinite(image).all():
-            name = series.place[view] if series.place is not None else view + 1
-            raise ImageError(
-                f"{series.name}: view {name} holds NaN or infinity", mend="exclude the view or mend the image"
-            )
+        _check_finite(series, view, image)
         padded = torch.from_numpy(extend(image, level(image), grid))
         del image
         kept.fill(range(place, layers * len(views), len(views)), partial(make, view, padded))
@@ -249,6 +245,13 @@ def store_views(
             one(place)
     _give_back_memory()
     return kept
+
+
+def _check_finite(series: TiltSeries, view: int, image: NDArray[np.float32]) -> None:
+    flat = image.reshape(-1)
+    if not np.isfinite(np.dot(flat, flat)) and not np.isfinite(image).all():
+        name = series.place[view] if series.place is not None else view + 1
+        raise ImageError(f"{series.name}: view {name} holds NaN or infinity", mend="exclude the view or mend the image")
 
 
 def _bytes_per_view(grid: ImageGrid, layers: int, correction: ViewCorrection | None) -> int:
