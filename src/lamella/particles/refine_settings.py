@@ -42,4 +42,3 @@ class RefineSettings(StepSettings):
     )
     iterations: int = setting(25, "most iterations", ge=1, le=200)
     keep_iterations: bool = setting(True, "keep every iteration's maps, correlation and angular changes")
-    seed: int = setting(1, "of every random number", ge=0)
