@@ -141,6 +141,8 @@ def test_misuse_is_one_line_and_exit_code_2(words, said, capsys, tmp_path, monke
         (["run", "--set", "clean.peak=-3"], "give in SD, > 0 (default 10"),
         (["run", "--set", "clean.peak"], "has no value"),
         (["run", "--set", "clena.peak=3"], "did you mean clean?"),
+        (["run", "--set", "run.reprot=false"], "did you mean report?"),
+        (["run", "--set", "run.workers=0"], "≥ 1"),
         (["run", "--only", "TS_2"], "did you mean TS_1?"),
         (["run", "--from", "align", "--to", "clean"], "comes before"),
         (["run", "--executor", "slurm"], "executor"),
@@ -161,6 +163,15 @@ def test_misuse_of_a_project_is_one_line_and_exit_code_2(words, said, project, c
     assert main([words[0], str(project), *words[1:]]) == 2
     assert said in one_line(capsys)
     assert (project / "lamella.toml").read_text() == before
+
+
+def test_run_sets_how_it_runs_too(project, capsys):
+    assert main(["run", str(project), "--to", "motion", "--set", "run.report=false"]) == 0
+    assert "run.report = false" in capsys.readouterr().out
+    assert not (project / "report").exists()
+    assert main(["run", str(project), "--to", "motion", "--report"]) == 0  # for this once
+    assert (project / "report").exists()
+    assert "\nreport = false" in (project / "lamella.toml").read_text()
 
 
 def test_new_refuses_a_folder_that_holds_something(project, stack, capsys):

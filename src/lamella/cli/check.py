@@ -36,7 +36,7 @@ def check(
 
     opened = Project.open(project)
     try:
-        how = opened.read_settings().change_run(run_settings(executor, workers, scheduler, device))
+        how = opened.read_settings().run_settings(run_settings(executor, workers, scheduler, device))
     except SettingsError:
         how = None  # the check says so itself
     findings = check_project(opened, last=to, how=how, every_pixel=pixels)

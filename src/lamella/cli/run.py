@@ -38,7 +38,9 @@ def run(
     only: Series = None,
     set_: Annotated[
         list[str] | None,
-        Option(name="--set", help="STEP.FIELD=VALUE: change a setting in lamella.toml first", negative=""),
+        Option(
+            name="--set", help="STEP.FIELD=VALUE (or run.FIELD): change a setting in lamella.toml first", negative=""
+        ),
     ] = None,
     executor: ExecutorName = None,
     workers: Workers = None,
@@ -65,7 +67,7 @@ def run(
     values = run_settings(executor, workers, scheduler, device)
     if report is not None:
         values["report"] = report
-    how = settings.change_run(values)
+    how = settings.run_settings(values)
     jobs = line_of_jobs(opened, settings, from_, to)
     with open_view() as view:
         if changed:
@@ -104,7 +106,7 @@ def run_settings(
 
 
 def change_settings(settings: SettingsFile, assignments: list[str]) -> list[str]:
-    """Apply ``STEP.FIELD=VALUE`` to the settings; returns what changed.
+    """Apply ``STEP.FIELD=VALUE`` or ``run.FIELD=VALUE`` to the settings; returns what changed.
 
     Raises
     ------
@@ -113,6 +115,7 @@ def change_settings(settings: SettingsFile, assignments: list[str]) -> list[str]
     """
     from lamella.errors import InputError
     from lamella.workflow.record_name import RecordName
+    from lamella.workflow.run_settings import RunSettings
     from lamella.workflow.settings_file import parse_value
     from lamella.workflow.steps import find_step
 
@@ -122,6 +125,9 @@ def change_settings(settings: SettingsFile, assignments: list[str]) -> list[str]
         record, dot, setting = name.rpartition(".")
         if not dot:
             raise InputError(f"--set {text} names no step", mend="write it as --set STEP.FIELD=VALUE")
+        if record == "run":
+            changed += settings.change_run({setting: parse_value(RunSettings, setting, value, "[run]")})
+            continue
         find_step(record.partition(".")[0])
         target = RecordName.parse(record)
         if not settings.has(target):

@@ -80,7 +80,7 @@ def do_step(
             project,
             [job],
             only=only or (),
-            how=settings.change_run(how),
+            how=settings.run_settings(how),
             command=f"lamella {target}",
             by_name=True,
             observer=view,

@@ -106,9 +106,10 @@ class SettingsFile:
                 if isinstance(value, Mapping):
                     yield RecordName(step.name, key)
 
-    def run_settings(self) -> RunSettings:
-        """The table ``[run]``."""
-        return validate(RunSettings, _plain(self.document.get("run", {})), f"{self.path.name}: [run]")
+    def run_settings(self, instead: Mapping[str, Any] | None = None) -> RunSettings:
+        """The table ``[run]``, with other values in place of some of it for this once."""
+        where = "--" if instead else f"{self.path.name}: [run]"
+        return validate(RunSettings, _plain(self.document.get("run", {})) | dict(instead or {}), where)
 
     def settings(self, record: RecordName) -> StepSettings:
         """The settings of a step, or of one of its labelled reruns."""
@@ -140,21 +141,18 @@ class SettingsFile:
         list of str
             what changed, as ``align.method = "patches"``.
         """
-        table = self._table_for_writing(record)
         wanted = dict(values) | ({"input": str(source)} if source else {})
-        changed = []
-        for name, value in wanted.items():
-            value = list(value) if isinstance(value, tuple) else value
-            now = _unwrap(table[name]) if name in table else None
-            if now != value:
-                _put(table, name, value)
-                changed.append(f"{record}.{name} = {'(not set)' if value is None else tomlkit.item(value).as_string()}")
+        changed = _change(self._table_for_writing(record), str(record), wanted)
         self.check()
         return changed
 
-    def change_run(self, values: Mapping[str, Any]) -> RunSettings:
-        """The run settings with some values replaced, without writing them."""
-        return validate(RunSettings, _plain(self.document.get("run", {})) | dict(values), "--")
+    def change_run(self, values: Mapping[str, Any]) -> list[str]:
+        """Set some values of the table ``[run]``; what changed, as `change` tells it."""
+        if "run" not in self.document:
+            self.document.add("run", _table(RunSettings))
+        changed = _change(cast(Table, self.document["run"]), "run", values)
+        self.check()
+        return changed
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
@@ -285,6 +283,18 @@ def _table(model: type[BaseModel], summary: str = "") -> Table:
             table.add(name, default)
             _item(table, name).comment(words)
     return table
+
+
+def _change(table: Table, title: str, values: Mapping[str, Any]) -> list[str]:
+    """Put values into a table; what changed."""
+    changed = []
+    for name, value in values.items():
+        value = list(value) if isinstance(value, tuple) else value
+        now = _unwrap(table[name]) if name in table else None
+        if now != value:
+            _put(table, name, value)
+            changed.append(f"{title}.{name} = {'(not set)' if value is None else tomlkit.item(value).as_string()}")
+    return changed
 
 
 def _put(table: Table, name: str, value: Any) -> None:
