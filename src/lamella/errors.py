@@ -11,7 +11,10 @@
     │   └── ProjectError      a project folder that lacks what a step needs
     └── StageError            work that failed although its input was sound; exit code 1
         ├── PostconditionError   a step's own check of its result failed
-        └── OutputError       a result could not be written (disk full, no permission)
+        ├── OutputError       a result could not be written (disk full, no permission)
+        └── MicroscopeError   a microscope did not do, or did not answer, what it was asked
+            ├── PassingFault  it may the next time: a busy stage, a time-out, a refill of nitrogen, a lost connection
+            └── LimitError    it never will: beyond the range of the stage, the image shift or the lens
 
 A message is one sentence that says what is wrong and where, and one that says what to do next:
 ``raise FormatError("angles.tlt: 40 angles for 41 images", mend="add the missing line or crop the stack")``.
@@ -25,7 +28,10 @@ __all__ = [
     "ImageError",
     "InputError",
     "LamellaError",
+    "LimitError",
+    "MicroscopeError",
     "OutputError",
+    "PassingFault",
     "PostconditionError",
     "ProjectError",
     "SettingsError",
@@ -96,3 +102,15 @@ class PostconditionError(StageError):
 
 class OutputError(StageError):
     """A result could not be written."""
+
+
+class MicroscopeError(StageError):
+    """A microscope did not do, or did not answer, what it was asked."""
+
+
+class PassingFault(MicroscopeError):
+    """A fault that may be gone when the same is asked again."""
+
+
+class LimitError(MicroscopeError):
+    """Asked beyond the range of the stage, the image shift or the lens."""

@@ -1,0 +1,1 @@
+"""What a session does beside recording: eucentric height, focus, tracking."""
