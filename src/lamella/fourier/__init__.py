@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lamella.fourier.masks import edge_taper, soft_mask, taper_edges
     from lamella.fourier.resample import crop_image, crop_spectrum, crop_volume
     from lamella.fourier.rescale import rescale, rescaled_size
+    from lamella.fourier.resolved import ResolvedShells, equal_half_correlation, resolved_shells
     from lamella.fourier.shells import (
         resolution_at,
         shell_correlation,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lamella.fourier.spectra import power_spectrum, radial_average
 
 __all__ = [
+    "ResolvedShells",
     "apply_filter",
     "band_pass",
     "crop_image",
@@ -33,6 +35,7 @@ __all__ = [
     "crop_volume",
     "cross_correlate",
     "edge_taper",
+    "equal_half_correlation",
     "fast_size",
     "find_peak",
     "frequency_axes",
@@ -44,6 +47,7 @@ __all__ = [
     "rescale",
     "rescaled_size",
     "resolution_at",
+    "resolved_shells",
     "shell_correlation",
     "shell_count",
     "shell_frequency",
@@ -57,6 +61,7 @@ __all__ = [
 open_room(
     __name__,
     {
+        "ResolvedShells": "resolved",
         "apply_filter": "filters",
         "band_pass": "filters",
         "crop_image": "resample",
@@ -64,6 +69,7 @@ open_room(
         "crop_volume": "resample",
         "cross_correlate": "correlate",
         "edge_taper": "masks",
+        "equal_half_correlation": "resolved",
         "fast_size": "grids",
         "find_peak": "correlate",
         "frequency_axes": "grids",
@@ -75,6 +81,7 @@ open_room(
         "rescale": "rescale",
         "rescaled_size": "rescale",
         "resolution_at": "shells",
+        "resolved_shells": "resolved",
         "shell_correlation": "shells",
         "shell_count": "shells",
         "shell_frequency": "shells",
