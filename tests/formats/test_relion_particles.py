@@ -200,6 +200,24 @@ def test_columns_that_only_some_have(job):
     assert b.other_columns["rlnMore"] == ("None", "None")
 
 
+def test_words_are_kept_as_words_and_numbers_as_scores(job):
+    labels = "_rlnTomoName\n" + "".join(f"_rlnCenteredCoordinate{axis}Angst\n" for axis in "XYZ")
+    labels += "_lamellaTemplate\n_lamellaPickScore\n"
+    rows = "a 1 2 3 ribosome 4.5\nb 4 5 6 proteasome nan\nb 7 8 9 ribosome 5.5\n"
+    (job / "job/particles.star").write_text(f"data_particles\nloop_\n{labels}{rows}")
+    for place in ("job", "again"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            a, b = read_particles(job / place / "particles.star", job, job / "job/tomograms.star").members
+        assert a.other_columns["lamellaTemplate"] == ("ribosome",)
+        assert b.other_columns["lamellaTemplate"] == ("proteasome", "ribosome")
+        np.testing.assert_array_equal(b.scores["PickScore"], [np.nan, 5.5])
+        write_particles(job / "again", ParticleSet(members=(a, b)), job)
+    (job / "job/particles.star").write_text(f"data_particles\nloop_\n{labels}{rows.replace('5.5', 'much')}")
+    with pytest.raises(FormatError, match="'much', no number"):
+        read_particles(job / "job/particles.star", job, job / "job/tomograms.star")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -133,7 +133,7 @@ class ParticleTables:
         optics = self._optics(rows, tomogram)
         priors = self._numbers(PRIORS, rows)
         classes = self._integers(CLASS, rows)
-        own = [label for label in self.rows.columns if label.startswith(OWN)]
+        own = [label for label in self.rows.columns if label.startswith(OWN) and not self.rows.is_text(label)]
         centred = all(label in self.rows for label in CENTRED)
         read = _KNOWN | (set() if centred else {*CORNERED, RADIUS})
         other = [label for label in self.rows.columns if label not in read and label not in own]

@@ -93,6 +93,11 @@ class StarTable:
                 mend="correct the table",
             ) from None
 
+    def is_text(self, label: str) -> bool:
+        """Whether a column holds words: it has entries, and none of them is a number."""
+        column = self.text(label)
+        return bool(column) and not any(map(_is_number, column))
+
     def integers(self, label: str) -> NDArray[np.int64]:
         """A column as whole numbers; ``3.000000`` is one."""
         numbers = self.numbers(label)
