@@ -26,10 +26,15 @@ def test_a_curve_comes_back(tmp_path, rng):
 
 def test_another_reader_sees_relions_labels(tmp_path):
     write_map_fsc(tmp_path / "fsc.star", MapFsc(frequency_per_ang=FREQUENCY, correlation=CURVE))
-    table = starfile.read(tmp_path / "fsc.star")
+    tables = starfile.read(tmp_path / "fsc.star")
+    table = tables["fsc"]
     assert list(table) == ["rlnSpectralIndex", "rlnResolution", "rlnAngstromResolution", "rlnFourierShellCorrelation"]
     assert table.rlnAngstromResolution[0] == 999
     np.testing.assert_allclose(table.rlnAngstromResolution[1:], 1 / FREQUENCY[1:], rtol=1e-6)
+    assert tables["general"]["rlnFinalResolution"] == pytest.approx(
+        1 / (FREQUENCY[4] * 0.43 + FREQUENCY[5] * 0.57), abs=1e-4
+    )
+    assert tables["general"]["lamellaFirstCrossingAngst"] == tables["general"]["rlnFinalResolution"]
 
 
 def test_the_resolution_lies_on_the_line_between_shells():

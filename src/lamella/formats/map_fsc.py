@@ -23,10 +23,15 @@ _FURTHER = {
     _TERMS: "terms",
 }
 _FIRST_ANGST = "999.000000"  # RELION's word for the shell of frequency 0
+_GENERAL, _RESOLUTION, _CROSSING = "general", "rlnFinalResolution", "lamellaFirstCrossingAngst"
 
 
 def write_map_fsc(path: Path | str, curve: MapFsc) -> None:
-    """Write a curve; the file appears whole or not at all."""
+    """Write a curve, and the resolution that it states; the file appears whole or not at all.
+
+    The table ``general`` holds rlnFinalResolution, where the curve falls below 0.143 for good, and
+    lamellaFirstCrossingAngst, where it does so first; neither where it never does.
+    """
     columns = {
         _INDEX: tuple(str(shell) for shell in range(len(curve))),
         _PER_ANG: tuple(number_text(value) for value in curve.frequency_per_ang),
@@ -39,7 +44,10 @@ def write_map_fsc(path: Path | str, curve: MapFsc) -> None:
         values = getattr(curve, name)
         if values is not None:
             columns[label] = tuple(number_text(value) for value in values)
-    write_star(path, [StarTable(_TABLE, columns)])
+    stated = {_RESOLUTION: curve.resolution_ang(), _CROSSING: curve.first_crossing_ang()}
+    general = {label: (number_text(round(value, 4)),) for label, value in stated.items() if value is not None}
+    tables = [StarTable(_GENERAL, general, is_list=True)] if general else []
+    write_star(path, [*tables, StarTable(_TABLE, columns)])
 
 
 def read_map_fsc(path: Path | str) -> MapFsc:

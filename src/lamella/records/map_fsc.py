@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.errors import InputError
+from lamella.fourier import equal_half_correlation, resolved_shells
 
-__all__ = ["MapFsc"]
+__all__ = ["GOLD_STANDARD", "MapFsc"]
 
 Array = NDArray[np.float64]
+
+GOLD_STANDARD = 0.143
+"""Correlation of half maps at which their mean's correlation with the truth is 0.5 (Rosenthal & Henderson 2003)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +32,8 @@ class MapFsc:
         ``(s,)`` of the maps without a mask, with it, and with it after phases beyond some shell were made random; None
         where not measured.
     terms
-        ``(s,)`` independent real numbers behind each shell, or None.
+        ``(s,)`` independent real numbers behind each shell: of the whole transform, times the part of the box that the
+        mask leaves; or None.
     """
 
     frequency_per_ang: Array
@@ -47,16 +52,28 @@ class MapFsc:
     def __len__(self) -> int:
         return len(self.correlation)
 
-    def resolution_ang(self, threshold: float = 0.143) -> float | None:
-        """Where the correlation first falls below a threshold, on the straight line between two shells, Å.
+    @classmethod
+    def with_truth(cls, frequency_per_ang: Array, correlation: Array, terms: Array | None = None) -> MapFsc:
+        """Correlation of a whole map with a true one, as that of half maps which would correlate with it so.
 
-        None where it never does; shell 0 is passed over.
+        Its resolution at 0.143 is where the correlation with the truth passes 0.5, by the rule that half maps are
+        judged by.
         """
-        below = np.flatnonzero(self.correlation[1:] < threshold)
-        if not len(below):
-            return None
-        shell = int(below[0]) + 1
-        high, low = self.correlation[shell - 1], self.correlation[shell]
-        first, last = self.frequency_per_ang[shell - 1], self.frequency_per_ang[shell]
-        part = (high - threshold) / (high - low) if shell > 1 else 1.0
-        return float(1 / (first + part * (last - first)))
+        return cls(frequency_per_ang=frequency_per_ang, correlation=equal_half_correlation(correlation), terms=terms)
+
+    def resolution_ang(self, threshold: float = GOLD_STANDARD) -> float | None:
+        """The resolution: where the correlation falls below a threshold for good, Å; None where it never does.
+
+        Dips that it recovers from by more than its error are stepped over (`lamella.fourier.resolved_shells`). The
+        crossing is on the straight line between two shells; shell 0 is passed over.
+        """
+        found = resolved_shells(self.correlation, threshold, self.terms)
+        return self._ang(found.last) if found.falls else None
+
+    def first_crossing_ang(self, threshold: float = GOLD_STANDARD) -> float | None:
+        """Where the correlation falls below a threshold for the first time, Å; None where it never does."""
+        found = resolved_shells(self.correlation, threshold, self.terms)
+        return self._ang(found.first) if found.falls or found.first < found.last else None
+
+    def _ang(self, shell: float) -> float:
+        return float(1 / np.interp(shell, np.arange(len(self)), self.frequency_per_ang))
