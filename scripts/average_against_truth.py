@@ -19,7 +19,10 @@ from scipy.spatial.transform import Rotation
 from lamella.formats.map_fsc import read_map_fsc
 from lamella.formats.mrc import read_mrc
 from lamella.formats.relion_map import read_map
-from lamella.fourier import band_pass, rescale, shell_correlation, soft_mask
+from lamella.fourier import band_pass, crop_volume, rescale, shell_correlation, soft_mask
+from lamella.geometry import angular_grid, euler_matrix
+from lamella.kernels.central_slices import padded_transform, take_terms
+from lamella.particles.likelihood import picture_index
 from lamella.records.map_fsc import MapFsc
 from lamella.report import Section
 from lamella.report.plots import plot_map, plot_map_fsc
@@ -29,6 +32,10 @@ Volume = NDArray[np.float32]
 ALIGNED_TO_ANG = 25.0
 """Detail by which the average's frame is found: the reference's frame is free, and drifts a little in refinement."""
 MASK_ANG, EDGE_ANG = 300.0, 40.0
+COARSE_ANG = 40.0
+"""Detail by which the frame of a map from a first model is sought among all."""
+ORDER = 2  # 15 degrees
+AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ def compare_average(project: Path, true_map: Path) -> AverageComparison:
     voxel, box = refined.voxel_size_ang, refined.box_px
     drawn, true_voxel = read_mrc(true_map)
     truth = _in_box(rescale(torch.from_numpy(drawn), voxel / true_voxel, 3).numpy(), box)
-    pose = _fitted(whole, truth, voxel)
+    pose, likeness = _fitted(whole, truth, voxel)
+    _, inverted = _fitted(whole, _inverted(truth), voxel)
     mask = _sphere(box, voxel)
     frequency, correlation, _ = shell_correlation(
         torch.from_numpy(_moved(whole, pose)) * mask, torch.from_numpy(truth) * mask
@@ -84,6 +92,9 @@ def compare_average(project: Path, true_map: Path) -> AverageComparison:
         "half maps, corrected FSC 0.143": _text(at_gold),
         "with the truth, FSC 0.5": _text(at_half),
         "frame turned and shifted by": f"{turned:.1f}°, {np.linalg.norm(pose[3:]) * voxel:.1f} Å",
+        f"correlation with the truth to {ALIGNED_TO_ANG:g} Å, and with its mirror image": (
+            f"{likeness:.3f}, {inverted:.3f}"
+        ),
     }
     sharpened, _ = read_mrc(project / final.volume)
     shown = _low_passed(truth, voxel / at_half) if at_half else truth
@@ -124,20 +135,62 @@ def _moved(volume: Volume, pose: NDArray[np.float64]) -> Volume:
     return moved
 
 
-def _fitted(volume: Volume, truth: Volume, voxel: float) -> NDArray[np.float64]:
-    """Rotation vector and shift that bring a map onto another that it nearly lies on."""
+def _inverted(volume: Volume) -> Volume:
+    """Through the origin at n // 2, which is a mirror image."""
+    flipped: Volume = np.roll(volume[::-1, ::-1, ::-1], 1 - volume.shape[0] % 2, (0, 1, 2))
+    return flipped
+
+
+def _fitted(volume: Volume, truth: Volume, voxel: float) -> tuple[NDArray[np.float64], float]:
+    """Rotation vector and shift that bring a map onto another, and how alike they are then."""
     mask = _sphere(truth.shape[0], voxel).numpy()
     low = [_low_passed(one, voxel / ALIGNED_TO_ANG) for one in (volume, truth)]
     wanted = low[1] * mask
     norm = np.linalg.norm(wanted)
+    scale = np.array([0.1, 0.1, 0.1, 1, 1, 1])
 
     def away(pose: NDArray[np.float64]) -> float:
-        moved = _moved(low[0], pose * np.array([0.1, 0.1, 0.1, 1, 1, 1])) * mask
+        moved = _moved(low[0], pose * scale) * mask
         return -float((moved * wanted).sum() / (np.linalg.norm(moved) * norm))
 
-    found = minimize(away, np.zeros(6), method="Powell", options={"maxiter": 4, "xtol": 1e-2, "ftol": 1e-5})
-    pose: NDArray[np.float64] = found.x * np.array([0.1, 0.1, 0.1, 1, 1, 1])
-    return pose
+    start = _coarse_pose(volume, truth, voxel) / scale
+    if away(np.zeros(6)) < away(start):
+        start = np.zeros(6)
+    found = minimize(away, start, method="Powell", options={"maxiter": 4, "xtol": 1e-2, "ftol": 1e-5})
+    pose: NDArray[np.float64] = found.x * scale
+    return pose, -float(found.fun)
+
+
+def _coarse_pose(volume: Volume, truth: Volume, voxel: float) -> NDArray[np.float64]:
+    """The same among all rotations of a grid, and all shifts, by coarse detail."""
+    box = volume.shape[0]
+    small = 2 * int(np.ceil(box * voxel / COARSE_ANG)) + 4
+    coarse = [crop_volume(torch.from_numpy(one), (small,) * 3) for one in (volume, truth)]
+    mask = _sphere(small, voxel * box / small)
+    shape = (small,) * 3
+    about_origin = (coarse[1] * mask).roll((-(small // 2),) * 3, (0, 1, 2))
+    wanted = torch.fft.rfftn(about_origin)
+    wanted *= band_pass(shape, None, voxel * box / small / COARSE_ANG, 0.02)
+    transform = padded_transform((coarse[0] * mask).float()).numpy()
+    at = picture_index(small, small // 2 - 1, volume=True)
+    rotations = euler_matrix(*angular_grid(ORDER).T)
+    best = (-np.inf, rotations[0], np.zeros(3))
+    for first in range(0, len(rotations), AT_ONCE):
+        some = rotations[first : first + AT_ONCE]
+        # F at Mᵀ k is what `take_terms` takes: the map turned by M
+        taken = torch.from_numpy(take_terms(transform, at.index, some, small))
+        turned = torch.zeros((len(some), wanted.numel()), dtype=torch.complex64)
+        turned[:, torch.from_numpy(at.flat)] = taken
+        cross = torch.fft.irfftn(turned.reshape(-1, *wanted.shape).conj() * wanted, s=shape, dim=(1, 2, 3))
+        heights, places = cross.flatten(1).max(dim=1)
+        scores = (heights / taken.abs().square().sum(dim=1).sqrt()).numpy()
+        top = int(scores.argmax())
+        if scores[top] > best[0]:
+            place = np.array(np.unravel_index(int(places[top]), shape))
+            best = (float(scores[top]), some[top], (place + small // 2) % small - small // 2)
+    _, matrix, shift = best
+    # `_moved` makes x show what is at matrix · (x − shift)
+    return np.concatenate([Rotation.from_matrix(matrix.T).as_rotvec(), shift * box / small])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.particles.model_cases import BODY, body_map, pictures_of, tilt_series
+from tests.workflow.particle_project import make_project
 
 from lamella.errors import InputError
 from lamella.formats.mrc import open_mrc, read_mrc, write_mrc
@@ -16,7 +17,11 @@ from lamella.particles.classify_settings import ClassifySettings
 from lamella.particles.model_settings import ModelSettings
 from lamella.records import Map, ParticleSet
 from lamella.workflow.context import Context
+from lamella.workflow.enabling import is_enabled
+from lamella.workflow.record_name import RecordName
+from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.steps import classify, initial_model
+from lamella.workflow.steps import refine as refine_step
 
 BOX, PIXEL, COUNT = 16, 20.0, 12
 
@@ -83,3 +88,31 @@ def test_a_mask_of_another_shape_is_refused(record: ParticleSet, tmp_path: Path)
     write_mrc(tmp_path / "mask.mrc", np.ones((4, 5, 6), np.float32), PIXEL)
     with pytest.raises(InputError, match="cube"):
         classify.run(record, ClassifySettings(mask="mask.mrc"), context(tmp_path, "classify"))
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({"pick": {"template": "template.mrc"}}, False),
+        ({"refine": {"reference": "reference.mrc"}}, False),
+        ({"pick": {"method": "import", "coordinates": "points.csv"}}, True),
+        ({"pick": {"method": "import", "coordinates": "points.csv", "template": "unused.mrc"}}, True),
+        ({"pick": {"template": "template.mrc"}, "initial-model": {"enabled": True}}, True),
+        ({"pick": {"method": "import", "coordinates": "points.csv"}, "initial-model": {"enabled": False}}, False),
+    ],
+)
+def test_a_first_model_is_made_where_nothing_else_is_a_reference(
+    tmp_path: Path, given: dict[str, dict[str, object]], made: bool
+) -> None:
+    project, _ = make_project(tmp_path)
+    settings = SettingsFile.default(tmp_path / "settings.toml")
+    for step, values in given.items():
+        settings.change(RecordName(step), values)
+    assert is_enabled(project, settings, RecordName("initial-model")) is made
+
+
+def test_refinement_of_one_class_begins_with_its_map() -> None:
+    known = Map(volume="m/map.mrc", classes=("m/class_1.mrc", "m/class_2.mrc"), voxel_size_ang=PIXEL, box_px=BOX)
+    assert [refine_step.map_of(known, classes) for classes in ("", "2", "1,2", "3")] == [
+        "m/map.mrc", "m/class_2.mrc", "m/map.mrc", "m/map.mrc"
+    ]  # fmt: skip

@@ -26,7 +26,7 @@ from lamella.workflow.steps.average_files import map_fsc, on_pictures, picture_s
 from lamella.workflow.steps.particle_inputs import file_of
 from lamella.workflow.steps.refine_iterations import Iterations
 
-__all__ = ["needs", "run"]
+__all__ = ["map_of", "needs", "run"]
 
 Volume = NDArray[np.float32]
 Halves = tuple[Volume, Volume]
@@ -91,10 +91,21 @@ def _reference(
     if settings.reference:
         return on_pictures(file_of(settings.reference, context.root), box, pixel, "refine.reference")
     if record.map is not None:
-        context.say(f"begins with {record.map.volume}, no finer than {settings.low_pass:g} Å")
-        return on_pictures(context.root / record.map.volume, box, pixel, "the record's map")
+        name = map_of(record.map, settings.classes)
+        context.say(f"begins with {name}, no finer than {settings.low_pass:g} Å")
+        return on_pictures(context.root / name, box, pixel, "the record's map")
     context.say(f"begins with the average of the poses given, no finer than {settings.low_pass:g} Å")
     return None
+
+
+def map_of(known: Map, classes: str) -> str:
+    """File of the map of a class, where one alone is named; else of the map of all.
+
+    Classes of a first model have frames of their own, so that its particles are at home in no other map.
+    """
+    if classes.strip().isdecimal() and 0 < int(classes) <= len(known.classes):
+        return known.classes[int(classes) - 1]
+    return known.volume
 
 
 def _better(
