@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,6 +48,18 @@ def test_the_least_tilted_image_is_covered(axis, swapped):
     z, y, x = tomogram_shape(plan_tomogram(series(axis=axis), ReconstructSettings(pixel_size=2.0)))
     assert (y, x) == ((160, 100) if swapped else (100, 160))
     assert z == 1500
+
+
+@pytest.mark.parametrize(("axis", "shape"), [(0.0, (140, 160)), (90.0, (200, 100))])
+def test_the_field_of_most_views_is_covered_where_the_least_tilted_lies_beside_it(axis, shape):
+    one = series(axis=axis)
+    assert one.geometry is not None
+    away = np.array([[0, 0], [0, 0], [0, 0]], float)
+    along = 1 if axis == 0 else 0  # the image's axis that lies along the tilt axis
+    away[[0, 2], along] = 40.0  # 20 px: the field of two of three views
+    moved = replace(one.geometry, x_shift_ang=away[:, 0], y_shift_ang=away[:, 1])
+    _z, y, x = tomogram_shape(plan_tomogram(one.with_changes(geometry=moved), ReconstructSettings(pixel_size=2.0)))
+    assert (y, x) == shape
 
 
 def test_images_coarser_than_asked_for_keep_their_pixels():

@@ -15,6 +15,9 @@ __all__ = ["plan_tomogram", "tomogram_shape"]
 
 _DEFAULT_THICKNESS_ANG = 3000.0
 _MARGIN_ANG = 300.0  # above and below a measured thickness
+_AWAY_ANG = 20.0  # of the views' common field from the frame's origin, from which a tomogram is made wider
+_FARTHEST = 0.25  # of the field: views farther off share nothing that is worth the voxels
+_STEEP = 0.5  # cosine of the tilt beyond which an image's middle is not well known in the specimen
 
 
 def plan_tomogram(series: TiltSeries, settings: ReconstructSettings) -> Tomogram:
@@ -59,12 +62,23 @@ def _unbinned(voxels: int, binning: float) -> int:
 
 
 def _field(geometry: TiltGeometry, image_shape_px: tuple[int, int], pixel_size_ang: float) -> tuple[float, float]:
-    """Extent (x, y) in Å of the specimen in the least tilted image.
+    """Extent (x, y) in Å, about the frame's origin, of the specimen in the least tilted image and in half of all views.
 
     The image's sides are taken to lie along the specimen's axes, whichever of the two they lie nearer to: a few degrees
-    between them cut the corners instead of adding empty ones.
+    between them cut the corners instead of adding empty ones. The frame's origin is the middle of one image; where most
+    others were taken beside it, their field reaches farther on one side.
     """
-    least = int(np.argmax(np.abs(geometry.rotations()[:, 2, 2])))  # whose beam is nearest to the specimen's normal
+    upright = np.abs(geometry.rotations()[:, 2, 2])
+    least = int(np.argmax(upright))  # whose beam is nearest to the specimen's normal
     turn = np.deg2rad(geometry.z_rot_deg[least])
     height, width = (size * pixel_size_ang / geometry.magnification[least] for size in image_shape_px)
-    return (height, width) if abs(np.sin(turn)) > abs(np.cos(turn)) else (width, height)
+    sides = (height, width) if abs(np.sin(turn)) > abs(np.cos(turn)) else (width, height)
+    known = geometry.select(np.flatnonzero(upright >= min(_STEEP, upright[least])))
+    away = np.abs(np.median(known.back_project(np.zeros((len(known), 2)), 0.0)[:, :2], axis=0))
+    x, y = (side + 2 * min(_beyond(float(by)), _FARTHEST * side) for side, by in zip(sides, away, strict=True))
+    return x, y
+
+
+def _beyond(away_ang: float) -> float:
+    """How far a tomogram reaches beyond the image's side for views that lie so far beside it."""
+    return away_ang if away_ang > _AWAY_ANG else 0.0

@@ -30,8 +30,12 @@ class ReconstructSettings(StepSettings):
     thickness: Positive | Auto = setting(
         "auto", "size along z; auto takes the specimen's measured thickness and a margin, or 3000 Å", unit="Å"
     )
-    size_x: Positive | Auto = setting("auto", "size along x; auto covers the least tilted image's field", unit="Å")
-    size_y: Positive | Auto = setting("auto", "size along y; auto covers the least tilted image's field", unit="Å")
+    size_x: Positive | Auto = setting(
+        "auto", "size along x; auto covers the field of the least tilted image and of half of all views", unit="Å"
+    )
+    size_y: Positive | Auto = setting(
+        "auto", "size along y; auto covers the field of the least tilted image and of half of all views", unit="Å"
+    )
     halves: Literal["auto", "frames", "tilts", "off"] = setting(
         "auto",
         "what the two half tomograms are made from: even and odd frames, even and odd tilts, or none; auto takes "
