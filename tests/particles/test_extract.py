@@ -21,7 +21,7 @@ from lamella.errors import ImageError, SettingsError
 from lamella.particles.extract import Gold, extract
 from lamella.particles.extract_box import choose_box, defocus_spread_ang
 from lamella.particles.extract_settings import ExtractSettings
-from lamella.particles.views import view_transfer
+from lamella.particles.views import view_places, view_transfer
 from lamella.records import ArrayImages, Particles
 
 TILTS = np.arange(-60, 61, 15.0)
@@ -112,7 +112,7 @@ def test_noise_outside_the_particle_has_unit_variance_in_every_view(rng: np.rand
 
 def test_marks_say_which_views_the_pictures_are_of() -> None:
     series = tilt_series(TILTS, ctf=True).with_changes(pre_exposure=np.abs(TILTS))
-    places = np.array([[0.0, 0, 0], [220, 0, 0], [0, 0, 40], [5000, 0, 0]])
+    places = np.array([[0.0, 0, 0], [320, 0, 0], [0, 0, 40], [5000, 0, 0]])
     some = particles_in(series, places, np.zeros((4, 3)))
     excluded = np.ones((4, len(TILTS)), bool)
     excluded[2, 4] = False
@@ -128,6 +128,25 @@ def test_marks_say_which_views_the_pictures_are_of() -> None:
     assert not made.visible[2, 4]  # type: ignore[index]
     assert made.visible[1].sum() < used.sum()  # type: ignore[index]  # outside the narrow views, inside the tilted ones
     assert [len(stack) for stack in kept.pictures] == made.visible.sum(axis=1).tolist()  # type: ignore[union-attr]
+
+
+def test_a_particle_at_the_rim_keeps_the_views_that_show_all_of_it() -> None:
+    series = tilt_series(TILTS)
+    some = particles_in(series, np.array([[232.0, 10, -20]]), random_particles(series, 1).angles_deg)
+    made, kept = cut(some, images_of(some), diameter=120.0)
+    assert made.visible is not None
+    places = view_places(series, some.positions_ang())[:, 0]
+    away = 5.0 * np.minimum(places + 0.5, np.array([139.5, 119.5]) - places).min(
+        axis=1
+    )  # Å from the image's nearest side
+    hangs_over = (away < 100) & (away > 60)  # the picture is 200 Å wide
+    assert hangs_over.any()
+    assert (made.visible[0] == (away > 60)).all()
+    disc = np.hypot(*np.meshgrid(np.arange(40) - 20, np.arange(40) - 20)) < 12
+    for picture, view in zip(kept.pictures[0], np.flatnonzero(made.visible[0]), strict=True):
+        rotation = series.geometry.rotations()[view] @ made.matrices()[0]  # type: ignore[union-attr]
+        exact = projection((40, 40), 5.0, np.array([20.0, 20.0]), rotation)
+        assert agreement(picture[disc], exact[disc]) > 0.999
 
 
 def test_a_blank_view_is_no_picture(rng: np.random.Generator) -> None:

@@ -23,7 +23,8 @@ def visible_marks(particles: Particles, box: PictureBox, settings: ExtractSettin
     particles
         of one tomogram. Marks that they carry already are kept: a view excluded before stays excluded.
     box
-        of the pictures: a view counts where all of the box lies inside the image.
+        of the pictures: a view counts where the particle's disc lies inside the image. What of its box lies outside
+        is filled with the background.
     settings
         `max_dose` and `max_ctf_resolution`.
 
@@ -35,8 +36,8 @@ def visible_marks(particles: Particles, box: PictureBox, settings: ExtractSettin
     series = particles.tilt_series
     places = view_places(series, particles.positions_ang())  # (v, n, 2) x, y
     height, width = series.image_shape_px
-    half = box.box_px * box.binning / 2
-    inside = (places >= half - 0.5).all(axis=-1) & (places <= np.array([width, height]) - half - 0.5).all(axis=-1)
+    radius = box.diameter_ang / 2 / series.pixel_size_ang
+    inside = (places >= radius - 0.5).all(axis=-1) & (places <= np.array([width, height]) - radius - 0.5).all(axis=-1)
     marks: Marks = inside.T & used_views(series, settings)
     return marks if particles.visible is None else marks & particles.visible
 
