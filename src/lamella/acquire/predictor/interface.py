@@ -99,6 +99,11 @@ class Observation:
 class Predictor(Protocol):
     """Predicts and learns. It is made with the targets' places, and draws no random number."""
 
+    @property
+    def tracks_on(self) -> Literal["area", "first"]:
+        """What it wants observed after each tilt before any other target is predicted: the area −1, or target 0."""
+        ...
+
     def predict(self, view: View) -> Prediction:
         """Where the view's target is at its time."""
         ...

@@ -1,0 +1,62 @@
+"""The specimen as given, turned by the tilt: nothing is learned but the offset that tracking and focusing find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from lamella.acquire.predictor.interface import Observation, Prediction, TargetPlace, View
+from lamella.acquire.predictor.tracked import SharedOffset
+from lamella.acquire.predictor.turning import checked_places, place_of, turned
+
+__all__ = ["FlatPredictor"]
+
+TRACKING_AREA = -1
+FOCUS_AREA = -2
+
+
+class FlatPredictor:
+    """Targets move as points at the heights given; the tracked offset is shared by all.
+
+    Parameters
+    ----------
+    places
+        by the targets' numbers; −1 is the tracking area, −2 the focus area.
+    axis_um
+        x of the tilt axis from the middle of the beam.
+    """
+
+    tracks_on: ClassVar[Literal["area", "first"]] = "area"
+
+    def __init__(self, places: Mapping[int, TargetPlace], *, axis_um: float = 0.0) -> None:
+        self._places = checked_places(places)
+        self._given_sd = {target: np.array(place.sd_um) for target, place in places.items()}
+        self._axis_um = axis_um
+        self._shared = SharedOffset()
+
+    def predict(self, view: View) -> Prediction:
+        """The place turned, plus the offsets found last."""
+        place = turned(place_of(self._places, view), view.tilt_deg, self._axis_um)
+        return Prediction(
+            shift_um=place[:2] + self._shared.place_um,
+            height_um=float(place[2] + self._shared.height_um),
+            covariance_um2=self._covariance(view),
+        )
+
+    def observe(self, observation: Observation) -> None:
+        """Learn the shared offset from the tracking area, and that of the focus from any height."""
+        view = observation.view
+        place = turned(place_of(self._places, view), view.tilt_deg, self._axis_um)
+        if observation.kind == "height":
+            self._shared.focus(float(observation.value_um[0] - place[2]))
+        elif view.target == TRACKING_AREA:
+            self._shared.track(view.tilt, observation.value_um - place[:2])
+
+    def _covariance(self, view: View) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        """Of the given place's errors turned; where the tilt was not tracked yet, of the stage's steps too."""
+        turn = np.stack([turned(axis, view.tilt_deg) for axis in np.eye(3)], axis=1)
+        covariance = turn @ np.diag(self._given_sd[view.target] ** 2) @ turn.T
+        steps = 0.0 if self._shared.knows(view.tilt) else self._shared.place_sd_um
+        return np.asarray(covariance + np.diag([steps**2, steps**2, self._shared.height_sd_um**2]), dtype=np.float64)
