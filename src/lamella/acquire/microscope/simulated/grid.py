@@ -1,0 +1,104 @@
+"""The grid: the heights of its terrain, the holes in it, and where the targets lie."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lamella.acquire.microscope.simulated.draws import signed, size
+from lamella.acquire.world_tables import GridTable, TargetTable
+from lamella.errors import SettingsError
+
+__all__ = ["Terrain", "drawn_targets"]
+
+Array = NDArray[np.float64]
+
+_WAVES = 24  # of which the roughness is made
+_BEND_AT_UM = 8.0
+_TRIES = 2000
+
+
+class Terrain:
+    """Heights of the grid over its own plane, and of single areas on it.
+
+    Parameters
+    ----------
+    table
+        what the world says of it.
+    rng
+        its own stream of random numbers.
+    """
+
+    def __init__(self, table: GridTable, rng: np.random.Generator) -> None:
+        angle, tilt = rng.uniform(0, 2 * np.pi), np.tan(np.deg2rad(size(table.pretilt, rng)))
+        self._slope: Array = tilt * np.array([np.cos(angle), np.sin(angle)])
+        self._curvature = signed(table.bend, rng) / _BEND_AT_UM**2
+        # Waves of the shortest length and longer ones, in all directions: a smooth random field.
+        directions = rng.uniform(0, 2 * np.pi, _WAVES)
+        lengths = table.roughness_length * rng.uniform(1.0, 3.0, _WAVES)
+        self._waves: Array = (2 * np.pi / lengths) * np.stack([np.cos(directions), np.sin(directions)])  # (2, waves)
+        self._phases = rng.uniform(0, 2 * np.pi, _WAVES)
+        self._amplitude = table.roughness * np.sqrt(2 / _WAVES)
+        self.turn_deg = size(table.turn, rng)
+        self.spacing_um = table.spacing
+        self._own_um = table.target_height
+        self._own_seed = int(rng.integers(2**31))
+
+    def height_um(self, places_um: ArrayLike) -> Array:
+        """``(...)`` heights at places ``(..., 2)`` of the grid."""
+        places = np.asarray(places_um, np.float64)
+        height = places @ self._slope + self._curvature * (places**2).sum(axis=-1)
+        if self._amplitude:
+            height = height + self._amplitude * np.sin(places @ self._waves + self._phases).sum(axis=-1)
+        return np.asarray(height)
+
+    def own_height_um(self, area: int) -> float:
+        """By how much an area's film lies over or under the terrain."""
+        if not self._own_um:
+            return 0.0
+        draw = np.random.default_rng([self._own_seed, area + 2**16])
+        return float(draw.uniform(-self._own_um, self._own_um))
+
+    def lattice_um(self) -> Array:
+        """``(2, 2)`` the two steps from hole to hole, as rows."""
+        turn = np.deg2rad(self.turn_deg)
+        return self.spacing_um * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+
+
+def drawn_targets(count: int, terrain: Terrain, table: TargetTable, rng: np.random.Generator) -> Array:
+    """``(count, 2)`` where targets lie, from the inside out, as the image shifts that a navigator would state.
+
+    Raises
+    ------
+    SettingsError
+        if so many free targets find no room.
+    """
+    if count < 1:
+        raise SettingsError(f"{count} targets", mend="ask for one at least")
+    if table.arrangement == "holes":
+        reach = int(np.ceil(np.sqrt(count))) + 2
+        steps = np.arange(-reach, reach + 1)
+        numbers = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+        order = np.lexsort((np.arctan2(numbers[:, 1], numbers[:, 0]), (numbers**2).sum(axis=1)))
+        places = numbers[order[:count]] @ terrain.lattice_um()
+        return np.asarray(places + table.off_centre * rng.normal(size=places.shape))
+    return _free(count, table, rng)
+
+
+def _free(count: int, table: TargetTable, rng: np.random.Generator) -> Array:
+    """Places in a circle, no two nearer than allowed."""
+    chosen: list[Array] = []
+    for _ in range(_TRIES * count):
+        place = table.radius * np.sqrt(rng.random()) * np.array(_unit(rng.uniform(0, 2 * np.pi)))
+        if all(np.hypot(*(place - other)) >= table.distance for other in chosen):
+            chosen.append(place)
+            if len(chosen) == count:
+                return np.array(sorted(chosen, key=lambda one: float(np.hypot(*one))))
+    raise SettingsError(
+        f"{count} targets {table.distance} µm apart find no room within {table.radius} µm",
+        mend="ask for fewer, or widen targets.radius",
+    )
+
+
+def _unit(angle: float) -> tuple[float, float]:
+    return float(np.cos(angle)), float(np.sin(angle))

@@ -1,0 +1,122 @@
+"""What the camera gives: at the least cost, where features of the specimen appear (no pixel is made)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.acquire.microscope.port import Landmarks, Pixels, Preset
+
+__all__ = ["LandmarkPictures", "PictureMaker", "Scene"]
+
+Array = NDArray[np.float64]
+
+_FEATURES = 9
+_SPREAD = 0.3  # of the field, to both sides of the middle, over which an area's features lie
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """What an exposure sees.
+
+    Attributes
+    ----------
+    area
+        name of the part of the specimen: pictures of one area show the same features.
+    preset, dose
+        of the picture.
+    tilt_deg
+        the true angle.
+    middle_um
+        ``(2,)`` the place of the grid in the picture's middle.
+    surface
+        points ``(n, 3)`` of the grid's surface at places ``(n, 2)`` in this area.
+    appear
+        where points ``(n, 3)`` of the grid appear in the picture, ``(n, 2)`` across and along the tilt axis as the
+        calibrations state it, µm from the picture's middle.
+    defocus_um
+        true, of points ``(n, 3)`` of the grid.
+    """
+
+    area: tuple[str, int, int]
+    preset: Preset
+    dose: float
+    tilt_deg: float
+    middle_um: Array
+    surface: Callable[[Array], Array]
+    appear: Callable[[Array], Array]
+    defocus_um: Callable[[Array], Array]
+
+
+class PictureMaker(Protocol):
+    """Makes the content of pictures."""
+
+    def picture(self, scene: Scene) -> Landmarks | Pixels:
+        """Of an exposed scene."""
+        ...
+
+    def dark(self, scene: Scene) -> Landmarks | Pixels:
+        """Where no beam came."""
+        ...
+
+
+class LandmarkPictures:
+    """Pictures that state where an area's features appear.
+
+    Parameters
+    ----------
+    field_um
+        of the record preset, the shorter side: over a part of it the features lie.
+    matching_px
+        sd of a comparison's error at 0° and the preset's own dose. It grows as the noise, by 1 / √dose and 1 / √cosθ.
+    rng
+        a stream of random numbers.
+    """
+
+    def __init__(self, field_um: float, matching_px: float, rng: np.random.Generator) -> None:
+        self._spread_um = _SPREAD * field_um
+        self._matching_px = matching_px
+        self._features_rng, self._errors_rng = rng.spawn(2)
+        self._seed = int(self._features_rng.integers(2**31))
+        self._areas: dict[tuple[str, int, int], Array] = {}
+
+    def picture(self, scene: Scene) -> Landmarks:
+        """Features where they appear; one outside the field is taken for another somewhere in it."""
+        features = self._features(scene)
+        sd = self._sd_um(scene)
+        places = scene.appear(features) + sd * self._errors_rng.normal(size=(_FEATURES, 2))
+        return Landmarks(places_um=self._inside(scene, places), sd_um=sd)
+
+    def dark(self, scene: Scene) -> Landmarks:
+        """Features anywhere."""
+        places = np.full((_FEATURES, 2), np.inf)
+        return Landmarks(places_um=self._inside(scene, places), sd_um=self._sd_um(scene))
+
+    def _features(self, scene: Scene) -> Array:
+        """``(n, 3)`` of an area, on the grid: about where its first picture was taken, not about the target's truth."""
+        if scene.area not in self._areas:
+            kind, target, shot = scene.area
+            rng = np.random.default_rng([self._seed, sum(kind.encode()), target + 2**16, shot])
+            around = scene.middle_um + self._spread_um * rng.uniform(-1, 1, (_FEATURES, 2))
+            self._areas[scene.area] = scene.surface(around)
+        return self._areas[scene.area]
+
+    def _sd_um(self, scene: Scene) -> float:
+        """Sd of a feature's place: so large that the mean of all has the sd of a comparison."""
+        share = scene.dose / scene.preset.dose if scene.preset.dose else 1.0
+        growth = 1 / np.sqrt(max(share, 1e-6) * np.cos(np.deg2rad(scene.tilt_deg)))
+        return float(np.sqrt(_FEATURES) * self._matching_px * scene.preset.pixel_size_ang * 1e-4 * growth)
+
+    def _inside(self, scene: Scene, places: Array) -> Array:
+        half = 0.5 * np.array(scene.preset.field_um[::-1])
+        # Which side of the camera lies across the axis does not matter here: the shorter side bounds both.
+        reach = float(half.min())
+        out = (np.abs(places) > reach).any(axis=-1)
+        if out.any():
+            places = places.copy()
+            places[out] = self._errors_rng.uniform(-reach, reach, (int(out.sum()), 2))
+        return places

@@ -1,0 +1,153 @@
+"""Worlds: what a simulated microscope, its stage, its grid and its faults are like, every number with its unit.
+
+A world is a TOML file. The named ones (`WORLDS`) lie in the package. A pair of numbers is the range from which a seed
+draws the size of an error: its sign or direction is drawn as well, so that no world leans to one side.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import tomlkit
+from pydantic import ValidationError
+
+from lamella.acquire.world_tables import Range, World
+from lamella.errors import InputError, SettingsError
+
+__all__ = ["WORLDS", "Range", "World", "load_world", "wider_world", "world_text"]
+
+WORLDS = ("rigid", "bisect", "pace", "faults")
+"""The worlds that come with the package."""
+
+_MOST_BYTES = 1_000_000
+
+
+def load_world(name: str | Path, overrides: Mapping[str, Any] | None = None) -> World:
+    """The world of a name, or of a TOML file.
+
+    Parameters
+    ----------
+    name
+        one of `WORLDS`, or the path of a TOML file.
+    overrides
+        values to change, by ``"table.field"``.
+
+    Raises
+    ------
+    InputError
+        if there is no such world or file, or it is no TOML.
+    SettingsError
+        if a value is none that the world's tables allow, or a field has no meaning.
+    """
+    tables = _parsed(str(name))
+    for key, value in (overrides or {}).items():
+        _set(tables, key, value)
+    try:
+        return World.model_validate(tables)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"world {name}: {place}: {_sentence(first)}", mend=_mend(first["loc"], str(first["type"]))
+        ) from None
+
+
+def world_text(world: World) -> str:
+    """The world as the text of its TOML file: every parameter, with its unit and its meaning behind it."""
+    document = tomlkit.document()
+    for table, model in world:
+        if isinstance(model, Mapping):
+            document[table] = _plain(model)
+            continue
+        entry = tomlkit.table()
+        for field, info in type(model).model_fields.items():
+            item = tomlkit.item(_plain(getattr(model, field)))
+            extra = cast("Mapping[str, Any]", info.json_schema_extra or {})
+            unit = f"{extra['unit']}: " if extra.get("unit") else ""
+            if not isinstance(item, tomlkit.items.AoT):
+                item.comment(f"{unit}{info.description}")
+            entry[field] = item
+        document[table] = entry
+    return tomlkit.dumps(document)
+
+
+def wider_world(world: World, factor: float) -> World:
+    """A world whose errors are drawn from ranges wider by a factor: each range [a, b] becomes [a / factor, factor · b].
+
+    Errors of a single size grow by the factor. The grid's lattice, the targets, the times and the faults stay.
+    """
+    tables = world.model_dump()
+    for table in ("stage", "optics", "grid"):
+        for field, info in type(getattr(world, table)).model_fields.items():
+            extra = cast("Mapping[str, Any]", info.json_schema_extra or {})
+            if not extra.get("error"):
+                continue
+            value = tables[table][field]
+            tables[table][field] = (
+                (value[0] / factor, value[1] * factor) if isinstance(value, tuple) else value * factor
+            )
+    return World.model_validate(tables)
+
+
+def _parsed(name: str) -> dict[str, Any]:
+    """The tables of a named world or of a file, as they stand there."""
+    if name in WORLDS:
+        text = resources.files("lamella.acquire").joinpath("worlds", f"{name}.toml").read_text(encoding="utf-8")
+        return tomllib.loads(text)
+    path = Path(name)
+    if not path.is_file():
+        near = get_close_matches(name, WORLDS, n=1)
+        raise InputError(
+            f"there is no world {name!r}",
+            mend=f"did you mean {near[0]}?" if near else f"name a TOML file, or one of {', '.join(WORLDS)}",
+        )
+    if path.stat().st_size > _MOST_BYTES:
+        raise InputError(f"{path} is too large for a world", mend="name the TOML file of a world")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML: {error}", mend="correct that line") from None
+
+
+def _set(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``table.field`` (or ``table.part.field``)."""
+    *outer, field = key.split(".")
+    if not outer:
+        raise SettingsError(f"{key} names no field of a world", mend="write it as table.field, such as stage.wander")
+    place = tables
+    for part in outer:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise SettingsError(f"{key} goes through {part}, which is no table", mend="write it as table.field")
+    place[field] = value
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    text = str(error["msg"])
+    return text.removeprefix("Value error, ")
+
+
+def _mend(place: tuple[int | str, ...], kind: str) -> str:
+    """What to do about a bad entry of a world."""
+    if kind != "extra_forbidden":
+        return "correct the value in the world's file"
+    table = World.model_fields.get(str(place[0])) if len(place) > 1 else None
+    names = getattr(table.annotation, "model_fields", {}) if table else World.model_fields
+    near = get_close_matches(str(place[-1]), list(names), n=1)
+    return f"did you mean {near[0]}?" if near else f"choose of {', '.join(names)}"
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, models as mappings without what is not set: what TOML can say."""
+    if hasattr(value, "model_dump"):
+        return {key: _plain(part) for key, part in value.model_dump(exclude_none=True).items()}
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items() if part is not None}
+    if isinstance(value, (tuple, list)):
+        return [_plain(part) for part in value]
+    return value
