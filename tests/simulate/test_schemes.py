@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lamella.simulate import SimulateSettings, record_series
-from lamella.simulate.schemes import doses_of_tilts, order_of_tilts, recording_order
+from lamella.simulate.schemes import doses_of_tilts, order_of_tilts
 
 
 def order(**values) -> list[float]:
@@ -25,14 +25,6 @@ def test_dose_symmetric_orders() -> None:
 def test_other_orders() -> None:
     assert order(scheme="bidirectional") == [0, 3, 6, 9, 12, -3, -6, -9, -12]
     assert order(scheme="unidirectional") == [-12, -9, -6, -3, 0, 3, 6, 9, 12]
-
-
-@pytest.mark.parametrize("scheme", ["dose-symmetric", "bidirectional", "unidirectional"])
-@pytest.mark.parametrize("group", [1, 2, 3, 7])
-def test_every_tilt_comes_once(scheme: str, group: int) -> None:
-    for steps in (0, 1, 5, 20):
-        found = recording_order(scheme, steps, group)
-        np.testing.assert_array_equal(np.sort(found), np.arange(-steps, steps + 1))
 
 
 def test_the_last_step_of_a_fraction_is_not_lost() -> None:

@@ -9,3 +9,55 @@ tilt axis's angle (`geometry`'s ``Rz``) and scaled. An image shift ``s`` brings 
 beam into the image's middle. Lens settings and defoci are in µm, positive is underfocus; a point's defocus is the
 lens's plus ``hand · z`` of the tilted place (`geometry`'s handedness).
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.rooms import open_room
+
+if TYPE_CHECKING:
+    from lamella.acquire.acquire_settings import AcquireSettings
+    from lamella.acquire.comparing import AlignedSeries, Displacement, measure_shift
+    from lamella.acquire.grid_plane import GridPlane, fit_plane
+    from lamella.acquire.plan import Plan, plan_session
+    from lamella.acquire.session.result import SessionResult
+    from lamella.acquire.session.run import run_session
+    from lamella.acquire.targets import Target, grid_targets, read_targets, write_targets
+
+__all__ = [
+    "AcquireSettings",
+    "AlignedSeries",
+    "Displacement",
+    "GridPlane",
+    "Plan",
+    "SessionResult",
+    "Target",
+    "fit_plane",
+    "grid_targets",
+    "measure_shift",
+    "plan_session",
+    "read_targets",
+    "run_session",
+    "write_targets",
+]
+
+open_room(
+    __name__,
+    {
+        "AcquireSettings": "acquire_settings",
+        "AlignedSeries": "comparing",
+        "Displacement": "comparing",
+        "GridPlane": "grid_plane",
+        "Plan": "plan",
+        "SessionResult": "session.result",
+        "Target": "targets",
+        "fit_plane": "grid_plane",
+        "grid_targets": "targets",
+        "measure_shift": "comparing",
+        "plan_session": "plan",
+        "read_targets": "targets",
+        "run_session": "session.run",
+        "write_targets": "targets",
+    },
+)

@@ -19,6 +19,7 @@ from lamella.records.motion import LocalMotion, MovieMotion
 from lamella.records.notes import Note
 from lamella.records.optics import Optics
 from lamella.records.particles import PARTICLE_DIAMETER, ParticleImages, Particles, ParticleSet
+from lamella.records.tilt_scheme import TiltScheme, doses_of_tilts, recording_order
 from lamella.records.tilt_series import Defocus, TiltSeries
 from lamella.records.tomogram import Tomogram
 
@@ -43,8 +44,11 @@ __all__ = [
     "ParticleSink",
     "ParticleSource",
     "Particles",
+    "TiltScheme",
     "TiltSeries",
     "Tomogram",
     "VolumeSink",
     "VolumeSource",
+    "doses_of_tilts",
+    "recording_order",
 ]

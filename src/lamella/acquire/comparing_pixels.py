@@ -1,0 +1,170 @@
+"""Displacement of a picture against the aligned, stretched average of its area's pictures, by correlation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamella.acquire.comparing import Displacement, foreshortening
+from lamella.acquire.microscope.port import Landmarks, Picture
+from lamella.errors import ImageError
+from lamella.fourier import (
+    band_pass,
+    crop_image,
+    cross_correlate,
+    edge_taper,
+    find_peak,
+)
+
+__all__ = ["PixelAverage"]
+
+Array = NDArray[np.float64]
+
+_SIDE_PX = 512  # of the longer side as compared
+_LOW_CYCLES = 6.0  # over the shorter side: below it lie uneven illumination and the camera's fixed pattern
+_HIGH = 0.25  # cycles per compared pixel
+_EXTREME = 4.0  # standard deviations at which hot pixels and ice crystals are cut
+_TAPER = 0.12  # of the shorter side
+_OWN_PX = 6.0  # about the highest peak, which is its own and no rival's
+
+
+class PixelAverage:
+    """Pictures of one area, aligned and stretched to the untilted specimen.
+
+    Parameters
+    ----------
+    axis_deg
+        direction of the tilt axis in the pictures, from the rows' direction (y) as `geometry`'s z_rot.
+    """
+
+    def __init__(self, axis_deg: float) -> None:
+        self._axis_deg = axis_deg
+        self._sum: Tensor | None = None
+        self._weight: Tensor | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def measure(self, picture: Picture) -> Displacement:
+        """See `lamella.acquire.comparing.AlignedSeries.measure`."""
+        image, pixel_um = self._read(picture)
+        if self._sum is None or self._weight is None:
+            raise ImageError("nothing to compare a picture with", mend="take a reference picture first")
+        average = self._sum / self._weight.clamp_min(1e-3)
+        cover = (self._weight > 1e-3).to(average.dtype)
+        matrix = _stretch(self._axis_deg, foreshortening(picture))
+        template = _moved(average * cover, np.linalg.inv(matrix))
+        taper = _taper(image)
+        correlation = cross_correlate(image * taper, template * taper, _weights(image, template))
+        shift_px, height = find_peak(correlation)
+        confidence = _confidence(correlation, shift_px, float(height))
+        shift_um = self._to_stage(shift_px.double().numpy()[::-1]) * pixel_um
+        return Displacement(
+            shift_um=shift_um,
+            # The peak of a band-passed correlation is some two pixels wide; noise moves it by that over its height
+            # above the noise.
+            sd_um=pixel_um * (0.05 + 1.0 / max(_significance(correlation, float(height)), 1.0)),
+            confidence=confidence,
+        )
+
+    def add(self, picture: Picture, shift_um: Array) -> None:
+        """See `lamella.acquire.comparing.AlignedSeries.add`."""
+        image, pixel_um = self._read(picture)
+        cosine = foreshortening(picture)
+        offset_px = self._to_camera(shift_um) / pixel_um
+        matrix = _stretch(self._axis_deg, cosine)
+        aligned = _moved(image, matrix, offset_px)
+        weight = cosine * _moved(torch.ones_like(image), matrix, offset_px)
+        if self._sum is None or self._weight is None:
+            self._sum, self._weight = weight * aligned, weight
+        else:
+            self._sum, self._weight = self._sum + weight * aligned, self._weight + weight
+
+    def _read(self, picture: Picture) -> tuple[Tensor, float]:
+        """The picture as compared, mean 0 and standard deviation 1, and its pixel size in µm."""
+        content = picture.content
+        if isinstance(content, Landmarks):
+            raise ImageError("a picture of landmarks in a series of pixels", mend="compare pictures of one kind")
+        image = torch.from_numpy(np.ascontiguousarray(content.image, np.float32))
+        if image.ndim != 2 or not bool(torch.isfinite(image).all()):
+            raise ImageError("a picture with pixels that are no numbers", mend="take it again")
+        if self._shape and tuple(image.shape) != self._shape:
+            raise ImageError(
+                f"a picture of {tuple(image.shape)} pixels in a series of {self._shape}", mend="use one preset"
+            )
+        self._shape = tuple(image.shape)
+        ratio = max(1.0, max(image.shape) / _SIDE_PX)
+        size = [max(2, round(side / ratio / 2) * 2) for side in image.shape]
+        if ratio > 1:
+            image = crop_image(image, size)
+        spread = float(image.std())
+        if spread == 0:
+            raise ImageError("a picture in which every pixel is the same", mend="take it again")
+        image = ((image - image.median()) / spread).clamp(-_EXTREME, _EXTREME)
+        image = image - image.mean()
+        return image, picture.preset.pixel_size_ang * 1e-4 * self._shape[-1] / image.shape[-1]
+
+    def _to_stage(self, camera_xy: Array) -> Array:
+        turned: Array = _turn(-self._axis_deg) @ camera_xy
+        return turned
+
+    def _to_camera(self, stage_xy: Array) -> Array:
+        turned: Array = _turn(self._axis_deg) @ stage_xy
+        return turned
+
+
+def _turn(angle_deg: float) -> Array:
+    angle = math.radians(angle_deg)
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def _stretch(axis_deg: float, cosine: float) -> Array:
+    """``(2, 2)`` on (x, y) of the untilted specimen: gives where that appears in the tilted picture."""
+    matrix: Array = _turn(axis_deg) @ np.diag([cosine, 1.0]) @ _turn(-axis_deg)
+    return matrix
+
+
+def _moved(image: Tensor, matrix: Array, offset_px: Array | None = None) -> Tensor:
+    """`(h, w)`: at place p from the middle pixel, the image's value at matrix · p + offset; 0 outside."""
+    height, width = image.shape
+    offset = np.zeros(2) if offset_px is None else np.asarray(offset_px, np.float64)
+    half = np.array([width / 2, height / 2])
+    # torch counts from −1 to +1 across the outer edges of the pixels; the middle pixel's centre lies half a pixel up.
+    middle = 0.5 * (1 - np.array([width % 2, height % 2])) / half
+    scaled = matrix * (half[None, :] / half[:, None])
+    constant = offset / half + middle - scaled @ middle
+    theta = torch.tensor(np.column_stack([scaled, constant]), dtype=image.dtype)[None]
+    grid = torch.nn.functional.affine_grid(theta, [1, 1, height, width], align_corners=False)
+    return torch.nn.functional.grid_sample(image[None, None], grid, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _taper(image: Tensor) -> Tensor:
+    return edge_taper(tuple(image.shape), max(2, round(_TAPER * min(image.shape))))
+
+
+def _weights(image: Tensor, template: Tensor) -> Tensor:
+    """A band without the slow background, in which every frequency counts alike (half-whitened)."""
+    low = _LOW_CYCLES / min(image.shape)
+    band = band_pass(tuple(image.shape), low, _HIGH, low / 2)
+    size = torch.fft.rfft2(image).abs() * torch.fft.rfft2(template).abs()
+    floor = size.mean().clamp_min(torch.finfo(size.dtype).tiny)
+    return band / (size + floor).sqrt()
+
+
+def _significance(correlation: Tensor, height: float) -> float:
+    """The peak in robust standard deviations of the correlation."""
+    noise = 1.4826 * float((correlation - correlation.median()).abs().median())
+    return height / noise if noise > 0 else 0.0
+
+
+def _confidence(correlation: Tensor, shift_px: Tensor, height: float) -> float:
+    """How far the highest peak stands above the next: 0 where another is as high, 1 where there is none."""
+    rows, columns = correlation.shape
+    y = torch.remainder(torch.arange(rows) - shift_px[0] + rows / 2, rows) - rows / 2
+    x = torch.remainder(torch.arange(columns) - shift_px[1] + columns / 2, columns) - columns / 2
+    rivals = correlation[(y[:, None] ** 2 + x[None, :] ** 2) > _OWN_PX**2]
+    if height <= 0 or not rivals.numel():
+        return 0.0
+    return float(min(max(1.0 - float(rivals.max()) / height, 0.0), 1.0))

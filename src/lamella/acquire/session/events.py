@@ -1,0 +1,182 @@
+"""What happens in a session, as its log tells it beside the calls to the microscope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = [
+    "Event",
+    "FaultSurvived",
+    "HeightMeasured",
+    "PlaneFitted",
+    "StageLifted",
+    "TargetEnded",
+    "Tell",
+    "TiltBegun",
+    "TiltLeftOut",
+    "Tracked",
+    "ViewLeftOut",
+    "ViewRecorded",
+    "event_json",
+]
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageLifted:
+    """The stage was brought to eucentric height: what was measured, and by how much it was moved, µm."""
+
+    height_um: float
+    moved_um: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeightMeasured:
+    """Focus was measured by beam tilt: true defocus and height of an area (`View.target`), µm."""
+
+    target: int
+    tilt: int
+    defocus_um: float
+    height_um: float
+    sd_um: float
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneFitted:
+    """The plane of the targets, from measured heights."""
+
+    pre_tilt_deg: float
+    rotation_deg: float
+    residual_um: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiltBegun:
+    """The stage stands at a further tilt: what was asked, what it reads."""
+
+    tilt: int
+    asked_deg: float
+    tilt_deg: float
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiltLeftOut:
+    """A tilt of which no view is recorded, and why."""
+
+    tilt: int
+    asked_deg: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracked:
+    """One exposure of a tracking area: where it was against the middle, nm, and the image shift that was set, µm."""
+
+    target: int
+    tilt: int
+    preset: str
+    attempt: int
+    left_nm: float
+    shift_um: Pair
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewRecorded:
+    """A view of a target.
+
+    Attributes
+    ----------
+    target, tilt, shot, attempt
+        its numbers (see `Purpose`).
+    asked_deg, tilt_deg
+        the scheme's angle and what the stage read.
+    shift_um, defocus_um
+        as set.
+    predicted_sd_um
+        of the place and of the height, as predicted.
+    displacement_um
+        measured against the target's own series; None where it is the first, or could not be measured.
+    displacement_sd_um, confidence
+        of it.
+    learned
+        whether the predictor was told of it.
+    dose, dose_before
+        e/Å², of this view, and what the target had before it.
+    mean_counts, files, time_s
+        of the picture.
+    """
+
+    target: int
+    tilt: int
+    shot: int
+    attempt: int
+    asked_deg: float
+    tilt_deg: float
+    shift_um: Pair
+    defocus_um: float
+    predicted_sd_um: Pair
+    displacement_um: Pair | None
+    displacement_sd_um: float
+    confidence: float
+    learned: bool
+    dose: float
+    dose_before: float
+    mean_counts: float
+    files: tuple[str, ...]
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewLeftOut:
+    """A view that was not recorded, and why: ``limit``, ``dark``, ``fault``, ``unsure``."""
+
+    target: int
+    tilt: int
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetEnded:
+    """A target's series is over: ``finished``, ``limit`` (it left the image shift's range, as planned), ``lost``."""
+
+    target: int
+    kind: str
+    views: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultSurvived:
+    """A call that the microscope failed and that is asked again after a wait."""
+
+    call: str
+    problem: str
+    attempt: int
+    waited_s: float
+
+
+Event = (
+    StageLifted
+    | HeightMeasured
+    | PlaneFitted
+    | TiltBegun
+    | TiltLeftOut
+    | Tracked
+    | ViewRecorded
+    | ViewLeftOut
+    | TargetEnded
+    | FaultSurvived
+)
+Tell = Callable[[Event], None]
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """The event as the log's line holds it: its name under ``event``, then its fields."""
+    return {"event": type(event).__name__, **asdict(event)}

@@ -1,0 +1,93 @@
+"""What a session has recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lamella.acquire.plan import Plan
+from lamella.acquire.session.events import (
+    Event,
+    HeightMeasured,
+    TargetEnded,
+    TiltLeftOut,
+    Tracked,
+    ViewLeftOut,
+    ViewRecorded,
+)
+
+__all__ = ["SessionResult"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SessionResult:
+    """The end of a session.
+
+    Attributes
+    ----------
+    plan
+        what was meant to be done.
+    events
+        what happened, in order.
+    started_s, ended_s
+        by the microscope's clock.
+    """
+
+    plan: Plan
+    events: tuple[Event, ...]
+    started_s: float
+    ended_s: float
+
+    @property
+    def views(self) -> tuple[ViewRecorded, ...]:
+        """Views in the order of recording."""
+        return tuple(event for event in self.events if isinstance(event, ViewRecorded))
+
+    @property
+    def left_out(self) -> tuple[ViewLeftOut | TiltLeftOut, ...]:
+        """Views and tilts that were not recorded."""
+        return tuple(event for event in self.events if isinstance(event, ViewLeftOut | TiltLeftOut))
+
+    @property
+    def trackings(self) -> tuple[Tracked, ...]:
+        """Every exposure of a tracking area."""
+        return tuple(event for event in self.events if isinstance(event, Tracked))
+
+    @property
+    def heights(self) -> tuple[HeightMeasured, ...]:
+        """Every focus measured."""
+        return tuple(event for event in self.events if isinstance(event, HeightMeasured))
+
+    @property
+    def endings(self) -> dict[int, TargetEnded]:
+        """How each target's series ended."""
+        return {event.target: event for event in self.events if isinstance(event, TargetEnded)}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Targets that were finished, that ended at the limit as planned, and that were lost."""
+        counted = Counter(event.kind for event in self.endings.values())
+        return {kind: counted[kind] for kind in ("finished", "limit", "lost")}
+
+    @property
+    def minutes(self) -> float:
+        """Of the whole session, by the microscope's clock."""
+        return (self.ended_s - self.started_s) / 60
+
+    @property
+    def minutes_per_series(self) -> float:
+        """The session's time over the number of its targets."""
+        return self.minutes / len(self.plan.targets)
+
+    def tracking_nm(self) -> float:
+        """rms over the tilts of what was measured as left in the last exposure of the tracking area; NaN for none."""
+        return tracking_left_nm(self.trackings)
+
+
+def tracking_left_nm(trackings: Sequence[Tracked]) -> float:
+    """rms over tilts of the displacement measured in each area's last exposure, nm; NaN where there is none."""
+    last = {(one.target, one.tilt): one.left_nm for one in trackings}
+    return float(np.sqrt(np.mean(np.square(list(last.values()))))) if last else float("nan")

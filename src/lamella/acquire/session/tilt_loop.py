@@ -1,0 +1,207 @@
+"""The loop over tilts and targets: tilt, wait, track, focus, then each target in its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.acquire.microscope.port import RECORD
+from lamella.acquire.plan import Plan
+from lamella.acquire.routines.autofocus import measure_focus
+from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk, Moment
+from lamella.acquire.routines.tracking import Sighting, track
+from lamella.acquire.session.events import TargetEnded, TiltBegun, TiltLeftOut, ViewLeftOut
+from lamella.acquire.session.recording import FirstView, TargetState, predicted_sd_um, record_view
+from lamella.errors import ImageError, LimitError, MicroscopeError
+from lamella.progress import Progress, no_progress
+
+__all__ = ["TiltLoop"]
+
+Array = NDArray[np.float64]
+
+_EXTRA_TRACKINGS = 2  # at one tilt, of a predictor that stays unsure
+_LOST_TILTS = 3  # one after the other, after which the microscope is not what it should be
+_FINISHED = 0.9  # of the views planned, that make a series
+
+
+@dataclass(kw_only=True, eq=False)
+class TiltLoop:
+    """One pass over the scheme, for some of the plan's targets.
+
+    Attributes
+    ----------
+    desk
+        of the session, its predictor knowing these targets.
+    plan
+        of the session.
+    targets
+        numbers of the targets that are recorded in this pass.
+    follow_area
+        whether a tracking area is followed.
+    progress
+        told the fraction of the tilts that is done.
+    """
+
+    desk: Desk
+    plan: Plan
+    targets: Sequence[int]
+    follow_area: bool
+    progress: Progress = no_progress
+    states: dict[int, TargetState] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.states = {number: TargetState() for number in self.targets}
+        self._lost_tilts = 0
+        self._sightings: list[Sighting] = []
+        self._extra = 0
+        self._focused = False
+
+    def run(self) -> None:
+        """Record every tilt, and tell how each target's series ended.
+
+        Raises
+        ------
+        MicroscopeError
+            if the stage does not tilt any more.
+        """
+        for number in range(len(self.plan.scheme)):
+            if self._stand(number):
+                self._prepare()
+                self._record_targets()
+            self.progress((number + 1) / len(self.plan.scheme), f"tilt {self.plan.scheme.tilt_deg[number]:g}°")
+        for target in self.targets:
+            self.desk.tell(self._ending(target))
+
+    def _stand(self, number: int) -> bool:
+        """Turn the stage to a tilt and let it settle; False where it does not go there."""
+        desk, scheme = self.desk, self.plan.scheme
+        asked = float(scheme.tilt_deg[number])
+        try:
+            status = desk.scope.tilt(asked)
+        except MicroscopeError as error:
+            desk.tell(TiltLeftOut(tilt=number, asked_deg=asked, reason=str(error)))
+            self._lost_tilts += 0 if isinstance(error, LimitError) else 1
+            if self._lost_tilts >= _LOST_TILTS:
+                raise MicroscopeError(
+                    f"{self._lost_tilts} tilts failed one after the other, the last: {error.problem}",
+                    mend="look at the stage, then resume the session",
+                ) from error
+            return False
+        self._lost_tilts = 0
+        desk.moment = Moment(
+            tilt=number,
+            asked_deg=asked,
+            tilt_deg=status.tilt_deg,
+            stood_s=status.time_s,
+            branch=int(scheme.branch[number]),
+        )
+        desk.tell(TiltBegun(tilt=number, asked_deg=asked, tilt_deg=status.tilt_deg, time_s=status.time_s))
+        desk.scope.wait(desk.settings.settle)
+        return True
+
+    def _prepare(self) -> None:
+        """Track and focus, as often as is set or the predictor is unsure."""
+        desk, settings = self.desk, self.desk.settings
+        self._sightings, self._extra, self._focused = [], 0, False
+        if self.follow_area:
+            place_sd, _ = predicted_sd_um(desk.predict(TRACKING_AREA))
+            if settings.mode == "slow" or self.desk.moment.tilt == 0:
+                self._track(low=True)
+            elif place_sd > settings.unsure:
+                self._track(low=place_sd > settings.tracking_low_threshold * 1e-3)
+        every = settings.autofocus_every
+        if every and self.desk.moment.tilt and self.desk.moment.tilt % every == 0:
+            self._focus()
+
+    def _record_targets(self) -> None:
+        number = self.desk.moment.tilt
+        firsts: list[FirstView] = []
+        order = [target for target in self.plan.visits[number] if target in self.states]
+        if not self.follow_area and self.desk.settings.tracking != "none":
+            order.sort(key=lambda target: target != self.targets[0])
+        every = self.desk.settings.first_tilt_tracking if number == 0 else self.desk.settings.track_every
+        for count, target in enumerate(order):
+            if every and count and count % every == 0 and self.follow_area:
+                self._track(low=False)
+            first = self._record(target)
+            if first is not None:
+                firsts.append(first)
+        if firsts and self.follow_area and every:
+            self._track(low=False)
+        for first in firsts:
+            self._begin_series(first)
+
+    def _record(self, target: int) -> FirstView | None:
+        state, number = self.states[target], self.desk.moment.tilt
+        if state.lost:
+            return None
+        if not self.plan.reachable[target, number]:
+            reason = "the image shift does not reach it here, as planned"
+            self.desk.tell(ViewLeftOut(target=target, tilt=number, kind="limit", reason=reason))
+            return None
+        if not self._sure(target):
+            return None
+        return record_view(
+            self.desk,
+            target,
+            self.plan.targets[target].shot,
+            float(self.plan.scheme.dose[number]),
+            state,
+            follow_area=self.follow_area,
+        )
+
+    def _sure(self, target: int) -> bool:
+        """Look again where the predictor is unsure of a target; False where that does not help."""
+        settings = self.desk.settings
+        place_sd, height_sd = predicted_sd_um(self.desk.predict(target))
+        if height_sd > settings.unsure_focus and not self._focused:
+            self._focus()
+        if place_sd > settings.unsure and self.follow_area and self._extra < _EXTRA_TRACKINGS:
+            self._extra += 1
+            if self._extra > 1:
+                self.desk.scope.wait(settings.wait_step)
+            self._track(low=False)
+            place_sd, _ = predicted_sd_um(self.desk.predict(target))
+        if place_sd <= settings.lost:
+            return True
+        reason = f"its place is known to {place_sd:.2f} µm only"
+        self.desk.tell(ViewLeftOut(target=target, tilt=self.desk.moment.tilt, kind="unsure", reason=reason))
+        return False
+
+    def _track(self, *, low: bool) -> None:
+        seen = track(self.desk, low=low)
+        if seen is not None:
+            self._sightings.append(seen)
+
+    def _focus(self) -> None:
+        self._focused = True
+        measure_focus(self.desk, FOCUS_AREA)
+
+    def _begin_series(self, first: FirstView) -> None:
+        """Add a target's first picture to its series, its origin where tracking before and after says it was."""
+        origin = np.zeros(2)
+        if first.area_um is not None and len(self._sightings) > 1:
+            times = [one.view.time_s for one in self._sightings]
+            places = np.array([one.place_um for one in self._sightings])
+            time_s = first.picture.status.time_s
+            seen = np.array([np.interp(time_s, times, places[:, axis]) for axis in (0, 1)])
+            origin = seen - first.area_um
+        try:
+            self.desk.series_of(first.target, RECORD).add(first.picture, origin)
+        except ImageError as error:
+            # The next view becomes the series' first picture.
+            self.desk.tell(
+                ViewLeftOut(target=first.target, tilt=self.desk.moment.tilt, kind="fault", reason=str(error))
+            )
+
+    def _ending(self, target: int) -> TargetEnded:
+        state = self.states[target]
+        planned = int(self.plan.reachable[target].sum())
+        if state.lost or state.views < _FINISHED * planned:
+            reason = state.lost or f"{state.views} of {planned} views"
+            return TargetEnded(target=target, kind="lost", views=state.views, reason=reason)
+        kind = "finished" if planned == len(self.plan.scheme) else "limit"
+        return TargetEnded(target=target, kind=kind, views=state.views)
