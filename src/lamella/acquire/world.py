@@ -7,14 +7,15 @@ draws the size of an error: its sign or direction is drawn as well, so that no w
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
 import tomlkit
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from tomlkit.items import AoT, Table
 
 from lamella.acquire.world_tables import Range, World
 from lamella.errors import InputError, SettingsError
@@ -51,28 +52,15 @@ def load_world(name: str | Path, overrides: Mapping[str, Any] | None = None) -> 
         return World.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"world {name}: {place}: {_sentence(first)}", mend=_mend(first["loc"], str(first["type"]))
-        ) from None
+        place = ": ".join(filter(None, (f"world {name}", ".".join(str(part) for part in first["loc"]))))
+        raise SettingsError(f"{place}: {_sentence(first)}", mend=_mend(first["loc"], str(first["type"]))) from None
 
 
 def world_text(world: World) -> str:
     """The world as the text of its TOML file: every parameter, with its unit and its meaning behind it."""
     document = tomlkit.document()
-    for table, model in world:
-        if isinstance(model, Mapping):
-            document[table] = _plain(model)
-            continue
-        entry = tomlkit.table()
-        for field, info in type(model).model_fields.items():
-            item = tomlkit.item(_plain(getattr(model, field)))
-            extra = cast("Mapping[str, Any]", info.json_schema_extra or {})
-            unit = f"{extra['unit']}: " if extra.get("unit") else ""
-            if not isinstance(item, tomlkit.items.AoT):
-                item.comment(f"{unit}{info.description}")
-            entry[field] = item
-        document[table] = entry
+    for name, model in world:
+        document[name] = _table_text(model) if isinstance(model, BaseModel) else _mapping_text(model)
     return tomlkit.dumps(document)
 
 
@@ -128,8 +116,9 @@ def _set(tables: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    text = str(error["msg"])
-    return text.removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return "no such parameter"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _mend(place: tuple[int | str, ...], kind: str) -> str:
@@ -142,12 +131,38 @@ def _mend(place: tuple[int | str, ...], kind: str) -> str:
     return f"did you mean {near[0]}?" if near else f"choose of {', '.join(names)}"
 
 
+def _mapping_text(entries: Mapping[str, Any]) -> Table:
+    """A table of tables (presets), or of plain values (the session's settings)."""
+    table = tomlkit.table()
+    for key, value in entries.items():
+        table[key] = _table_text(value) if isinstance(value, BaseModel) else _plain(value)
+    return table
+
+
+def _table_text(model: BaseModel) -> Table:
+    """A table with each parameter's unit and meaning behind it; faults without what they leave open."""
+    table = tomlkit.table()
+    for key, info in type(model).model_fields.items():
+        value = getattr(model, key)
+        if key == "script":
+            table[key] = _script_text(value)
+            continue
+        extra = cast("Mapping[str, Any]", info.json_schema_extra or {})
+        table[key] = _plain(value)
+        unit = f"{extra['unit']}: " if extra.get("unit") else ""
+        table[key].comment(f"{unit}{info.description}")
+    return table
+
+
+def _script_text(faults: Sequence[BaseModel]) -> AoT | list[Any]:
+    if not faults:
+        return []
+    script = tomlkit.aot()
+    for fault in faults:
+        script.append(tomlkit.item(fault.model_dump(exclude_defaults=True)))
+    return script
+
+
 def _plain(value: Any) -> Any:
-    """Tuples as lists, models as mappings without what is not set: what TOML can say."""
-    if hasattr(value, "model_dump"):
-        return {key: _plain(part) for key, part in value.model_dump(exclude_none=True).items()}
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items() if part is not None}
-    if isinstance(value, (tuple, list)):
-        return [_plain(part) for part in value]
-    return value
+    """Tuples as lists: what TOML can say."""
+    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value

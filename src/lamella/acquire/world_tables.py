@@ -124,6 +124,8 @@ class GridTable(_Table):
         0.0, "µm", "greatest height of a target's own (its film) off the terrain, up or down", ge=0
     )
     spacing: float = _field(2.5, "µm", "between neighbouring holes", gt=0)
+    hole: float = _field(1.2, "µm", "diameter of the holes; 0: no foil", ge=0)
+    foil: float = _field(0.7, "fraction", "of the beam that passes the foil between the holes", ge=0, le=1)
     turn: Range = _field((0.0, 45.0), "deg", "of the lattice of holes against the tilt axis")
 
 

@@ -27,6 +27,12 @@ class Terrain:
         what the world says of it.
     rng
         its own stream of random numbers.
+
+    Attributes
+    ----------
+    turn_deg, spacing_um, hole_um, foil
+        of the lattice of holes: its turn, its step, the holes' diameter, and the share of the beam that passes the
+        foil between them.
     """
 
     def __init__(self, table: GridTable, rng: np.random.Generator) -> None:
@@ -41,6 +47,7 @@ class Terrain:
         self._amplitude = table.roughness * np.sqrt(2 / _WAVES)
         self.turn_deg = size(table.turn, rng)
         self.spacing_um = table.spacing
+        self.hole_um, self.foil = table.hole, table.foil
         self._own_um = table.target_height
         self._own_seed = int(rng.integers(2**31))
 

@@ -6,10 +6,13 @@ one who judges the session when it is over.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lamella.acquire.microscope.port import RECORD, Calibrations, Limits, Picture, Preset, Purpose, Status
+from lamella.acquire.microscope.simulated.blobs import BlobPictures, small_presets
 from lamella.acquire.microscope.simulated.column import Column
 from lamella.acquire.microscope.simulated.draws import stream
 from lamella.acquire.microscope.simulated.faults import Call, FaultScript, SimulatedCrash
@@ -28,6 +31,7 @@ Array = NDArray[np.float64]
 _COUNTS_PER_DOSE = 40.0  # mean counts of a picture for 1 e/Å²; only its constancy matters
 _DARK = 0.01  # of the usual counts, in a dark picture
 _BEAM_TILT_LIMIT_MRAD = 100.0
+_BLOB_SIDE_PX = 256
 
 
 class SimulatedMicroscope:
@@ -41,6 +45,8 @@ class SimulatedMicroscope:
         which microscope and grid of that world; the same calls get the same answers.
     targets
         how many lie on the grid, or ``(n, 2)`` where they lie: the image shifts that centre them at the start.
+    pictures
+        ``"landmarks"``: none is made, only what comparing them would find; ``"blobs"``: small ones, to be compared.
 
     Raises
     ------
@@ -55,7 +61,14 @@ class SimulatedMicroscope:
 
     repeatable = True
 
-    def __init__(self, world: World, seed: int, *, targets: int | ArrayLike = 25) -> None:
+    def __init__(
+        self,
+        world: World,
+        seed: int,
+        *,
+        targets: int | ArrayLike = 25,
+        pictures: Literal["landmarks", "blobs"] = "landmarks",
+    ) -> None:
         if not 0 <= seed < 2**63:
             raise InputError(f"a seed of {seed}", mend="give a whole number of 0 or more")
         self.world = world
@@ -68,6 +81,9 @@ class SimulatedMicroscope:
         )
         field = min(self._calibrations.presets[RECORD].field_um)
         self._maker: PictureMaker = LandmarkPictures(field, world.optics.matching, stream(seed, "pictures"))
+        if pictures == "blobs":
+            self._calibrations = small_presets(self._calibrations, _BLOB_SIDE_PX)
+            self._maker = BlobPictures(self._column.grid, world.optics.tilt_axis, stream(seed, "blobs"))
         self._targets_um = self._places(targets, stream(seed, "targets"))
         self.truth = Truth(self._column, self._targets_um, field / 2)
         self._calls = 0
@@ -163,7 +179,7 @@ class SimulatedMicroscope:
     def tilt_beam(self, x_mrad: float, y_mrad: float) -> None:
         """Tilt the beam."""
         self._called("tilt_beam")
-        _within("beam tilt", float(np.hypot(x_mrad, y_mrad)), 0.0, 100.0, " mrad")
+        _within("beam tilt", float(np.hypot(x_mrad, y_mrad)), 0.0, _BEAM_TILT_LIMIT_MRAD, " mrad")
         self._clock.pass_time(self._clock.table.beam_tilt)
         self._column.lenses.tilt_beam(np.array([x_mrad, y_mrad], np.float64))
 
