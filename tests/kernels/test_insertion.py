@@ -1,4 +1,4 @@
-"""Slices into a transform: against a plain sum over the whole grid, against its transpose, and on every device."""
+"""Terms into a transform: against a plain sum over the whole grid, and against its transpose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from lamella.geometry import euler_matrix
-from lamella.kernels.insertion import insert_slices, insert_slices_torch, join_mates
+from lamella.kernels import insertion
+from lamella.kernels.central_slices import take_terms
+from lamella.kernels.insertion import add_pictures, add_terms, add_terms_torch, join_mates, joined_weights
 
 N = 24
 
@@ -52,16 +54,33 @@ def mirrored(half: NDArray[np.complex128], m: int) -> NDArray[np.complex128]:
     return out
 
 
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("m", [N, N // 2, 16, 15])
-@pytest.mark.parametrize("insert", [insert_slices, insert_slices_torch])
-def test_the_stored_half_is_that_of_the_whole_sum(m: int, insert: object, rng: np.random.Generator) -> None:
+def test_the_stored_half_is_that_of_the_whole_sum(
+    m: int, plain: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_torch(values, masses, index, matrices, box_px, grid):  # type: ignore[no-untyped-def]
+        add_terms_torch(*map(torch.from_numpy, (values, masses, index, matrices)), box_px, torch.from_numpy(grid))
+
+    if plain:
+        monkeypatch.setattr(insertion, "add_terms", in_torch)
     terms, weights, matrices = slices(m, rng)
-    sums, masses = torch.zeros(N, N, N // 2 + 1, dtype=torch.complex64), torch.zeros(N, N, N // 2 + 1)
-    insert(terms, weights, matrices, 0.45, 3.0, sums, masses)  # type: ignore[operator]
-    sums, masses = join_mates(sums, masses)
+    grid = torch.zeros(N, N, N // 2 + 1, 3)
+    add_pictures(terms, weights, matrices, grid, highest=0.45, factor=3.0)
+    sums, masses = join_mates(grid)
     for found, given in ((sums, terms), (masses, weights)):
         wanted = 3 * whole_grid_sum(mirrored(given.numpy().astype(complex), m), m, matrices.numpy(), 0.45)
         np.testing.assert_allclose(found.numpy(), wanted[:, :, : N // 2 + 1], atol=2e-4)
+    assert torch.equal(joined_weights(grid), masses)
+
+
+@pytest.mark.parametrize("volume", [False, True])
+def test_compiled_sums_are_those_of_torch(volume: bool, rng: np.random.Generator) -> None:
+    index, values, weights, matrices = some_terms(volume, rng)
+    compiled, plain = np.zeros((N, N, N // 2 + 1, 3), np.float32), torch.zeros(N, N, N // 2 + 1, 3)
+    add_terms(values, weights, index, matrices, N, compiled)
+    add_terms_torch(*map(torch.from_numpy, (values, weights, index, matrices)), N, plain)
+    np.testing.assert_allclose(compiled, plain.numpy(), atol=2e-5)
 
 
 def test_several_threads_add_the_same(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,33 +88,34 @@ def test_several_threads_add_the_same(rng: np.random.Generator, monkeypatch: pyt
     found = []
     for count in ("1", "3"):
         monkeypatch.setenv("LAMELLA_THREADS", count)
-        sums, masses = torch.zeros(N, N, N // 2 + 1, dtype=torch.complex64), torch.zeros(N, N, N // 2 + 1)
-        insert_slices(terms, weights, matrices, 0.5, 1.0, sums, masses)
-        found.append((sums, masses))
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.equal(found[0][1], found[1][1])
+        found.append(torch.zeros(N, N, N // 2 + 1, 3))
+        add_pictures(terms, weights, matrices, found[-1])
+    assert torch.equal(*found)
 
 
-def test_it_is_the_transpose_of_reading_between_grid_points(rng: np.random.Generator) -> None:
-    """<insert(x), F> = <x, read(F)> over the whole planes and grid, for a real volume's F."""
-    terms, weights, matrices = slices(N, rng)
-    volume = np.fft.fftn(rng.normal(size=(N, N, N)))
-    sums, masses = torch.zeros(N, N, N // 2 + 1, dtype=torch.complex64), torch.zeros(N, N, N // 2 + 1)
-    insert_slices(terms, weights, matrices, 0.5, 1.0, sums, masses)
-    half = join_mates(sums, masses)[0].numpy()
-    multiple = np.full(N // 2 + 1, 2.0)
-    multiple[[0, -1]] = 1
-    grid_side = (multiple * (half.conj() * volume[:, :, : N // 2 + 1]).real).sum()
-    k = np.fft.fftfreq(N) * N
-    picture_side = 0.0
-    for plane, matrix in zip(mirrored(terms.numpy().astype(complex), N), matrices.numpy(), strict=True):
-        place = k[None, :, None] * matrix[0] + k[:, None, None] * matrix[1]
-        base = np.floor(place).astype(int)
-        read = np.zeros((N, N), complex)
-        for corner in np.ndindex(2, 2, 2):
-            tap = np.prod(np.where(corner, place - base, 1 - (place - base)), axis=-1)
-            x, y, z = np.moveaxis((base + corner) % N, -1, 0)
-            read += tap * volume[z, y, x]
-        inside = np.hypot(k[None], k[:, None]) <= N // 2 - 1
-        picture_side += (plane.conj() * read * inside).real.sum()
-    assert grid_side == pytest.approx(picture_side, rel=1e-5)
+@pytest.mark.parametrize("volume", [False, True])
+def test_adding_is_the_transpose_of_taking(volume: bool, rng: np.random.Generator) -> None:
+    """<add(x), F> = <x, take(F)>, and no weight is lost."""
+    index, values, weights, matrices = some_terms(volume, rng)
+    transform = np.fft.rfftn(rng.normal(size=(N, N, N))).astype(np.complex64)
+    grid = np.zeros((*transform.shape, 3), np.float32)
+    add_terms(values, weights, index, matrices, N, grid)
+    taken = take_terms(transform, index, matrices, N)
+    assert np.vdot(grid[..., 0] + 1j * grid[..., 1], transform).real == pytest.approx(
+        np.vdot(values, taken).real, rel=1e-4
+    )
+    assert grid[..., 2].sum() == pytest.approx(weights.sum(), rel=1e-5)
+
+
+def some_terms(
+    volume: bool, rng: np.random.Generator
+) -> tuple[NDArray[np.int32], NDArray[np.complex64], NDArray[np.float32], NDArray[np.float64]]:
+    """Random terms of pictures, or of volumes, up to the last shell whose neighbours are all stored."""
+    reach = N // 2 - 1
+    line = np.arange(-reach, reach + 1)
+    index = np.stack(np.meshgrid(line[reach:], line, line if volume else [0], indexing="ij"), -1).reshape(-1, 3)
+    index = index[(index**2).sum(axis=1) <= reach**2].astype(np.int32)
+    shape = (4, len(index))
+    values = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+    matrices = euler_matrix(*rng.uniform(-180, 180, (3, 4)))
+    return index, values, rng.random(shape).astype(np.float32), matrices

@@ -1,11 +1,11 @@
-"""Central slices added to the transform of a volume: the transpose of cutting slices out of one.
+"""Terms of pictures added to the transform of a volume: the transpose of `lamella.kernels.central_slices.take_terms`.
 
-A picture that a volume shows when it is turned by M (x_view = M · x_volume, summed along z) holds the volume's
-transform on a plane: F_picture(kx, ky) = F_volume(kx M₀ + ky M₁), M₀ and M₁ being M's first two rows. Each term is
-spread over the eight grid points around its place with trilinear weights. The volume is real, so of every term and its
-mate at −k one is stored: k with x ≥ 0. On the plane x = 0 both are, and `join_mates` adds there what each half got.
+Each term is spread over the eight grid points around its place with trilinear weights, and its weight with it. The
+volume is real, so of every term and its mate at −k one is stored: k with x ≥ 0. On the plane x = 0 both are, and
+`join_mates` adds there what each half got.
 
-One layout for all: complex64 ``(n, n, n // 2 + 1)`` zyx, origin of volume and picture at index 0.
+One layout for all: float32 ``(m, m, m // 2 + 1, 3)`` zyx, origin at index 0: real and imaginary part of each sum, and
+its weight. They lie side by side, because each term goes to eight places far apart in memory.
 """
 
 from __future__ import annotations
@@ -15,53 +15,56 @@ from typing import Any
 import numpy as np
 import torch
 from numba import njit
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lamella.kernels.trilinear import corners, square_reach, stored_half
 from lamella.parallel import each
 from lamella.runtime import threads
 
-__all__ = ["insert_slices", "insert_slices_torch", "join_mates"]
+__all__ = ["add_pictures", "add_terms", "add_terms_torch", "join_mates", "joined_weights"]
+
+Complex = NDArray[np.complex64]
+Floats = NDArray[np.float32]
+Array = NDArray[np.float64]
+Integers = NDArray[np.int32]
 
 _FAST: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": True}
 
 
-def insert_slices(
-    terms: Tensor, weights: Tensor, matrices: Tensor, highest: float, factor: float, sums: Tensor, masses: Tensor
-) -> None:
-    """Add slices to a transform and their weights to its weights, in place; compiled on a CPU.
+def add_terms(values: Complex, weights: Floats, index: Integers, matrices: Array, box_px: int, grid: Floats) -> None:
+    """Add terms to a transform and their weights to its weights, in place.
 
     Parameters
     ----------
-    terms
-        ``(s, m, m // 2 + 1)`` complex64, rffts of pictures whose origin is at index 0.
-    weights
-        ``(s, m, m // 2 + 1)`` float32, what each term counts.
+    values, weights
+        ``(s, t)`` complex64 and float32. Of a term and its mate at −k only one is given; the mean counts half.
+    index
+        ``(t, 3)`` int32 x, y, z of the terms in the pictures' transform; z is 0 where they are pictures.
     matrices
-        ``(s, 3, 3)`` float64, orientation M of the volume in each picture.
-    highest
-        highest frequency that is taken, cycles/px; what would reach the grid's last sample is left out.
-    factor
-        that terms and weights are multiplied with.
-    sums, masses
-        ``(n, n, n // 2 + 1)`` complex64 and float32.
+        ``(s, 3, 3)`` orientation M of the volume in each picture.
+    box_px
+        n of the pictures.
+    grid
+        ``(m, m, m // 2 + 1, 3)`` float32. What would reach its last sample is left out.
+
+    Notes
+    -----
+    Each thread adds to its own planes z, so that the sums do not depend on the number of threads.
     """
-    if sums.is_cuda:
-        insert_slices_torch(terms, weights, matrices, highest, factor, sums, masses)
-        return
-    n = sums.shape[0]
-    parts = np.linspace(0, n, threads() + 1).astype(np.int64)
+    scaled = np.ascontiguousarray(matrices, dtype=np.float64) * (len(grid) / box_px)
     arguments = (
-        np.ascontiguousarray(torch.view_as_real(terms).numpy()),
-        np.ascontiguousarray(weights.numpy()),
-        np.ascontiguousarray(matrices.numpy(), dtype=np.float64),
-        _reach(n, highest),
-        factor,
-        torch.view_as_real(sums).numpy(),
-        masses.numpy(),
+        values.view(np.float32).reshape(*values.shape, 2),
+        weights,
+        index,
+        scaled,
+        square_reach(len(grid)),
+        grid,
     )
+    parts = np.linspace(0, len(grid), threads() + 1).astype(np.int64)
 
     def add(part: int) -> None:
-        _insert(*arguments, parts[part], parts[part + 1])
+        _add(*arguments, parts[part], parts[part + 1])
 
     if len(parts) == 2:
         add(0)
@@ -69,95 +72,118 @@ def insert_slices(
         each(add, range(len(parts) - 1))
 
 
-def _reach(n: int, highest: float) -> float:
-    """Square of the longest index in the grid that a slice may have: its neighbours are below the last sample."""
-    return float(min(highest * n, n // 2 - 1)) ** 2
+def add_terms_torch(
+    values: Tensor, weights: Tensor, index: Tensor, matrices: Tensor, box_px: int, grid: Tensor
+) -> None:
+    """`add_terms` in plain torch, on any device."""
+    m = len(grid)
+    flat = grid.view(-1, 3)
+    places = torch.einsum("tk,skx->stx", index.double(), matrices.double()) * (m / box_px)
+    for place, value, weight in zip(places, values, weights, strict=True):
+        inside = (place**2).sum(-1) <= square_reach(m)
+        at, flipped = stored_half(place[inside])
+        value = torch.where(flipped, value[inside].conj(), value[inside])
+        given = torch.stack([value.real, value.imag, weight[inside]], dim=1)
+        for corner, tap in corners(at, m):
+            flat.index_add_(0, corner, given * tap[:, None])
+
+
+def add_pictures(
+    terms: Tensor, weights: Tensor, matrices: Tensor, grid: Tensor, *, highest: float = 0.5, factor: float = 1.0
+) -> None:
+    """Add whole pictures to a transform and their weights to its weights, in place.
+
+    Parameters
+    ----------
+    terms
+        ``(s, n, n // 2 + 1)`` complex64, rffts of pictures whose origin is at index 0.
+    weights
+        ``(s, n, n // 2 + 1)`` float32, what each term counts.
+    matrices
+        ``(s, 3, 3)`` float64, orientation M of the volume in each picture.
+    grid
+        of `add_terms`, on the device of the pictures.
+    highest
+        highest frequency that is taken, cycles per pixel of the volume.
+    factor
+        that terms and weights are multiplied with.
+    """
+    n, m = terms.shape[-2], len(grid)
+    index, flat = _half_disc(n, min(highest * m, m // 2 - 1) * n / m)
+    index, flat = index.to(grid.device), flat.to(grid.device)
+    values = terms.flatten(1).index_select(1, flat) * factor
+    masses = weights.flatten(1).index_select(1, flat) * factor
+    values[:, 0] *= 0.5  # the mean is its own mate
+    masses[:, 0] *= 0.5
+    if grid.is_cuda:
+        add_terms_torch(values, masses, index, matrices.to(grid.device), n, grid)
+    else:
+        add_terms(values.numpy(), masses.numpy(), index.numpy(), matrices.numpy(), n, grid.numpy())
+
+
+def join_mates(grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Transform ``(m, m, m // 2 + 1)`` complex64 and weights, the halves of the plane x = 0 put together; copies."""
+    sums = torch.view_as_complex(grid[..., :2].contiguous())
+    sums[:, :, 0] += sums[:, :, 0].flip(0, 1).roll((1, 1), (0, 1)).conj()
+    return sums, joined_weights(grid)
+
+
+def joined_weights(grid: Tensor) -> Tensor:
+    """The weights alone of `join_mates`."""
+    masses = grid[..., 2].clone(memory_format=torch.contiguous_format)
+    masses[:, :, 0] += masses[:, :, 0].flip(0, 1).roll((1, 1), (0, 1))
+    return masses
+
+
+def _half_disc(n: int, highest_px: float) -> tuple[Tensor, Tensor]:
+    """Terms ``(t, 3)`` of a picture up to a distance, the mean first; and their places ``(t,)`` in its flattened rfft.
+
+    Of every two mates one: both stand in an rfft's columns 0 and n / 2 alone, and the latter is beyond every distance.
+    """
+    v, u = np.fft.fftfreq(n, 1 / n)[:, None], np.arange((n + 1) // 2)
+    rows, columns = np.nonzero((u**2 + v**2 <= highest_px**2) & ((u > 0) | (v >= 0)))
+    index = np.stack([columns, v[rows, 0], np.zeros(len(rows))], axis=1).astype(np.int32)
+    return torch.from_numpy(index), torch.from_numpy(rows * (n // 2 + 1) + columns)
 
 
 @njit(**_FAST)
-def _insert(terms, weights, matrices, reach, factor, sums, masses, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _add(values, weights, index, matrices, reach, grid, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Add to the planes z = low … high − 1; another thread adds to the others."""
-    n, m = sums.shape[0], terms.shape[1]
-    scale = n / m
-    for s in range(len(terms)):
-        ax, ay, az = matrices[s, 0, 0] * scale, matrices[s, 0, 1] * scale, matrices[s, 0, 2] * scale
-        bx, by, bz = matrices[s, 1, 0] * scale, matrices[s, 1, 1] * scale, matrices[s, 1, 2] * scale
-        for j in range(m):
-            v = j if j < (m + 1) // 2 else j - m
-            left = reach / (scale * scale) - v * v
-            if left < 0:
+    m = grid.shape[0]
+    for s in range(len(matrices)):
+        a, b, c = matrices[s, 0], matrices[s, 1], matrices[s, 2]
+        for t in range(len(index)):
+            i, j, l = index[t, 0], index[t, 1], index[t, 2]
+            x = i * a[0] + j * b[0] + l * c[0]
+            z = i * a[2] + j * b[2] + l * c[2]
+            sign = np.float32(1)
+            if x < 0:  # its mate at −k is stored
+                x, z, sign = -x, -z, np.float32(-1)
+            iz = int(np.floor(z))
+            near = iz + m if iz < 0 else iz
+            far = iz + 1 + m if iz < -1 else iz + 1
+            take_near, take_far = low <= near < high, low <= far < high
+            if not (take_near or take_far):
                 continue
-            last = min(int(np.sqrt(left)), m // 2)
-            for i in range(last + 1):
-                z = i * az + v * bz
-                x = i * ax + v * bx
-                sign = np.float32(1)
-                if x < 0:  # its mate at −k is stored
-                    x, z, sign = -x, -z, np.float32(-1)
-                iz = int(np.floor(z))
-                near = iz + n if iz < 0 else iz
-                far = iz + 1 + n if iz < -1 else iz + 1
-                take_near, take_far = low <= near < high, low <= far < high
-                if not (take_near or take_far):
+            y = sign * (i * a[1] + j * b[1] + l * c[1])
+            if x * x + y * y + z * z > reach:
+                continue
+            ix, iy = int(x), int(np.floor(y))
+            fx, fy, fz = np.float32(x - ix), np.float32(y - iy), np.float32(z - iz)
+            real, imaginary, weight = values[s, t, 0], sign * values[s, t, 1], weights[s, t]
+            for cz in range(2):
+                if not (take_far if cz else take_near):
                     continue
-                y = sign * (i * ay + v * by)
-                iy, ix = int(np.floor(y)), int(x)
-                fz, fy, fx = np.float32(z - iz), np.float32(y - iy), np.float32(x - ix)
-                # a picture's column kx = 0 holds k and −k, each of the other columns one of them
-                share = np.float32(factor * (0.5 if i == 0 else 1.0))
-                real, imaginary = terms[s, j, i, 0] * share, terms[s, j, i, 1] * share * sign
-                weight = weights[s, j, i] * share
-                for c in range(2):
-                    if not (take_far if c else take_near):
-                        continue
-                    plane = far if c else near
-                    part_z = fz if c else np.float32(1) - fz
-                    for b in range(2):
-                        row = iy + b
-                        row = row + n if row < 0 else row
-                        part_y = part_z * (fy if b else np.float32(1) - fy)
-                        w0, w1 = part_y * (np.float32(1) - fx), part_y * fx
-                        sums[plane, row, ix, 0] += w0 * real
-                        sums[plane, row, ix, 1] += w0 * imaginary
-                        sums[plane, row, ix + 1, 0] += w1 * real
-                        sums[plane, row, ix + 1, 1] += w1 * imaginary
-                        masses[plane, row, ix] += w0 * weight
-                        masses[plane, row, ix + 1] += w1 * weight
-
-
-def insert_slices_torch(
-    terms: Tensor, weights: Tensor, matrices: Tensor, highest: float, factor: float, sums: Tensor, masses: Tensor
-) -> None:
-    """`insert_slices` in plain torch, on any device."""
-    n, m, device = sums.shape[0], terms.shape[1], sums.device
-    v = (torch.fft.fftfreq(m, dtype=torch.float64, device=device) * n)[:, None]
-    u = (torch.fft.rfftfreq(m, dtype=torch.float64, device=device) * n)[None]
-    inside = (u**2 + v**2 <= _reach(n, highest)).nonzero(as_tuple=True)
-    u, v = u.expand(m, -1)[inside], v.expand(-1, u.shape[1])[inside]
-    share = torch.where(inside[1] == 0, 0.5 * factor, factor).float()
-    flat_sums, flat_masses = torch.view_as_real(sums).view(-1, 2), masses.view(-1)
-    for slice_terms, slice_weights, matrix in zip(terms, weights, matrices.to(device), strict=True):
-        place = u[:, None] * matrix[0] + v[:, None] * matrix[1]  # x, y, z
-        flipped = place[:, 0] < 0
-        place = torch.where(flipped[:, None], -place, place)
-        values = torch.view_as_real(slice_terms[inside] * share)
-        values = torch.stack([values[:, 0], torch.where(flipped, -values[:, 1], values[:, 1])], dim=1)
-        mass = slice_weights[inside] * share
-        floor = place.floor()
-        part, base = (place - floor).float(), floor.long()
-        for corner in np.ndindex(2, 2, 2):
-            at = base + torch.tensor(corner, device=device)
-            index = ((at[:, 2] % n) * n + at[:, 1] % n) * sums.shape[2] + at[:, 0]
-            tap = torch.ones_like(mass)
-            for axis, upper in enumerate(corner):
-                tap = tap * (part[:, axis] if upper else 1 - part[:, axis])
-            flat_sums.index_add_(0, index, values * tap[:, None])
-            flat_masses.index_add_(0, index, mass * tap)
-
-
-def join_mates(sums: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
-    """The transform and its weights with both halves of the plane x = 0 together; copies."""
-    sums, masses = sums.clone(), masses.clone()
-    sums[:, :, 0] += sums[:, :, 0].flip(0, 1).roll((1, 1), (0, 1)).conj()
-    masses[:, :, 0] += masses[:, :, 0].flip(0, 1).roll((1, 1), (0, 1))
-    return sums, masses
+                plane = far if cz else near
+                part_z = fz if cz else np.float32(1) - fz
+                for cy in range(2):
+                    row = iy + cy
+                    row = row + m if row < 0 else row
+                    part = part_z * (fy if cy else np.float32(1) - fy)
+                    w0, w1 = part * (np.float32(1) - fx), part * fx
+                    grid[plane, row, ix, 0] += w0 * real
+                    grid[plane, row, ix, 1] += w0 * imaginary
+                    grid[plane, row, ix, 2] += w0 * weight
+                    grid[plane, row, ix + 1, 0] += w1 * real
+                    grid[plane, row, ix + 1, 1] += w1 * imaginary
+                    grid[plane, row, ix + 1, 2] += w1 * weight

@@ -13,6 +13,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from lamella.kernels.trilinear import corners, stored_half
 from lamella.parallel import each
 from lamella.runtime import threads
 
@@ -96,20 +97,12 @@ def turned_sum_torch(sums: Tensor, masses: Tensor, rotations: Tensor) -> tuple[T
     points = torch.stack([half[at[:, 2]], line[at[:, 1]], line[at[:, 0]]], dim=1)
     turned, mass = torch.zeros_like(sums), torch.zeros_like(masses)
     for rotation in rotations.to(device):
-        place = points @ rotation.T
-        flipped = place[:, 0] < 0
-        place = torch.where(flipped[:, None], -place, place)
-        base = place.floor()
-        part, base = (place - base).float(), base.long()
+        place, flipped = stored_half(points @ rotation.T)
         found = torch.zeros(len(place), dtype=sums.dtype, device=device)
         weight = torch.zeros(len(place), device=device)
-        for corner in np.ndindex(2, 2, 2):
-            x, y, z = (base + torch.tensor(corner, device=device)).unbind(1)
-            tap = torch.ones(len(place), device=device)
-            for axis, upper in enumerate(corner):
-                tap = tap * (part[:, axis] if upper else 1 - part[:, axis])
-            found += tap * sums[z % n, y % n, x]
-            weight += tap * masses[z % n, y % n, x]
+        for corner, tap in corners(place, n):
+            found += tap * sums.reshape(-1)[corner]
+            weight += tap * masses.reshape(-1)[corner]
         turned[inside] += torch.where(flipped, found.conj(), found)
         mass[inside] += weight
     return turned, mass

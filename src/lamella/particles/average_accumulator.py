@@ -20,8 +20,9 @@ from torch import Tensor
 
 from lamella.errors import InputError
 from lamella.geometry import point_group
-from lamella.kernels.insertion import insert_slices, join_mates
-from lamella.kernels.taps import Linear
+from lamella.kernels.central_slices import PADDING, unpadded_volume
+from lamella.kernels.insertion import add_pictures, join_mates
+from lamella.kernels.trilinear import linear_fall
 from lamella.kernels.turned_sum import turned_sum
 
 __all__ = ["Accumulator", "thereabouts"]
@@ -56,28 +57,19 @@ class Accumulator:
 
     Attributes
     ----------
-    sums, masses
-        ``(n, n, n // 2 + 1)``, n = padding · box: D complex64 and W float32, origin at index 0, in terms per sample of
-        the box's own transform whatever the padding. On the plane x = 0 each term holds its half of what it and its
-        mate got. They can be stored, and added to those of another part of the work.
+    grid
+        ``(n, n, n // 2 + 1, 3)``, n = padding · box: D and W of `lamella.kernels.insertion`, in terms per sample of the
+        box's own transform whatever the padding. They can be stored, and added to those of another part of the work.
     """
 
-    def __init__(self, box_px: int, *, padding: int = 2, device: torch.device | str = "cpu") -> None:
+    def __init__(self, box_px: int, *, padding: int = PADDING, device: torch.device | str = "cpu") -> None:
         if box_px < 4 or box_px % 2 or padding < 1:
             raise InputError(f"a map of {box_px} px, padded {padding} times", mend="give an even box of 4 px or more")
         self.box_px, self.padding = box_px, padding
         n = padding * box_px
-        self.sums = torch.zeros(n, n, n // 2 + 1, dtype=torch.complex64, device=device)
-        self.masses = torch.zeros(n, n, n // 2 + 1, device=device)
+        self.grid = torch.zeros(n, n, n // 2 + 1, 3, device=device)
 
-    @property
-    def bytes(self) -> int:
-        """Memory of the sums."""
-        return 12 * self.masses.numel()
-
-    def add(
-        self, terms: Tensor, weights: Tensor, matrices: ArrayLike | Tensor, *, highest: float = 0.5, factor: float = 1.0
-    ) -> None:
+    def add(self, terms: Tensor, weights: Tensor, matrices: ArrayLike | Tensor) -> None:
         """Add pictures.
 
         Parameters
@@ -89,36 +81,25 @@ class Accumulator:
             ``(s, m, m // 2 + 1)`` float32: T².
         matrices
             ``(s, 3, 3)`` orientation M = R_view · A of the map in each picture.
-        highest
-            highest frequency that is taken, cycles/px.
-        factor
-            by which these pictures count: a probability, or one over the noise's variance.
         """
         m = terms.shape[-2]
         density = self.padding**3 * (self.box_px / m) ** 2  # samples of the finer grids per sample of the box's own
         turned = torch.as_tensor(matrices, dtype=torch.float64)
-        insert_slices(terms, weights, turned, highest, factor * density, self.sums, self.masses)
+        add_pictures(terms, weights, turned, self.grid, factor=density)
 
     def merge(self, other: Accumulator) -> None:
         """Add what another one holds."""
-        self.sums += other.sums
-        self.masses += other.masses
-
-    def copy(self) -> Accumulator:
-        """One with the same sums."""
-        copy = Accumulator(self.box_px, padding=self.padding, device=self.sums.device)
-        copy.merge(self)
-        return copy
+        self.grid += other.grid
 
     def shell_weights(self) -> Tensor:
         """``(shells,)`` mean of W in each shell of the box's transform, float64; symmetry does not change it."""
         index, part = self._shells()
         shells = self.box_px // 2 + 2
         near = (index + (part >= 0.5)).clamp_max(shells - 1).view(-1)
-        count = torch.full(self.masses.shape, 2.0, dtype=torch.float64, device=self.masses.device)
+        count = torch.full(index.shape, 2.0, dtype=torch.float64, device=self.grid.device)
         count[:, :, 0] = 1.0
-        weight = 2.0 * self.masses.double()  # every mate counts, whichever half holds it
-        total = torch.bincount(near, weight.view(-1), minlength=shells)
+        weight = 2.0 * self.grid[..., 2].double()  # every mate counts, whichever half holds it
+        total = torch.bincount(near, weight.reshape(-1), minlength=shells)
         return (total / torch.bincount(near, count.view(-1), minlength=shells).clamp_min(1))[:-1]
 
     def map(self, inverse_power: ArrayLike | Tensor | None = None, symmetry: str = "C1") -> NDArray[np.float32]:
@@ -139,7 +120,7 @@ class Accumulator:
             ``(box, box, box)`` float32, origin at voxel box // 2; 0 beyond the Nyquist frequency.
         """
         group = torch.from_numpy(point_group(symmetry))
-        sums, masses = join_mates(self.sums, self.masses)
+        sums, masses = join_mates(self.grid)
         if len(group) > 1:
             sums, masses = turned_sum(sums, masses, group)
         if inverse_power is None:
@@ -151,20 +132,18 @@ class Accumulator:
 
     def _real(self, terms: Tensor, group: NDArray[np.float64]) -> NDArray[np.float32]:
         """The box of a transform, free of the interpolation's fall."""
-        n, box = terms.shape[0], self.box_px
-        volume = torch.fft.irfftn(terms, s=(n, n, n)).roll((box // 2,) * 3, (0, 1, 2))[:box, :box, :box]
-        line = torch.from_numpy(Linear().transform((np.arange(box) - box // 2) / n))
-        fall = line[:, None, None] * line[:, None] * line
+        volume = unpadded_volume(terms, self.box_px).cpu()
         # the sum over the group read between grid points again, but where a rotation leads grid points to such
         exact = np.isclose(np.abs(group), np.rint(np.abs(group)), atol=1e-9).all(axis=(1, 2)).mean()
-        fall = fall * (exact + (1 - exact) * fall)
-        map_: NDArray[np.float32] = (volume.cpu() / fall).float().contiguous().numpy()
+        if exact < 1:
+            volume = volume / (exact + (1 - exact) * linear_fall(self.box_px, len(terms)))
+        map_: NDArray[np.float32] = volume.float().contiguous().numpy()
         return map_
 
     def _shells(self) -> tuple[Tensor, Tensor]:
         """For each term the shell of the box's transform below it, int64, and how far it is to the next one."""
-        n = self.masses.shape[0]
-        options: Any = {"dtype": torch.float32, "device": self.masses.device}
+        n = len(self.grid)
+        options: Any = {"dtype": torch.float32, "device": self.grid.device}
         line, half = torch.fft.fftfreq(n, 1 / n, **options), torch.arange(n // 2 + 1, **options)
         radius = torch.sqrt(line[:, None, None] ** 2 + line[:, None] ** 2 + half**2) / self.padding
         index = radius.long()
@@ -177,6 +156,6 @@ class Accumulator:
                 f"{len(shells)} numbers for {self.box_px // 2 + 1} shells", mend="give one for each shell of the box"
             )
         index, part = self._shells()
-        values = shells.to(self.masses.device)
+        values = shells.to(self.grid.device)
         low, high = index.clamp_max(len(values) - 1), (index + 1).clamp_max(len(values) - 1)
         return values[low] * (1 - part) + values[high] * part

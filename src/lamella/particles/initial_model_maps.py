@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lamella.fourier import shell_count, shell_index, shell_sums
 from lamella.kernels.central_slices import PADDING
-from lamella.kernels.insertion import join_mates
+from lamella.kernels.insertion import joined_weights
 from lamella.particles.refine_maps import MapSums
 
 __all__ = ["believed_difference", "believed_map", "centre_of_mass_px", "shell_ssnr"]
@@ -92,8 +92,7 @@ def _power(volume: Tensor) -> Array:
 def _noise(sums: MapSums, mask: Tensor) -> Array:
     """The same of the noise in the masked map; 0 where nothing was measured."""
     n = sums.box_px
-    masses = torch.from_numpy(sums.grid[..., 2])
-    _, masses = join_mates(masses[:1, :1, :1], masses)
+    masses = joined_weights(torch.from_numpy(sums.grid))
     fine = (PADDING * n,) * 3
     means = (shell_sums(masses, fine) / shell_count(fine)).numpy()[: PADDING * (n // 2) + 1 : PADDING]
     weights = PADDING**3 * means

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.kernels.central_slices import add_terms, take_terms
+from lamella.kernels.central_slices import take_terms
+from lamella.kernels.insertion import add_terms
 from lamella.particles.initial_model_data import Pictures
 from lamella.particles.refine_maps import MapSums
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamella.fourier import shell_correlation, shell_count, shell_index, shell_sums
-from lamella.kernels.central_slices import PADDING, add_terms, unpadded_volume
-from lamella.kernels.insertion import join_mates
+from lamella.kernels.central_slices import PADDING, unpadded_volume
+from lamella.kernels.insertion import add_terms, join_mates
 from lamella.particles.likelihood import ParticleTerms
 
 __all__ = ["MapSums", "half_correlation", "signal_to_noise"]
@@ -75,8 +75,7 @@ class MapSums:
 
     def _map(self, share: Tensor) -> Tensor:
         """Divide by the weights and, of their mean over each shell, a share."""
-        grid = torch.from_numpy(self.grid)
-        sums, masses = join_mates(torch.view_as_complex(grid[..., :2].contiguous()), grid[..., 2])
+        sums, masses = join_mates(torch.from_numpy(self.grid))
         shape = (PADDING * self.box_px,) * 3
         # means over fine shells, of the grid's own sample
         means = (shell_sums(masses, shape) / shell_count(shape).clamp_min(1)).float()
@@ -87,7 +86,7 @@ class MapSums:
         place = fine.clamp_max(len(means) - 1)
         divisor = torch.maximum(masses, _LEAST_MASS * means[place]) + extra[place]
         held = inside & (divisor > 0)
-        return unpadded_volume(torch.where(held, sums / divisor.clamp_min(1e-30), 0))
+        return unpadded_volume(torch.where(held, sums / divisor.clamp_min(1e-30), 0), self.box_px)
 
 
 def half_correlation(half1: Tensor, half2: Tensor, mask: Tensor) -> Array:

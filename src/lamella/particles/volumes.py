@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamella.kernels.insertion import insert_slices, join_mates
-from lamella.kernels.taps import Linear
+from lamella.kernels.insertion import add_pictures, join_mates
+from lamella.kernels.trilinear import linear_fall
 from lamella.particles.extract_box import PictureBox
 from lamella.particles.views import SeriesTransfer, view_rotations
 from lamella.records import Particles
@@ -78,7 +78,7 @@ class VolumeMaker:
         self._rotations = view_rotations(particles.tilt_series)
         self._frames = particles.subtomogram_matrices()
         self._transfer = SeriesTransfer(particles.tilt_series, box.box_px, box.pixel_size_ang)
-        self._fall = _linear_fall(box.box_px)
+        self._fall = _held_fall(box.box_px)
 
     def make(self, index: int, pictures: Pixels, views: Integers) -> tuple[Pixels, Pixels]:
         """The volume and weights of one particle.
@@ -102,17 +102,15 @@ class VolumeMaker:
         n = self._box.box_px
         matrices = torch.from_numpy(self._rotations[views] @ self._frames[index])
         squares = self._transfer.at(self._positions[index], views) ** 2
-        sums, masses = torch.zeros(n, n, n // 2 + 1, dtype=torch.complex64), torch.zeros(n, n, n // 2 + 1)
-        insert_slices(centred_terms(torch.from_numpy(pictures)), squares, matrices, 0.5, 1.0, sums, masses)
-        sums, masses = join_mates(sums, masses)
+        grid = torch.zeros(n, n, n // 2 + 1, 3)
+        add_pictures(centred_terms(torch.from_numpy(pictures)), squares, matrices, grid)
+        sums, masses = join_mates(grid)
         return (centred_volume(sums) / self._fall).numpy(), masses.numpy()
 
 
-def _linear_fall(n: int) -> Tensor:
+def _held_fall(n: int) -> Tensor:
     """What linear interpolation takes from a volume towards its faces; in the corners no less than in their middle."""
-    line = torch.from_numpy(Linear().transform((np.arange(n) - n // 2) / n)).float()
-    fall = line[:, None, None] * line[:, None] * line
-    return fall.clamp_min(float(Linear().transform(0.5)))
+    return linear_fall(n, n).clamp_min((2 / np.pi) ** 2)
 
 
 def whitened_volume(volume: Pixels, weights: Pixels) -> tuple[Pixels, Pixels]:
@@ -135,7 +133,7 @@ def whitened_volume(volume: Pixels, weights: Pixels) -> tuple[Pixels, Pixels]:
     held = weights > _LEAST_WEIGHT * weights.max()
     transfer = np.sqrt(np.where(held, weights, 0), dtype=np.float32)
     low = volume.shape[0] // 2
-    fallen = torch.from_numpy(volume) * _linear_fall(volume.shape[0])
+    fallen = torch.from_numpy(volume) * _held_fall(volume.shape[0])
     terms = torch.fft.rfftn(fallen.roll((-low,) * 3, (0, 1, 2)))
     gain = np.where(held, 1 / np.where(held, transfer, 1), 0).astype(np.float32)
     return centred_volume(terms * torch.from_numpy(gain)).numpy(), transfer
