@@ -45,7 +45,7 @@ def tomogram_record(shape, voxel=10.0, **changes) -> Tomogram:
     series = series_of(**changes)
     binning = voxel / series.pixel_size_ang
     z, y, x = (2 * round(n * binning / 2) for n in shape)
-    return Tomogram(tilt_series=series, size_px=(x, y, z), binning=binning)
+    return Tomogram(tilt_series=series.with_changes(image_shape_px=(y, x)), size_px=(x, y, z), binning=binning)
 
 
 def unseen_removed(volume: np.ndarray, most_deg: float) -> np.ndarray:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -12,7 +14,7 @@ from tests.particles.blobs import (
 )
 
 from lamella.errors import ImageError, InputError
-from lamella.geometry import rotation_angle_deg
+from lamella.geometry import euler_matrix, rotation_angle_deg
 from lamella.particles import PickSettings, pick, prepare_template
 from lamella.particles.exclusion import Exclusion
 from lamella.particles.search_plan import blocks, plan_search, read_block
@@ -90,6 +92,36 @@ def test_masks_gold_and_the_slab_keep_particles_out():
     assert list(Exclusion(**common, mask=ArrayVolume(mask)).allows(places)[:2]) == [False, True]
     with pytest.raises(ImageError, match="exclusion mask"):
         Exclusion(**common, mask=ArrayVolume(mask[:10]))
+
+
+def test_what_few_views_show_is_left_out():
+    record = tomogram_record(SHAPE, VOXEL)
+    series = record.tilt_series
+    assert series.geometry is not None
+    moved = np.where(np.arange(len(series)) % 4 == 0, 0.0, 100.0)  # most views lie 100 Å beside the least tilted one
+    beside = replace(series.geometry, y_shift_ang=moved)
+    moved_record = replace(record, tilt_series=series.with_changes(geometry=beside))
+    places = np.array([[0.0, 430, 0], [0, -430, 0], [0, 300, 0]])
+    given = {"shape": SHAPE, "diameter_ang": DIAMETER}
+    assert list(Exclusion(tomogram=record, **given).allows(places)) == [True, True, True]
+    assert list(Exclusion(tomogram=moved_record, **given).allows(places)) == [False, True, True]
+
+
+def test_a_particle_at_the_rim_scores_by_the_part_that_is_there(rng):
+    # half of it lies inside: in noise its score is at least the root of a half of the whole one's, not a half
+    shape = (32, 64, 64)
+    record = tomogram_record(shape, VOXEL)
+    settings = QUICK.model_copy(update={"score": 4.0})
+    places = np.array([[0.0, 0, 0], [0.0, -31.5 * VOXEL, 0]])
+    matrices = np.stack([euler_matrix(20.0, 50.0, 70.0)] * 2)
+    mass = tomogram_of(places, matrices, shape, VOXEL)
+    noisy = unseen_removed(mass + rng.normal(0, 0.15 * mass.max(), shape), 60.0)
+    found = pick(record, ArrayVolume(-noisy.astype(np.float32)), template_of(), settings).particles
+    far, which = cKDTree(found.positions_ang()).query(places)
+    assert (far < np.array([0.5, 2.5]) * VOXEL).all()
+    whole, half = found.scores["PickScore"][which]
+    assert 0.6 < half / whole < 1.0
+    assert len(found) <= 4
 
 
 def test_blocks_tile_the_tomogram_and_give_the_same_voxels(scene):

@@ -1,4 +1,4 @@
-"""Where nothing is picked: outside the specimen, at gold, under a mask, at the tomogram's borders."""
+"""Where nothing is picked: outside the specimen, at gold, under a mask, outside the tomogram or what views show."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lamella.errors import ImageError
+from lamella.particles.views import view_places
 from lamella.records import Tomogram, VolumeSource
 
 __all__ = ["Exclusion", "slab_faces_ang"]
 
 Array = NDArray[np.float64]
 
-BORDER = 0.08
-"""Of the diameter: nearer to the tomogram's borders lie artefacts of its edge, and little more than half a particle."""
+BEYOND_PX = 1.0
+"""How far beyond the tomogram's last voxel a centre may come to lie: as far as its place is uncertain."""
+SEEN = 1 / 3
+"""Part of the views whose picture must hold a centre: beyond the field that they share a tomogram shows little."""
 
 
 def slab_faces_ang(tomogram: Tomogram, xy_ang: Array) -> tuple[Array, Array] | None:
@@ -80,9 +83,8 @@ class Exclusion:
         size = np.array(self.shape[::-1])
         voxel = self.tomogram.voxel_size_ang
         index = places_ang / voxel + size // 2
-        border = BORDER * self.diameter_ang / voxel
-        good: NDArray[np.bool_] = ((index[:, :2] >= border) & (index[:, :2] <= size[:2] - 1 - border)).all(axis=1)
-        good &= (index[:, 2] >= 0) & (index[:, 2] <= size[2] - 1)
+        good: NDArray[np.bool_] = ((index >= -BEYOND_PX) & (index <= size - 1 + BEYOND_PX)).all(axis=1)
+        good &= self._seen(places_ang)
         faces = slab_faces_ang(self.tomogram, places_ang[:, :2])
         if faces is not None:
             z = places_ang[:, 2]
@@ -94,9 +96,19 @@ class Exclusion:
             good[good] = ~self._masked(index[good])
         return good
 
+    def _seen(self, places_ang: Array) -> NDArray[np.bool_]:
+        series = self.tomogram.tilt_series
+        if series.geometry is None:
+            return np.ones(len(places_ang), dtype=bool)
+        height, width = series.image_shape_px
+        places = view_places(series, places_ang)
+        inside = ((places >= -0.5) & (places <= np.array([width, height]) - 0.5)).all(axis=-1)
+        seen: NDArray[np.bool_] = inside.mean(axis=0) >= SEEN
+        return seen
+
     def _masked(self, index: Array) -> NDArray[np.bool_]:
         assert self.mask is not None
-        z, y, x = np.round(index[:, ::-1]).astype(np.int64).T
+        z, y, x = np.clip(np.round(index[:, ::-1]).astype(np.int64), 0, np.array(self.shape) - 1).T
         out = np.zeros(len(index), dtype=bool)
         for plane in np.unique(z):
             here = z == plane

@@ -69,7 +69,8 @@ class BlockSearch:
     whitened
         ``(z, y, x)`` the block, whitened and of unit deviation.
     deviation
-        ``(z, y, x)`` of `whitened` around each voxel; inf where there is no specimen.
+        ``(z, y, x)`` of a correlation at each voxel: of `whitened` around it, times the root of the sphere's part that
+        lies in the tomogram, as only that part of a template meets noise; inf where there is no specimen.
     """
 
     def __init__(
@@ -95,7 +96,8 @@ class BlockSearch:
         left = float((multiplicity * (terms.real**2 + terms.imag**2)).double().sum())
         terms *= float(np.sqrt(block.numel() * max(float(inside.sum()), 1.0) / max(left, 1e-30)))
         self.whitened = self._volume(terms)
-        self.deviation = self._local_deviation(self.whitened, inside.to(device), radius_px)
+        deviation, share = self._local_deviation(self.whitened, inside.to(device), radius_px)
+        self.deviation = deviation * share.sqrt()
         # white noise of unit variance has the power voxels² / terms in each of so many terms
         self._unit = float(multiplicity[self._here(whiten) > 0].double().sum()) ** 0.5
         self._data = terms * self._here(amplitude * whiten)
@@ -176,12 +178,13 @@ class BlockSearch:
         for number in range(_BANDS):
             weight = (1 - (place - number).abs()).clamp_min(0)
             part = self._volume(terms * weight)
-            part /= self._local_deviation(part, inside, radius_px)
+            part /= self._local_deviation(part, inside, radius_px)[0]
             total += part * (weight**2).sum().sqrt()
         whitened: Tensor = torch.fft.rfftn(total).reshape(-1)[self._flat]
         return whitened
 
-    def _local_deviation(self, values: Tensor, inside: Tensor, radius_px: float) -> Tensor:
+    def _local_deviation(self, values: Tensor, inside: Tensor, radius_px: float) -> tuple[Tensor, Tensor]:
+        """Deviation in the sphere around each voxel, and the part of the sphere that lies in the tomogram."""
         kernel = torch.fft.rfftn(_ball(self.shape, radius_px).to(self.device))
         sphere = kernel[0, 0, 0].real
 
@@ -194,7 +197,7 @@ class BlockSearch:
         share = share.clamp_min(_COVERED)
         variance = mean(values**2) / share - (mean(values) / share) ** 2
         floor = _QUIET * float(variance[covered].median()) if bool(covered.any()) else 1.0
-        return torch.where(covered, variance.clamp_min(floor).sqrt(), torch.inf)
+        return torch.where(covered, variance.clamp_min(floor).sqrt(), torch.inf), share.clamp_max(1.0)
 
 
 class _TorchLoop:

@@ -24,7 +24,9 @@ from lamella.records import VolumeSource
 __all__ = ["Poses", "orient_points", "polish_poses"]
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
+_TAPER_PX = 4.0  # at the tomogram's edges
 _MARGIN = 0.35  # of the diameter, around the particle: the contrast transfer spreads it
 _LONGEST_STEP_PX = 1.0
 _SEEN = 1e-4  # amplitude below which no view tells of a frequency
@@ -216,8 +218,11 @@ class _Climb:
         Whitened once more by the box's own spectrum: beside dense bodies low frequencies are stronger than on average,
         and would make every lump look like the template.
         """
-        block = torch.from_numpy(-_cut(volume, corner, self.size))
-        block = (block - (block * self.share).sum()) * self.window
+        values, inside = (torch.from_numpy(array) for array in _cut(volume, corner, self.size))
+        share = self.share * inside
+        part = float(share.sum())
+        share = share / part
+        block = -(values - (values * share).sum()) * inside * self.window
         terms = torch.fft.rfftn(block).reshape(-1)[self.flat].numpy() * self.whiten
         power = np.bincount(self.shell, terms.real**2 + terms.imag**2) / self.shell_count
         power = np.convolve(np.pad(power, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
@@ -225,20 +230,23 @@ class _Climb:
         half = torch.zeros(self.size**2 * (self.size // 2 + 1), dtype=torch.complex64)
         half[self.flat] = torch.from_numpy(terms)
         whitened = torch.fft.irfftn(half.reshape(self.size, self.size, -1), s=(self.size,) * 3)
-        variance = float((self.share * whitened**2).sum() - (self.share * whitened).sum() ** 2)
+        # of the template only the part in the tomogram meets noise
+        variance = part * float((share * whitened**2).sum() - (share * whitened).sum() ** 2)
         out: NDArray[np.complex64] = (terms * self.weight / math.sqrt(max(variance, 1e-30))).astype(np.complex64)
         return out
 
 
-def _cut(volume: VolumeSource, corner: NDArray[np.int64], size: int) -> NDArray[np.float32]:
-    """A cube of the volume, mirrored where it hangs over an edge."""
-    index = [_mirrored(np.arange(c, c + size), n) for c, n in zip(corner[::-1], volume.shape, strict=True)]
-    spans = [slice(int(i.min()), int(i.max()) + 1) for i in index]
-    block = volume.block(*spans)
-    return block[np.ix_(*(i - i.min() for i in index))]
-
-
-def _mirrored(index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Indices beyond an axis' ends as those of its mirror image."""
-    around = np.mod(index, 2 * count)
-    return np.where(around < count, around, 2 * count - 1 - around)
+def _cut(volume: VolumeSource, corner: NDArray[np.int64], size: int) -> tuple[Floats, Floats]:
+    """A cube of the volume, 0 where it hangs over an edge; and what of it lies inside, falling softly at an edge."""
+    spans, places, soft = [], [], []
+    for start, count in zip(corner[::-1].tolist(), volume.shape, strict=True):
+        first, last = max(start, 0), min(start + size, count)
+        spans.append(slice(first, last))
+        places.append(slice(first - start, last - start))
+        line = np.arange(start, start + size) + 0.5
+        inward = np.minimum(line, count - line) / _TAPER_PX
+        soft.append(0.5 * (1 - np.cos(np.pi * inward.clip(0, 1))))
+    values = np.zeros((size,) * 3, np.float32)
+    values[tuple(places)] = volume.block(*spans)
+    z, y, x = soft
+    return values, (z[:, None, None] * y[:, None] * x).astype(np.float32)
