@@ -21,7 +21,9 @@ __all__ = ["AlignedSeries", "Displacement", "measure_shift"]
 
 Array = NDArray[np.float64]
 
-_REJECT = 3.5  # robust standard deviations from the median beyond which a feature moved for itself
+_REJECT = 4.0  # standard deviations from the median beyond which a feature moved for itself
+_AGREE_UM = 0.1  # and what heights within an area may make of it
+_AGREE_SHARE = 0.4  # of the features that must agree
 _LEAST_COS = 0.1  # a picture tilted further shows nothing that can be stretched
 
 
@@ -162,11 +164,11 @@ class _LandmarkAverage:
         places, sd_um, cosine = self._read(picture)
         off = places - self.sums / self.weights * (cosine, 1.0)
         middle = np.median(off, axis=0)
-        scatter = 1.4826 * np.median(np.abs(off - middle), axis=0)
-        near = (np.abs(off - middle) <= _REJECT * np.maximum(scatter, sd_um) + 1e-9).all(axis=1)
+        # Features that move for themselves, and those that left the field, lie anywhere: what is left agrees.
+        near = (np.abs(off - middle) <= max(_REJECT * sd_um, _AGREE_UM)).all(axis=1)
         kept = off[near]
-        if not len(kept):
-            return Displacement(shift_um=middle, sd_um=float(scatter.max()), confidence=0.0)
+        if len(kept) < max(2, _AGREE_SHARE * len(off)) and len(off) > 1:
+            return Displacement(shift_um=middle, sd_um=float(off.std(axis=0).max()), confidence=0.0)
         spread = kept.std(axis=0).max() if len(kept) > 2 else 0.0
         return Displacement(
             shift_um=kept.mean(axis=0),

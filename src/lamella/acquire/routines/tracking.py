@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.acquire.comparing import Displacement
-from lamella.acquire.microscope.port import TRACK, TRACK_LOW, Purpose
+from lamella.acquire.comparing import AlignedSeries, Displacement
+from lamella.acquire.microscope.port import TRACK, TRACK_LOW, Picture, Purpose
 from lamella.acquire.predictor.interface import View
 from lamella.acquire.routines.desk import TRACKING_AREA, Desk
 from lamella.acquire.session.events import Tracked
@@ -24,6 +24,10 @@ Array = NDArray[np.float64]
 
 _AGREE_UM = 0.3  # sightings of one round that lie further from its last one saw something else
 _LEAST_CONFIDENCE = 0.15
+_PLAUSIBLE_SD = 5.0  # predicted standard deviations that a displacement is believed at once
+_PLAUSIBLE_UM = 0.3
+_REFERENCE_SD_UM = 0.002
+_IN_THE_MIDDLE = Displacement(shift_um=np.zeros(2), sd_um=_REFERENCE_SD_UM, confidence=1.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +60,7 @@ def take_references(desk: Desk, area: int = TRACKING_AREA) -> None:
             defocus_um=desk.settings.defocus - desk.hand * prediction.height_um,
         )
         desk.series_of(area, preset).add(picture)
-    desk.observe_place(desk.view(area, picture.status.time_s), prediction.shift_um, 0.002)
+    desk.observe_place(desk.view(area, picture.status.time_s), prediction.shift_um, _REFERENCE_SD_UM)
 
 
 def track(desk: Desk, *, low: bool, area: int = TRACKING_AREA) -> Sighting | None:
@@ -78,12 +82,14 @@ def track(desk: Desk, *, low: bool, area: int = TRACKING_AREA) -> Sighting | Non
     """
     prediction = desk.predict(area)
     shift = np.array(prediction.shift_um, np.float64)
-    defocus = desk.settings.defocus - desk.hand * prediction.height_um
+    lens = desk.settings.defocus - desk.hand * prediction.height_um
+    variance = np.diag(np.asarray(prediction.covariance_um2))[:2].max()
+    plausible = max(_PLAUSIBLE_SD * float(np.sqrt(max(variance, 0.0))), _PLAUSIBLE_UM)
     if low:
-        seen = _round(desk, area, TRACK_LOW, shift, defocus, desk.settings.tracking_low_threshold * 1e-3)
+        seen = _Round(desk, area, TRACK_LOW, lens, plausible).run(shift, desk.settings.tracking_low_threshold * 1e-3)
         if seen:
             shift = seen[-1].place_um
-    seen = _round(desk, area, TRACK, shift, defocus, desk.settings.tracking_threshold * 1e-3)
+    seen = _Round(desk, area, TRACK, lens, plausible).run(shift, desk.settings.tracking_threshold * 1e-3)
     if not seen:
         return None
     last = seen[-1]
@@ -93,49 +99,71 @@ def track(desk: Desk, *, low: bool, area: int = TRACKING_AREA) -> Sighting | Non
     return last
 
 
-def _round(desk: Desk, area: int, preset: str, shift: Array, defocus_um: float, threshold_um: float) -> list[Sighting]:
-    """Exposures in one magnification until the area stands within the threshold, or the attempts are used up."""
-    seen: list[Sighting] = []
-    series = desk.series_of(area, preset)
-    for attempt in range(desk.settings.tracking_attempts):
-        if attempt:
-            desk.scope.wait(desk.settings.tracking_pause)
-        try:
-            picture = desk.expose(
-                preset,
-                Purpose(kind="track", target=area, tilt=desk.moment.tilt, attempt=attempt),
-                shift_um=shift,
-                defocus_um=defocus_um,
-            )
-            found = Displacement(shift_um=np.zeros(2), sd_um=0.002, confidence=1.0)
-            if not series.empty:
-                found = series.measure(picture)
-        except (ImageError, MicroscopeError):
-            break
+@dataclass(eq=False)
+class _Round:
+    """Exposures of an area in one magnification."""
+
+    desk: Desk
+    area: int
+    preset: str
+    lens_um: float
+    plausible_um: float
+
+    def run(self, shift: Array, threshold_um: float) -> list[Sighting]:
+        """Expose until the area stands within the threshold, or the attempts are used up; what was seen, in order.
+
+        A displacement that is hard to believe is believed once a second picture shows it too: on a lattice of holes a
+        correlation may find the next hole.
+        """
+        seen: list[Sighting] = []
+        doubted: Array | None = None
+        series = self.desk.series_of(self.area, self.preset)
+        for attempt in range(self.desk.settings.tracking_attempts):
+            if attempt:
+                self.desk.scope.wait(self.desk.settings.tracking_pause)
+            try:
+                picture, found = self._look(series, shift, attempt)
+            except (ImageError, MicroscopeError):
+                break
+            if found.confidence < _LEAST_CONFIDENCE:
+                continue
+            known = doubted is not None and np.hypot(*(found.shift_um - doubted)) <= _AGREE_UM
+            if found.length_um > self.plausible_um and not known:
+                doubted = found.shift_um
+                continue
+            seen.append(self._sighting(picture, shift, found))
+            if found.length_um <= threshold_um:
+                series.add(picture, found.shift_um)
+                break
+            shift, doubted = shift + found.shift_um, None
+        return seen
+
+    def _look(self, series: AlignedSeries, shift: Array, attempt: int) -> tuple[Picture, Displacement]:
+        desk = self.desk
+        picture = desk.expose(
+            self.preset,
+            Purpose(kind="track", target=self.area, tilt=desk.moment.tilt, attempt=attempt),
+            shift_um=shift,
+            defocus_um=self.lens_um,
+        )
+        found = _IN_THE_MIDDLE if series.empty else series.measure(picture)
         desk.tell(
             Tracked(
-                target=area,
+                target=self.area,
                 tilt=desk.moment.tilt,
-                preset=preset,
+                preset=self.preset,
                 attempt=attempt,
                 left_nm=1e3 * found.length_um,
                 shift_um=(float(shift[0]), float(shift[1])),
                 time_s=picture.status.time_s,
             )
         )
-        if found.confidence < _LEAST_CONFIDENCE:
-            continue
-        place = shift + found.shift_um
-        seen.append(
-            Sighting(
-                view=desk.view(area, picture.status.time_s),
-                place_um=place,
-                left_um=found.length_um,
-                sd_um=found.sd_um,
-            )
+        return picture, found
+
+    def _sighting(self, picture: Picture, shift: Array, found: Displacement) -> Sighting:
+        return Sighting(
+            view=self.desk.view(self.area, picture.status.time_s),
+            place_um=shift + found.shift_um,
+            left_um=found.length_um,
+            sd_um=found.sd_um,
         )
-        if found.length_um <= threshold_um:
-            series.add(picture, found.shift_um)
-            break
-        shift = place
-    return seen
