@@ -34,6 +34,7 @@ from lamella.particles.average import average
 from lamella.particles.extract import extract
 from lamella.particles.extract_box import choose_box
 from lamella.particles.extract_settings import ExtractSettings
+from lamella.particles.map_fsc import half_map_fsc
 from lamella.records import (
     ArrayImages,
     Defocus,
@@ -85,7 +86,9 @@ def _compare(particles: ParticleSet, root: Path, with_truth: bool) -> None:
     if not with_truth:
         return
     true = _centred(named_template("ribosome", made.voxel_size_ang).volume, made.whole.shape[0])
-    print(f"half maps, 0.143 without a mask: {made.resolution_ang:.1f} Å")
+    if made.half1 is not None and made.half2 is not None:
+        halves = half_map_fsc(made.half1, made.half2, made.voxel_size_ang)
+        print(f"half maps, 0.143: {halves.resolution_ang() or halves.finest_ang:.1f} Å")
     _agreement("whole", made.whole, true, made.voxel_size_ang)
     if shutil.which("relion_reconstruct"):
         export_relion3(particles, root / "relion", root)

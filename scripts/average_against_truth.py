@@ -81,16 +81,17 @@ def compare_average(project: Path, true_map: Path) -> AverageComparison:
     truth = _in_box(rescale(torch.from_numpy(drawn), voxel / true_voxel, 3).numpy(), box)
     pose, likeness = _fitted(whole, truth, voxel)
     _, inverted = _fitted(whole, _inverted(truth), voxel)
-    mask = _sphere(box, voxel)
-    frequency, correlation, _ = shell_correlation(
-        torch.from_numpy(_moved(whole, pose)) * mask, torch.from_numpy(truth) * mask
-    )
-    curve = MapFsc(frequency_per_ang=frequency.numpy() / voxel, correlation=correlation.numpy())
-    at_half, at_gold = curve.resolution_ang(0.5), halves.resolution_ang()
+    moved = _moved(whole, pose)
+    sphere = _curve(moved, truth, _sphere(box, voxel), voxel, halves)
+    assert final.mask is not None
+    mask = _moved(read_mrc(project / final.mask)[0], pose).clip(0, 1)
+    curve = _curve(moved, truth, torch.from_numpy(mask), voxel, halves)
+    at_half, at_gold = _half_ang(curve), halves.resolution_ang()
     turned = np.rad2deg(np.linalg.norm(pose[:3]))
     numbers = {
         "half maps, corrected FSC 0.143": _text(at_gold),
-        "with the truth, FSC 0.5": _text(at_half),
+        "with the truth under the same mask, FSC 0.5": _text(at_half),
+        f"with the truth in a sphere of {MASK_ANG:g} Å, FSC 0.5": _text(_half_ang(sphere)),
         "frame turned and shifted by": f"{turned:.1f}°, {np.linalg.norm(pose[3:]) * voxel:.1f} Å",
         f"correlation with the truth to {ALIGNED_TO_ANG:g} Å, and with its mirror image": (
             f"{likeness:.3f}, {inverted:.3f}"
@@ -99,6 +100,17 @@ def compare_average(project: Path, true_map: Path) -> AverageComparison:
     sharpened, _ = read_mrc(project / final.volume)
     shown = _low_passed(truth, voxel / at_half) if at_half else truth
     return AverageComparison(numbers, _moved(sharpened, pose), shown, voxel, halves, curve)
+
+
+def _curve(volume: Volume, truth: Volume, mask: torch.Tensor, voxel: float, halves: MapFsc) -> MapFsc:
+    """Correlation of both under a mask."""
+    frequency, correlation, _ = shell_correlation(torch.from_numpy(volume) * mask, torch.from_numpy(truth) * mask)
+    return MapFsc(frequency_per_ang=frequency.numpy() / voxel, correlation=correlation.numpy(), terms=halves.terms)
+
+
+def _half_ang(curve: MapFsc) -> float | None:
+    """Where a correlation with the truth passes 0.5, by the rule for half maps."""
+    return MapFsc.with_truth(curve.frequency_per_ang, curve.correlation, curve.terms).resolution_ang()
 
 
 def _text(resolution_ang: float | None) -> str:

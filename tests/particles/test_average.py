@@ -24,6 +24,7 @@ from lamella.particles.average import Average, average, half_map_power
 from lamella.particles.average_accumulator import Accumulator
 from lamella.particles.extract import extract
 from lamella.particles.extract_settings import ExtractSettings
+from lamella.particles.map_fsc import half_map_fsc
 from lamella.particles.volumes import centred_terms
 from lamella.records import ArrayImages, ArrayParticles, Particles, ParticleSet
 
@@ -173,8 +174,10 @@ def test_noise_is_averaged_away_and_told_by_the_halves() -> None:
     some = random_particles(series, 30, reach_ang=10).with_changes(half_set=halves)
     result = average(*one_by_one(some, noise=0.05))
     assert result.half1 is not None
-    assert result.resolution_ang is not None
-    assert 20 < result.resolution_ang < 60
+    assert result.half2 is not None
+    resolution = half_map_fsc(result.half1, result.half2, result.voxel_size_ang).resolution_ang()
+    assert resolution is not None
+    assert 20 < resolution < 60
     assert result.particles == (15, 15)
     truth = fsc(result.half1, body(BOX, 5.0))
     assert abs(np.argmax(result.correlation < 0.143) - np.argmax(truth < 0.143**0.5)) <= 2
@@ -196,7 +199,7 @@ def test_places_found_since_the_extraction_are_used() -> None:
     unmoved = average(pictures, source)
     assert np.corrcoef(unmoved.whole.ravel(), straight.whole.ravel())[0, 1] < 0.95
     assert moved.half1 is None or moved.half2 is None
-    assert moved.resolution_ang is None
+    assert not len(moved.correlation)
 
 
 def test_what_has_no_average_is_refused(rng: np.random.Generator) -> None:

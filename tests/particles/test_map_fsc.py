@@ -8,8 +8,10 @@ import torch
 from tests.particles.half_maps import body_signal, with_noise
 
 from lamella.errors import ImageError, InputError
-from lamella.fourier import shell_count, shell_sums, soft_mask
-from lamella.particles.map_fsc import check_halves, masked_fsc, randomise_phases
+from lamella.fourier import shell_correlation, shell_count, shell_sums, soft_mask
+from lamella.particles.map_fsc import check_halves, half_map_fsc, independent_part, masked_fsc, randomise_phases
+from lamella.particles.postprocess import postprocess
+from lamella.particles.postprocess_settings import PostprocessSettings
 from lamella.records.map_fsc import MapFsc
 
 VOXEL = 2.0
@@ -47,6 +49,36 @@ def test_a_tight_mask_is_found_out(rng: np.random.Generator) -> None:
     assert abs(rough.correlation[high].mean()) < 0.05
     assert abs(smooth.masked[high].mean()) < 0.05
     assert rough.resolution_ang() == pytest.approx(smooth.resolution_ang(), rel=0.25)
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "C2"])
+def test_terms_tell_how_noise_correlates_by_chance(rng: np.random.Generator, symmetry: str) -> None:
+    """Halves of noise alone: over some shells together, the correlation varies by one over the terms.
+
+    Neighbouring shells vary together under a mask, and each by itself less.
+    """
+    mask = soft_mask((32, 32, 32), 8, 4)
+    part = independent_part(mask.numpy(), symmetry)
+    ratios = []
+    for _ in range(60):
+        halves = torch.from_numpy(rng.normal(size=(2, 32, 32, 32)))
+        if symmetry == "C2":  # about z, of volumes whose origin is voxel n // 2
+            halves = halves + halves.flip(-2, -1).roll((1, 1), (-2, -1))
+        _, correlation, count = (curve.numpy() for curve in shell_correlation(*(halves * mask)))
+        terms = count * part
+        for some in (slice(4, 10), slice(10, None)):
+            ratios.append((terms[some] @ correlation[some]) ** 2 / terms[some].sum())
+    assert np.mean(ratios) == pytest.approx(1, abs=0.35)
+
+
+def test_every_step_states_what_postprocessing_does(rng: np.random.Generator) -> None:
+    half1, half2 = with_noise(body_signal(48, 12, 4.0, 1200.0, rng), 0.05, rng)
+    fsc = half_map_fsc(half1, half2, 4.0)
+    made = postprocess(half1, half2, 4.0, PostprocessSettings(local_resolution=False, directional=False))
+    assert fsc.resolution_ang() == made.resolution_ang
+    np.testing.assert_array_equal(fsc.correlation, made.fsc.correlation)
+    noise = rng.normal(size=(2, 32, 32, 32)).astype(np.float32)
+    assert half_map_fsc(*noise, 4.0).masked is None  # nothing stands out
 
 
 def test_random_phases_keep_amplitudes_and_low_frequencies(rng: np.random.Generator) -> None:

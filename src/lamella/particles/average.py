@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from lamella.errors import InputError, PostconditionError
-from lamella.fourier import frequency_axes, resolution_at, shell_correlation
+from lamella.fourier import frequency_axes, shell_correlation
 from lamella.particles.average_accumulator import THEREABOUTS, Accumulator, thereabouts
 from lamella.particles.half_sets import with_half_sets
 from lamella.particles.views import SeriesTransfer, view_rotations, visible_views
@@ -47,10 +47,9 @@ class Average:
         of each half set, not filtered by anything that both know; None where one of them is empty.
     voxel_size_ang
         of all of them.
-    frequency, correlation
-        ``(shells,)`` cycles/px, and the halves' Fourier shell correlation without a mask; empty without halves.
-    resolution_ang
-        where it falls below 0.143; None without halves.
+    correlation
+        ``(shells,)`` the halves' Fourier shell correlation without a mask, which the whole is damped by; empty without
+        halves. How far they agree is what `half_map_fsc` says.
     particles
         numbers of particles in half 1 and 2.
     """
@@ -59,9 +58,7 @@ class Average:
     half1: Pixels | None
     half2: Pixels | None
     voxel_size_ang: float
-    frequency: Array
     correlation: Array
-    resolution_ang: float | None
     particles: tuple[int, int]
 
 
@@ -106,12 +103,9 @@ def average(
     maps = [half.map(symmetry=symmetry) if count else None for half, count in zip(halves, counts, strict=True)]
     whole = halves[0]
     whole.merge(halves[1])
-    frequency, correlation = np.zeros(0), np.zeros(0)
-    resolution, power = None, None
+    correlation, power = np.zeros(0), None
     if maps[0] is not None and maps[1] is not None:
-        k, fsc, _ = shell_correlation(torch.from_numpy(maps[0]), torch.from_numpy(maps[1]))
-        frequency, correlation = k.numpy(), fsc.numpy()
-        resolution = resolution_at(k, fsc, 0.143, pixel)
+        correlation = shell_correlation(torch.from_numpy(maps[0]), torch.from_numpy(maps[1]))[1].numpy()
         power = half_map_power(correlation, whole.shell_weights().numpy())
     final = whole.map(power, symmetry)
     if not np.isfinite(final).all():
@@ -121,9 +115,7 @@ def average(
         half1=maps[0],
         half2=maps[1],
         voxel_size_ang=pixel,
-        frequency=frequency,
         correlation=correlation,
-        resolution_ang=resolution,
         particles=counts,
     )
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.fourier import resolved_shells
+from lamella.records.map_fsc import GOLD_STANDARD
+
 __all__ = ["IterationNumbers", "converged", "highest_shell", "resolved_shell"]
 
 Array = NDArray[np.float64]
 
-GOLD_STANDARD = 0.143
-"""Correlation of halves at which their sum correlates with the truth by 0.5 (Rosenthal & Henderson 2003)."""
 _SMOOTH = 5
 _BEYOND = 4
 """Shells beyond the resolution that are compared: their signal shows only then."""
@@ -29,7 +30,7 @@ class IterationNumbers:
     Attributes
     ----------
     resolution_ang
-        where the halves' correlation falls below 0.143.
+        where the halves' correlation within the sphere falls below 0.143 for good.
     shell
         the same as a shell of the box, with fraction.
     compared_ang
@@ -60,15 +61,8 @@ class IterationNumbers:
 
 
 def resolved_shell(fsc: Array) -> float:
-    """Shell, with fraction, at which a correlation first falls below 0.143; the last where it never does."""
-    below = np.flatnonzero(fsc[1:] < GOLD_STANDARD)
-    if not len(below):
-        return float(len(fsc) - 1)
-    shell = 1 + int(below[0])
-    if shell == 1:
-        return 1.0
-    high, low = fsc[shell - 1], fsc[shell]
-    return float(shell - 1 + (high - GOLD_STANDARD) / (high - low))
+    """Shell, with fraction, at which a correlation falls below 0.143 for good; the last where it never does."""
+    return resolved_shells(fsc, GOLD_STANDARD).last
 
 
 def highest_shell(fsc: Array) -> int:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lamella.fourier import frequency_axes, resolution_at
+from lamella.fourier import frequency_axes, resolved_shells
 from lamella.geometry import healpix_directions
-from lamella.particles.map_fsc import THRESHOLD
+from lamella.records.map_fsc import GOLD_STANDARD
 
 __all__ = ["DirectionalFsc", "directional_fsc", "sphericity"]
 
@@ -38,7 +38,7 @@ class DirectionalFsc:
     correlation
         ``(d, s)``.
     resolution_ang
-        ``(d,)`` where each falls below 0.143.
+        ``(d,)`` where each falls below 0.143 for good (`resolved_shells`).
     sphericity
         of the surface of those frequencies: 1 for a sphere.
     """
@@ -51,7 +51,7 @@ class DirectionalFsc:
     sphericity: float
 
 
-def directional_fsc(half1: Volume, half2: Volume, voxel_size_ang: float) -> DirectionalFsc:
+def directional_fsc(half1: Volume, half2: Volume, voxel_size_ang: float, independent: float = 1.0) -> DirectionalFsc:
     """Correlate two (masked) half maps within cones of 20° half angle about 768 directions.
 
     Parameters
@@ -60,6 +60,8 @@ def directional_fsc(half1: Volume, half2: Volume, voxel_size_ang: float) -> Dire
         ``(n, n, n)``, under a soft mask.
     voxel_size_ang
         Å.
+    independent
+        part of the terms that are independent (`independent_part` of the mask).
 
     Notes
     -----
@@ -73,11 +75,15 @@ def directional_fsc(half1: Volume, half2: Volume, voxel_size_ang: float) -> Dire
     directions = _vectors(angles)
     sums, centres = _gathered(half1, half2)
     within = (np.abs(directions @ centres.T) >= np.cos(np.radians(_HALF_ANGLE_DEG))).astype(np.float64)
-    cross, first, second = (_smoothed(_in_cones(part, within)) for part in sums)
+    cross, first, second, terms = (_smoothed(_in_cones(part, within)) for part in sums)
     powers = np.sqrt(first * second)
     correlation = np.divide(cross, powers, out=np.zeros_like(cross), where=powers > 0)
     frequency = np.arange(size // 2 + 1) / (size * voxel_size_ang)
-    resolution = np.array([_resolution(frequency, curve) for curve in correlation])
+    shells = [
+        resolved_shells(curve, GOLD_STANDARD, numbers * independent).last
+        for curve, numbers in zip(correlation, terms, strict=True)
+    ]
+    resolution = 1 / np.interp(shells, np.arange(len(frequency)), frequency)
     return DirectionalFsc(
         directions=directions,
         rot_tilt_deg=angles,
@@ -111,12 +117,6 @@ def _roundness(points: Array, triangles: NDArray[np.int64]) -> float:
     return float(np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area)
 
 
-def _resolution(frequency: Array, curve: Array) -> float:
-    """Where a curve falls below the threshold; the first shell's where it never was above."""
-    found = resolution_at(frequency, curve, THRESHOLD, 1.0)
-    return found if np.isfinite(found) else float(1 / frequency[1])
-
-
 def _in_cones(sums: Array, within: Array) -> Array:
     """Sums ``(s, bins)`` gathered in cones, ``(d, s)``; of the first shells, the whole shell's."""
     gathered: Array = within @ sums.T
@@ -135,8 +135,8 @@ def _vectors(rot_tilt_deg: Array) -> Array:
     return np.stack([np.sin(tilt) * np.cos(rot), np.sin(tilt) * np.sin(rot), np.cos(tilt)], axis=1)
 
 
-def _gathered(half1: Volume, half2: Volume) -> tuple[tuple[Array, Array, Array], Array]:
-    """Re A·B*, |A|², |B|² summed over shells and small bins of direction, each ``(s, bins)``; the bins' directions."""
+def _gathered(half1: Volume, half2: Volume) -> tuple[tuple[Array, Array, Array, Array], Array]:
+    """Re A·B*, |A|², |B|² and 1 summed over shells and small bins of direction, ``(s, bins)``; the bins' directions."""
     shape = half1.shape
     shells = shape[0] // 2 + 1
     a, b = (
@@ -155,7 +155,8 @@ def _gathered(half1: Volume, half2: Volume) -> tuple[tuple[Array, Array, Array],
         return np.asarray(sums, dtype=np.float64).reshape(shells, len(centres))
 
     cross = a.real * b.real + a.imag * b.imag
-    return (summed(cross), summed(a.real**2 + a.imag**2), summed(b.real**2 + b.imag**2)), centres
+    first, second = (summed(part.real**2 + part.imag**2) for part in (a, b))
+    return (summed(cross), first, second, summed(np.ones_like(cross))), centres
 
 
 def _direction_bins(kz: Array, ky: Array, kx: Array, length: Array) -> tuple[NDArray[np.int64], Array]:

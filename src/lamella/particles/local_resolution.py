@@ -12,8 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from lamella.fourier import band_pass, crop_spectrum, fast_size, frequency_grid, gaussian_low_pass
-from lamella.particles.map_fsc import THRESHOLD
 from lamella.progress import Progress, no_progress
+from lamella.records.map_fsc import GOLD_STANDARD
 
 __all__ = ["LocalResolution", "filter_locally", "local_resolution"]
 
@@ -140,9 +140,9 @@ def _cutoffs(half1: Volume, half2: Volume, judged: NDArray[np.bool_], grid: int,
     fallen = np.zeros(shape, bool)
     done = ~judged
     for number, correlation in enumerate(_local_correlations(half1, half2, bands, grid)):
-        below = correlation < THRESHOLD
+        below = correlation < GOLD_STANDARD
         done |= below & fallen
-        share = (before - THRESHOLD) / np.maximum(before - correlation, 1e-6)
+        share = (before - GOLD_STANDARD) / np.maximum(before - correlation, 1e-6)
         last = bands[max(number - 1, 0)]
         crossing = np.where(below, last + share * (bands[number] - last), bands[number])
         cut = np.where(done | (below & fallen), cut, crossing).astype(np.float32)

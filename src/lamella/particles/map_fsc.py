@@ -9,15 +9,14 @@ from torch import Tensor
 
 from lamella.errors import ImageError, InputError
 from lamella.fourier import shell_correlation, shell_index
+from lamella.geometry import point_group
+from lamella.particles.map_mask import automatic_mask
 from lamella.records.map_fsc import MapFsc
 
-__all__ = ["THRESHOLD", "check_halves", "masked_fsc", "randomise_phases"]
+__all__ = ["check_halves", "half_map_fsc", "independent_part", "masked_fsc", "randomise_phases"]
 
 Volume = NDArray[np.float32]
 Curve = NDArray[np.float64]
-
-THRESHOLD = 0.143
-"""Correlation of half maps at which the average's correlation with the truth is 0.5 (Rosenthal & Henderson 2003)."""
 
 _SAFE = 0.8  # phases are kept where the unmasked halves agree better than this
 _BLEED = 2  # shells over which a mask's transform mixes true and random phases
@@ -51,12 +50,37 @@ def check_halves(half1: Volume, half2: Volume) -> None:
         )
 
 
+def half_map_fsc(half1: Volume, half2: Volume, voxel_size_ang: float, symmetry: str = "C1") -> MapFsc:
+    """Correlate the halves of an average as every step states it: under the mask that is found in their mean.
+
+    Where no body stands out of the noise there is no mask, and the correlation is that of the whole boxes.
+
+    Parameters
+    ----------
+    half1, half2
+        ``(n, n, n)`` averages of two half sets that never met, mass positive.
+    voxel_size_ang
+        Å.
+    symmetry
+        point group that was imposed on both.
+    """
+    try:
+        found = automatic_mask((0.5 * (half1 + half2)).astype(np.float32), voxel_size_ang)
+    except ImageError:
+        parts = (torch.from_numpy(np.ascontiguousarray(half, dtype=np.float32)) for half in (half1, half2))
+        frequency, unmasked, terms = (curve.numpy() for curve in shell_correlation(*parts))
+        terms = terms / len(point_group(symmetry))
+        return MapFsc(frequency_per_ang=frequency / voxel_size_ang, correlation=unmasked, terms=terms)
+    return masked_fsc(half1, half2, found.mask, voxel_size_ang, symmetry=symmetry)
+
+
 def masked_fsc(
     half1: Volume,
     half2: Volume,
     mask: Volume,
     voxel_size_ang: float,
     *,
+    symmetry: str = "C1",
     phase_from_ang: float | None = None,
     seed: int = 1,
 ) -> MapFsc:
@@ -70,6 +94,8 @@ def masked_fsc(
         ``(n, n, n)``, 0…1, with a soft edge.
     voxel_size_ang
         Å.
+    symmetry
+        point group that was imposed on both, which leaves fewer independent terms.
     phase_from_ang
         resolution from which phases are made random; None: where the unmasked correlation first falls below 0.8.
     seed
@@ -102,8 +128,19 @@ def masked_fsc(
         unmasked=unmasked,
         masked=masked,
         randomised=randomised,
-        terms=terms,
+        terms=terms * independent_part(mask, symmetry),
     )
+
+
+def independent_part(mask: Volume, symmetry: str = "C1") -> float:
+    """Part of a shell's terms that are independent in half maps under a mask w, with noise that fills the box.
+
+    (Σ w²)² / (n³ Σ w⁴), over the order of the point group: the mask's transform ties each term to its neighbours, so
+    that Σ A B* over a shell varies as |FT(w²)|² of all pairs makes it, and symmetry makes terms equal.
+    """
+    squares = np.square(mask, dtype=np.float64)
+    whole = squares.sum() ** 2 / np.square(squares).sum() / mask.size
+    return float(whole) / len(point_group(symmetry))
 
 
 def randomise_phases(volume: Tensor, first_shell: int, seed: int) -> Tensor:

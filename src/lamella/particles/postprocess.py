@@ -11,7 +11,7 @@ from lamella.errors import InputError
 from lamella.particles.directional import DirectionalFsc, directional_fsc
 from lamella.particles.guinier import GuinierPlot, fit_guinier, signal_weight
 from lamella.particles.local_resolution import LocalResolution, filter_locally, local_resolution
-from lamella.particles.map_fsc import check_halves, masked_fsc
+from lamella.particles.map_fsc import check_halves, independent_part, masked_fsc
 from lamella.particles.map_mask import MapMask, automatic_mask, check_mask
 from lamella.particles.postprocess_settings import PostprocessSettings
 from lamella.particles.postprocess_sharpen import sharpen
@@ -68,7 +68,7 @@ class Postprocessed:
     fsc
         of the halves; its `correlation` is the corrected one.
     resolution_ang, unmasked_resolution_ang
-        where the corrected and the unmasked correlation fall below 0.143.
+        where the corrected and the unmasked correlation fall below 0.143 for good.
     limited
         whether the correlation never falls, so that the voxel size limits the resolution.
     guinier
@@ -105,6 +105,7 @@ def postprocess(
     voxel_size_ang: float,
     settings: PostprocessSettings,
     *,
+    symmetry: str = "C1",
     mask: Volume | None = None,
     mtf: Mtf | None = None,
     progress: Progress = no_progress,
@@ -119,6 +120,8 @@ def postprocess(
         Å.
     settings
         see `PostprocessSettings`.
+    symmetry
+        point group that was imposed on both.
     mask
         ``(n, n, n)``; None: one is made from the mean of the halves.
     mtf
@@ -140,11 +143,11 @@ def postprocess(
     window = found.mask if found is not None else np.clip(_checked(mask, mean.shape), 0, 1).astype(np.float32)
     progress(0.15, "shell correlation")
     fsc = masked_fsc(
-        half1, half2, window, voxel_size_ang, phase_from_ang=_number(settings.phase_from), seed=settings.seed
-    )
-    resolution, unmasked = fsc.resolution_ang(), _first_below(fsc.frequency_per_ang, fsc.unmasked)
-    finest = float(1 / fsc.frequency_per_ang[-1])
-    stated = finest if resolution is None else resolution
+        half1, half2, window, voxel_size_ang,
+        symmetry=symmetry, phase_from_ang=_number(settings.phase_from), seed=settings.seed,
+    )  # fmt: skip
+    resolution = fsc.resolution_ang()
+    stated = resolution or fsc.finest_ang
     _check_agreement(fsc)
     transfer = None if mtf is None else mtf.at(fsc.frequency_per_ang)
     guinier = fit_guinier(
@@ -172,7 +175,10 @@ def postprocess(
         plain = sharpen(mean, voxel_size_ang, b_factor_ang2=b_factor, transfer=transfer)
         local, local_map = _by_place(half1, half2, window, plain, voxel_size_ang, progress)
     progress(0.9, "correlation by direction")
-    directional = directional_fsc(half1 * window, half2 * window, voxel_size_ang) if settings.directional else None
+    directional = None
+    if settings.directional:
+        part = independent_part(window, symmetry)
+        directional = directional_fsc(half1 * window, half2 * window, voxel_size_ang, part)
     progress(1.0, "postprocessed")
     return Postprocessed(
         sharpened=sharpened,
@@ -181,7 +187,7 @@ def postprocess(
         found_mask=found,
         fsc=fsc,
         resolution_ang=stated,
-        unmasked_resolution_ang=unmasked,
+        unmasked_resolution_ang=_unmasked_ang(fsc),
         limited=resolution is None,
         guinier=guinier,
         b_factor_ang2=b_factor,
@@ -255,11 +261,11 @@ def _messages(
     return tuple(out)
 
 
-def _first_below(frequency_per_ang: Array, correlation: Array | None) -> float:
-    """Å where a correlation falls below 0.143; the last shell's where it never does."""
-    assert correlation is not None
-    found = MapFsc(frequency_per_ang=frequency_per_ang, correlation=correlation).resolution_ang()
-    return float(1 / frequency_per_ang[-1]) if found is None else found
+def _unmasked_ang(fsc: MapFsc) -> float:
+    """Å where the correlation without a mask falls below 0.143 for good; the last shell's where it never does."""
+    assert fsc.unmasked is not None
+    alone = MapFsc(frequency_per_ang=fsc.frequency_per_ang, correlation=fsc.unmasked)
+    return alone.resolution_ang() or alone.finest_ang
 
 
 def _number(value: float | str) -> float | None:

@@ -61,6 +61,11 @@ class MapFsc:
         """
         return cls(frequency_per_ang=frequency_per_ang, correlation=equal_half_correlation(correlation), terms=terms)
 
+    @property
+    def finest_ang(self) -> float:
+        """Resolution of the last shell: what voxels can show."""
+        return float(1 / self.frequency_per_ang[-1])
+
     def resolution_ang(self, threshold: float = GOLD_STANDARD) -> float | None:
         """The resolution: where the correlation falls below a threshold for good, Å; None where it never does.
 

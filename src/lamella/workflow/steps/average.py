@@ -17,7 +17,7 @@ from lamella.particles.extract_settings import ExtractSettings
 from lamella.particles.refine_setup import chosen_particles
 from lamella.records import PARTICLE_DIAMETER, Particles, ParticleSet
 from lamella.workflow.context import Context
-from lamella.workflow.steps.average_files import map_fsc, picture_size, write_average
+from lamella.workflow.steps.average_files import picture_size, write_average
 
 __all__ = ["run"]
 
@@ -53,13 +53,12 @@ def run(record: ParticleSet, settings: AverageSettings, context: Context) -> Par
         shutil.rmtree(folder, ignore_errors=True)
     box, voxel = made.whole.shape[0], made.voxel_size_ang
     halves = None if made.half1 is None or made.half2 is None else (made.half1, made.half2)
-    fsc = map_fsc(made.correlation, box, voxel) if halves else None
-    found = write_average(context, made.whole, halves, fsc, voxel, settings.symmetry)
+    found = write_average(context, made.whole, halves, voxel, settings.symmetry)
     context.say(f"{sum(made.particles)} particles in {box} voxels of {voxel:.4g} Å")
-    if fsc is None:
+    if found.resolution_ang is None:
         context.say("all particles are in one half set: there are no half maps")
-    elif found.resolution_ang is not None:
-        context.say(f"half maps agree to {found.resolution_ang:.1f} Å (FSC 0.143, without a mask)")
+    else:
+        context.say(f"half maps agree to {found.resolution_ang:.1f} Å (FSC 0.143)")
         context.measure(MapResolutionAngst=found.resolution_ang)
     context.measure(AveragedParticles=sum(made.particles))
     return replace(record, map=found)

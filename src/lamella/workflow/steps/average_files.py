@@ -12,6 +12,7 @@ from lamella.errors import FormatError, InputError, PostconditionError
 from lamella.formats.map_fsc import write_map_fsc
 from lamella.formats.mrc import open_mrc
 from lamella.fourier import rescale
+from lamella.particles.map_fsc import half_map_fsc
 from lamella.records import Map, ParticleSet
 from lamella.records.map_fsc import MapFsc
 from lamella.workflow.context import Context
@@ -113,14 +114,13 @@ def write_average(
     context: Context,
     whole: Volume,
     halves: tuple[Volume, Volume] | None,
-    fsc: MapFsc | None,
     voxel_size_ang: float,
     symmetry: str,
     *,
     prefix: str = "",
     dtype: str = "float32",
 ) -> Map:
-    """Write a map, its halves and their correlation; the record of them.
+    """Write a map, its halves and how far they agree (`half_map_fsc`); the record of them.
 
     Parameters
     ----------
@@ -139,8 +139,10 @@ def write_average(
         with context.new_mrc(f"{prefix}map{ending}.mrc", _shape(volume), voxel_size_ang, dtype) as writer:
             writer(0, 0, 0, volume)
         names[ending] = context.name(context.outputs[-1])
-    curve = None
-    if fsc is not None:
+    curve, resolution = None, None
+    if halves is not None:
+        fsc = half_map_fsc(*halves, voxel_size_ang, symmetry)
+        resolution = fsc.resolution_ang() or fsc.finest_ang
         with context.new_file(f"{prefix}fsc.star") as path:
             write_map_fsc(path, fsc)
         curve = context.name(path)
@@ -152,7 +154,7 @@ def write_average(
         voxel_size_ang=voxel_size_ang,
         box_px=whole.shape[0],
         symmetry=symmetry,
-        resolution_ang=fsc.resolution_ang() if fsc is not None else None,
+        resolution_ang=resolution,
     )
 
 

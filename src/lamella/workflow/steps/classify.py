@@ -43,7 +43,7 @@ def run(record: ParticleSet, settings: ClassifySettings, context: Context) -> Pa
     context.measure(ClassifyResolutionAngst=found.resolution_ang, ChangedClass=found.changed[-1])
     written = record.map
     if written is None:
-        written = write_average(context, found.maps[0], None, None, pixel, settings.symmetry)
+        written = write_average(context, found.maps[0], None, pixel, settings.symmetry)
     if (written.box_px, round(written.voxel_size_ang, 4)) != (box, round(pixel, 4)):
         context.say(f"the record's map has other voxels than the classes' ({box} voxels of {pixel:.2f} Å)")
     return replace(found.particles, map=replace(written, classes=names))

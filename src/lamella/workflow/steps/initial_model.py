@@ -25,7 +25,7 @@ def run(record: ParticleSet, settings: ModelSettings, context: Context) -> Parti
     """
     _, pixel = picture_size(record)
     found = initial_model(record, open_particles(record, context.root), settings, progress=context.progress)
-    written = write_average(context, found.maps[found.largest], None, None, pixel, settings.symmetry)
+    written = write_average(context, found.maps[found.largest], None, pixel, settings.symmetry)
     if settings.classes > 1:
         written = replace(written, classes=write_class_maps(context, found.maps, pixel))
         tell_classes(found.particles, settings.classes, context)

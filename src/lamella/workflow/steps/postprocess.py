@@ -58,6 +58,7 @@ def run(record: ParticleSet, settings: PostprocessSettings, context: Context) ->
         half2,
         average.voxel_size_ang,
         settings,
+        symmetry=average.symmetry,
         mask=mask,
         mtf=_mtf(record, settings, context.root),
         progress=context.part("postprocess", (0.0, _JUDGED if settings.place_copies else 1.0)),
@@ -162,6 +163,7 @@ def _write_guinier(path: Path, made: Postprocessed) -> None:
 def _numbers(made: Postprocessed) -> dict[str, float]:
     """Quality numbers of the map, by the name of their column without ``lamella``."""
     numbers = {
+        "FirstCrossingAngst": made.fsc.first_crossing_ang() or made.fsc.finest_ang,
         "UnmaskedResolutionAngst": made.unmasked_resolution_ang,
         "BFactor": made.b_factor_ang2,
         "MaskFraction": float(made.mask.mean()),

@@ -13,6 +13,7 @@ from lamella.fourier import soft_mask
 from lamella.particles.average import average
 from lamella.particles.convergence import resolved_shell
 from lamella.particles.half_sets import check_half_sets
+from lamella.particles.map_fsc import half_map_fsc
 from lamella.particles.particle_size import stated_diameter_ang
 from lamella.particles.refine import RefineResult, refine
 from lamella.particles.refine_maps import half_correlation
@@ -22,7 +23,7 @@ from lamella.progress import Progress
 from lamella.records import Map, ParticleSet, ParticleSource
 from lamella.workflow.context import Context
 from lamella.workflow.needs import Needs
-from lamella.workflow.steps.average_files import map_fsc, on_pictures, picture_size, write_average
+from lamella.workflow.steps.average_files import on_pictures, picture_size, write_average
 from lamella.workflow.steps.particle_inputs import file_of
 from lamella.workflow.steps.refine_iterations import Iterations
 
@@ -120,37 +121,40 @@ def _better(
     box, pixel = picture_size(chosen)
     sphere = _sphere(chosen, settings, box, pixel)
 
-    def judged(halves: Halves) -> tuple[NDArray[np.float64], float]:
+    def judged(halves: Halves) -> float:
         one, two = (torch.from_numpy(half) for half in halves)
-        correlation = half_correlation(one, two, sphere)
-        return correlation, box * pixel / resolved_shell(correlation)
+        return box * pixel / resolved_shell(half_correlation(one, two, sphere))
 
-    def written(whole: Volume, halves: Halves, correlation: NDArray[np.float64], ang: float) -> Map:
-        context.measure(MapResolutionAngst=ang)
-        return write_average(context, whole, halves, map_fsc(correlation, box, pixel), pixel, settings.symmetry)
+    def written(whole: Volume, halves: Halves) -> Map:
+        found = write_average(context, whole, halves, pixel, settings.symmetry)
+        if found.resolution_ang is not None:
+            context.say(f"half maps agree to {found.resolution_ang:.1f} Å (FSC 0.143)")
+            context.measure(MapResolutionAngst=found.resolution_ang)
+        return found
 
     of_refinement = (result.half1, result.half2)
     before = None
     if settings.search != "global":
         before = _average(chosen, pictures, settings, context.part("the poses given", (0.94, 0.97)))
     after = _average(result.particles, pictures, settings, context.part("the poses found", (0.97, 1.0)))
-    weighed, weighed_ang = judged(of_refinement)
+    weighed_ang = judged(of_refinement)
     if after is None:
-        return replace(result.particles, map=written(result.whole, of_refinement, result.fsc, result.resolution_ang))
-    found, found_ang = judged(after[1])
+        return replace(result.particles, map=written(result.whole, of_refinement))
+    found_ang = judged(after[1])
     if before is not None:
-        given, given_ang = judged(before[1])
-        context.measure(StartResolutionAngst=given_ang)
+        given_ang = judged(before[1])
+        start = half_map_fsc(*before[1], pixel, settings.symmetry)
+        context.measure(StartResolutionAngst=start.resolution_ang() or start.finest_ang)
         if box * pixel / min(found_ang, weighed_ang) < box * pixel / given_ang - _TOLERANCE:
             context.say(
-                f"undone: the half maps agreed to {given_ang:.1f} Å in the poses given, and to {found_ang:.1f} Å after "
-                "refining; the poses given stay"
+                f"undone: within the sphere the half maps agreed to {given_ang:.1f} Å in the poses given, and to "
+                f"{found_ang:.1f} Å after refining; the poses given stay"
             )
             context.measure(RefineUndone=1)
-            return replace(chosen, map=written(before[0], before[1], given, given_ang))
+            return replace(chosen, map=written(*before))
     if weighed_ang < found_ang:
-        return replace(result.particles, map=written(result.whole, of_refinement, weighed, weighed_ang))
-    return replace(result.particles, map=written(after[0], after[1], found, found_ang))
+        return replace(result.particles, map=written(result.whole, of_refinement))
+    return replace(result.particles, map=written(*after))
 
 
 def _average(
@@ -175,8 +179,8 @@ def _sphere(particles: ParticleSet, settings: RefineSettings, box: int, pixel: f
 def _tell(result: RefineResult, settings: RefineSettings, context: Context) -> None:
     last = result.history[-1]
     context.say(
-        f"{len(result.particles)} particles, {len(result.history)} iterations; half maps agree to "
-        f"{result.resolution_ang:.1f} Å (FSC 0.143)"
+        f"{len(result.particles)} particles, {len(result.history)} iterations; within the sphere half maps agree to "
+        f"{result.resolution_ang:.1f} Å"
     )
     context.measure(
         RefinedParticles=len(result.particles),
