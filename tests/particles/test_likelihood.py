@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -15,7 +14,7 @@ from lamella.kernels.central_slices import padded_transform
 from lamella.particles.expectation import expect
 from lamella.particles.likelihood import ParticleTerms, Prior, climb, likelihood, picture_index
 from lamella.particles.noise import noise_of, power_of_noise
-from lamella.particles.refine_data import ParticleReader, noise_of_pictures
+from lamella.particles.refine_data import ParticleReader
 from lamella.particles.sampling import Grids, first_range
 from lamella.records import ArrayParticles, ParticleSet
 
@@ -140,20 +139,3 @@ def test_priors_hold_a_pose() -> None:
             ends.append(prior.value(matrix @ Rotation.from_rotvec(step[:3]).as_matrix(), place + step[3:]))
         assert np.isclose((ends[1] - ends[0]) / 2e-4, slope[axis], atol=1e-2)
     assert np.linalg.eigvalsh(curvature).min() > -1e-9
-
-
-def test_noise_of_cropped_pictures_is_what_noise_shows() -> None:
-    """White noise times a transfer with zeros, cropped, and its power over many pictures."""
-    whole, box = 96, 64
-    generator = torch.Generator().manual_seed(1)
-
-    def transfer(n: int) -> torch.Tensor:
-        k = torch.fft.fftfreq(n)[:, None] ** 2 + torch.fft.rfftfreq(n)[None] ** 2
-        return torch.sin(40 * k + 0.1)
-
-    white = torch.fft.rfft2(torch.randn(4000, whole, whole, generator=generator))
-    pictures = torch.fft.irfft2(white * transfer(whole), s=(whole, whole))[:, 16 : 16 + box, 16 : 16 + box]
-    power = (torch.fft.rfft2(pictures).abs() ** 2).mean(dim=0) / box**2
-    stated = noise_of_pictures(transfer(box)[None] ** 2)[0]
-    assert (power / stated - 1).abs().mean() < 0.05
-    assert (power / stated - 1)[1:-1, 1:-1].abs().max() < 0.3

@@ -9,7 +9,14 @@ import torch
 from lamella.errors import GeometryError
 from lamella.geometry import TiltGeometry
 from lamella.optics import contrast_transfer, dose_filter
-from lamella.particles.views import SeriesTransfer, view_places, view_rotations, view_transfer, visible_views
+from lamella.particles.views import (
+    SeriesTransfer,
+    noise_after_crop,
+    view_places,
+    view_rotations,
+    view_transfer,
+    visible_views,
+)
 from lamella.records import Defocus, Optics, Particles, TiltSeries, Tomogram
 
 TILTS = np.array([-40.0, 0.0, 35.0])
@@ -81,3 +88,22 @@ def test_places_count_pixels_from_the_images_first() -> None:
     assert places.shape == (3, 2, 2)
     np.testing.assert_allclose(places[1, 1], [100 - 5 / 3, 150])
     np.testing.assert_allclose((places - (100, 150)) * 3, one.geometry.project(PLACE))
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_noise_of_cropped_pictures_is_what_noise_shows(padding: int) -> None:
+    """White noise times a transfer with zeros, cropped, and its power over many pictures."""
+    whole, box = 96, 64
+    generator = torch.Generator().manual_seed(1)
+
+    def transfer(n: int) -> torch.Tensor:
+        k = torch.fft.fftfreq(n)[:, None] ** 2 + torch.fft.rfftfreq(n)[None] ** 2
+        return torch.sin(40 * k + 0.1)
+
+    white = torch.fft.rfft2(torch.randn(4000, whole, whole, generator=generator))
+    pictures = torch.fft.irfft2(white * transfer(whole), s=(whole, whole))[:, 16 : 16 + box, 16 : 16 + box]
+    size = padding * box
+    power = (torch.fft.rfft2(pictures, s=(size, size)).abs() ** 2).mean(dim=0) / box**2
+    stated = noise_after_crop(transfer(size)[None] ** 2, padding)[0]
+    assert (power / stated - 1).abs().mean() < 0.05
+    assert (power / stated - 1)[1:-1, 1:-1].abs().max() < 0.3

@@ -111,10 +111,10 @@ def add_pictures(
     n, m = terms.shape[-2], len(grid)
     index, flat = _half_disc(n, min(highest * m, m // 2 - 1) * n / m)
     index, flat = index.to(grid.device), flat.to(grid.device)
-    values = terms.flatten(1).index_select(1, flat) * factor
-    masses = weights.flatten(1).index_select(1, flat) * factor
-    values[:, 0] *= 0.5  # the mean is its own mate
-    masses[:, 0] *= 0.5
+    values, masses = _chosen(terms, flat), _chosen(weights, flat)
+    for chosen in (values, masses):
+        chosen *= factor
+        chosen[:, 0] *= 0.5  # the mean is its own mate
     if grid.is_cuda:
         add_terms_torch(values, masses, index, matrices.to(grid.device), n, grid)
     else:
@@ -144,6 +144,14 @@ def _half_disc(n: int, highest_px: float) -> tuple[Tensor, Tensor]:
     rows, columns = np.nonzero((u**2 + v**2 <= highest_px**2) & ((u > 0) | (v >= 0)))
     index = np.stack([columns, v[rows, 0], np.zeros(len(rows))], axis=1).astype(np.int32)
     return torch.from_numpy(index), torch.from_numpy(rows * (n // 2 + 1) + columns)
+
+
+def _chosen(terms: Tensor, flat: Tensor) -> Tensor:
+    """Terms ``(s, t)`` at places of each flattened picture; a copy."""
+    if terms.is_cuda:
+        return terms.flatten(1).index_select(1, flat)
+    # a third of torch's time for complex numbers
+    return torch.from_numpy(np.take(terms.flatten(1).numpy(), flat.numpy(), axis=1))
 
 
 @njit(**_FAST)

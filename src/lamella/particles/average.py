@@ -15,7 +15,7 @@ from lamella.errors import InputError, PostconditionError
 from lamella.fourier import frequency_axes, shell_correlation
 from lamella.particles.average_accumulator import THEREABOUTS, Accumulator, thereabouts
 from lamella.particles.half_sets import with_half_sets
-from lamella.particles.views import SeriesTransfer, view_rotations, visible_views
+from lamella.particles.views import SeriesTransfer, noise_after_crop, view_rotations, visible_views
 from lamella.particles.volumes import centred_terms
 from lamella.progress import Progress, no_progress
 from lamella.records import Particles, ParticleSet, ParticleSource
@@ -30,7 +30,6 @@ _PADDING = 2
 terms, and terms half as far apart tell what lies on either side (correlation with the truth there 0.89 for 0.59)."""
 _PICTURES_AT_ONCE = 128
 _HALVES = (1, 2)
-_TINY = 1e-6
 _FILLED = 1 / 8  # of the box, by the particle
 _LEAST_RATIO = 0.1  # of the map's power to its noise's, with which a shell is still shown
 
@@ -200,7 +199,7 @@ class _MemberViews:
         if np.abs(self._moved[index]).max(initial=0) > 0:
             terms = terms * self._back(self._moved[index, views])
         squares = self._transfer.at(self._positions[index], views) ** 2
-        share = squares / _noise_after_crop(squares).clamp_min(_TINY)
+        share = squares / noise_after_crop(squares, _PADDING)
         return terms * share, squares * share, self._rotations[views] @ self._matrices[index]
 
     def _back(self, moved_ang: Array) -> Tensor:
@@ -209,20 +208,6 @@ class _MemberViews:
         moved = torch.from_numpy(moved_ang / self._pixel)[:, :, None, None]
         turns = kx * moved[:, 0] + ky * moved[:, 1]
         return torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(torch.complex64)
-
-
-def _noise_after_crop(squares: Tensor) -> Tensor:
-    """Power of white noise that was multiplied by T and cropped to the box, in the transform of the padded picture.
-
-    T² convolved with the power spectrum of the box: where T is 0, noise of its neighbourhood came in. A term is worth
-    T² over this power, times its own weight.
-    """
-    size = squares.shape[-2]
-    lag = torch.fft.fftfreq(size).abs() * _PADDING
-    overlap = (1 - lag).clamp_min(0)  # of the box with itself, moved
-    correlation = torch.fft.irfft2(squares, s=(size, size))
-    power: Tensor = torch.fft.rfft2(correlation * overlap[:, None] * overlap).real
-    return power
 
 
 def _one_size(particles: ParticleSet) -> tuple[int, float]:

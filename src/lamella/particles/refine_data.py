@@ -8,18 +8,15 @@ from typing import Protocol, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lamella.errors import InputError
 from lamella.particles.likelihood import ParticleTerms, PictureIndex
-from lamella.particles.views import SeriesTransfer, view_rotations, visible_views
+from lamella.particles.views import SeriesTransfer, noise_after_crop, view_rotations, visible_views
 from lamella.records import Particles, ParticleSet, ParticleSource
 
-__all__ = ["ParticleReader", "ParticleSpectra", "noise_of_pictures"]
+__all__ = ["ParticleReader", "ParticleSpectra"]
 
 Array = NDArray[np.float64]
-
-_TINY = 1e-6
 
 
 class _WeightedSource(Protocol):
@@ -36,7 +33,7 @@ class ParticleSpectra:
     ----------
     data, squares
         ``(v, samples)`` flattened rffts of T · picture, origin at index 0, and T²; both times T² over the noise's power
-        (`noise_of_pictures`).
+        (`noise_after_crop`).
     frames
         ``(v, 3, 3)`` of `ParticleTerms`.
     """
@@ -123,32 +120,10 @@ class ParticleReader:
             frames = self._frames[self._owner[index]][place][None]
             return ParticleSpectra(terms.numpy().reshape(1, -1), squares.numpy().reshape(1, -1), frames)
         squares = self._transfers[int(self._owner[index])].at(member.coordinates_ang[place], views) ** 2
-        share = squares / noise_of_pictures(squares).clamp_min(_TINY)
+        share = squares / noise_after_crop(squares)
         count = len(views)
         data, weights = (terms * share).reshape(count, -1), (squares * share).reshape(count, -1)
         return ParticleSpectra(data.numpy(), weights.numpy(), self._frames[self._owner[index]][views])
-
-
-def noise_of_pictures(squares: Tensor) -> Tensor:
-    """Power of the noise of pictures that were multiplied by a transfer and then cropped, over that before.
-
-    Parameters
-    ----------
-    squares
-        ``(v, n, n // 2 + 1)`` T² of the cropped pictures.
-
-    Returns
-    -------
-    Tensor
-        of that shape: T² convolved with the power spectrum of the window. A zero of T is no zero of the noise: noise of
-        its neighbourhood comes in through the crop's edges, and a term there counts T² / noise times less.
-    """
-    n = squares.shape[-2]
-    lag = torch.fft.fftfreq(n, device=squares.device).abs()
-    left = 1 - lag  # overlap of the window with itself, moved
-    correlation = torch.fft.irfft2(squares, s=(n, n))
-    power: Tensor = torch.fft.rfft2(correlation * left[:, None] * left).real
-    return power
 
 
 def _frames(member: Particles, volume: bool) -> Array:

@@ -23,10 +23,12 @@ from lamella.geometry import TiltGeometry
 from lamella.optics import dose_filter, electron_wavelength_ang, phase_aberration
 from lamella.records import Particles, TiltSeries
 
-__all__ = ["SeriesTransfer", "view_places", "view_rotations", "view_transfer", "visible_views"]
+__all__ = ["SeriesTransfer", "noise_after_crop", "view_places", "view_rotations", "view_transfer", "visible_views"]
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+_LEAST_NOISE = 1e-6  # of white noise that was never multiplied
 
 
 def view_rotations(series: TiltSeries) -> Array:
@@ -97,6 +99,29 @@ def view_transfer(
     """
     transfer = SeriesTransfer(particles.tilt_series, box_px, pixel_size_ang, device)
     return transfer.at(particles.positions_ang()[index], visible_views(particles, index))
+
+
+def noise_after_crop(squares: Tensor, padding: int = 1) -> Tensor:
+    """Power of white noise, 1 to begin with, in pictures that were multiplied by a transfer and then cropped.
+
+    Parameters
+    ----------
+    squares
+        ``(v, n, n // 2 + 1)`` T² at the pictures' terms.
+    padding
+        how many times as large as the cropped picture its transform's box is; the rest holds 0.
+
+    Returns
+    -------
+    Tensor
+        of that shape: T² convolved with the power spectrum of the window. A zero of T is no zero of the noise: noise of
+        its neighbourhood comes in through the crop's edges, and a term there counts T² / noise times less.
+    """
+    n = squares.shape[-2]
+    lag = torch.fft.fftfreq(n, device=squares.device).abs() * padding
+    overlap = (1 - lag).clamp_min(0)  # of the window with itself, moved
+    correlation = torch.fft.irfft2(squares, s=(n, n))
+    return torch.fft.rfft2(correlation * overlap[:, None] * overlap).real.clamp_min(_LEAST_NOISE)
 
 
 class SeriesTransfer:
