@@ -121,7 +121,8 @@ def noise_after_crop(squares: Tensor, padding: int = 1) -> Tensor:
     lag = torch.fft.fftfreq(n, device=squares.device).abs() * padding
     overlap = (1 - lag).clamp_min(0)  # of the window with itself, moved
     correlation = torch.fft.irfft2(squares, s=(n, n))
-    return torch.fft.rfft2(correlation * overlap[:, None] * overlap).real.clamp_min(_LEAST_NOISE)
+    power: Tensor = torch.fft.rfft2(correlation * overlap[:, None] * overlap).real
+    return power.clamp_min(_LEAST_NOISE)
 
 
 class SeriesTransfer:
