@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from lamella.acquire.predictor.flat import FlatPredictor
     from lamella.acquire.predictor.incremental import IncrementalPredictor, plane_height
     from lamella.acquire.predictor.interface import Observation, Prediction, Predictor, TargetPlace, View
+    from lamella.acquire.predictor.shared import SharedPredictor
+    from lamella.acquire.predictor.shared_state import SharedPriors
 
 __all__ = [
     "PREDICTORS",
@@ -21,6 +23,8 @@ __all__ = [
     "Observation",
     "Prediction",
     "Predictor",
+    "SharedPredictor",
+    "SharedPriors",
     "TargetPlace",
     "View",
     "make_predictor",
@@ -37,6 +41,8 @@ open_room(
         "PREDICTORS": "factory",
         "Prediction": "interface",
         "Predictor": "interface",
+        "SharedPredictor": "shared",
+        "SharedPriors": "shared_state",
         "TargetPlace": "interface",
         "View": "interface",
         "make_predictor": "factory",

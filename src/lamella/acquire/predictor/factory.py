@@ -9,6 +9,7 @@ from lamella.acquire.predictor.bisect import BisectPredictor
 from lamella.acquire.predictor.flat import FlatPredictor
 from lamella.acquire.predictor.incremental import IncrementalPredictor
 from lamella.acquire.predictor.interface import Predictor, TargetPlace
+from lamella.acquire.predictor.shared import SharedPredictor
 from lamella.errors import SettingsError
 
 __all__ = ["PREDICTORS", "make_predictor"]
@@ -17,6 +18,7 @@ PREDICTORS: Mapping[str, Callable[..., Predictor]] = {
     "bisect": BisectPredictor,
     "flat": FlatPredictor,
     "incremental": IncrementalPredictor,
+    "shared": SharedPredictor,
 }
 
 
@@ -26,7 +28,7 @@ def make_predictor(name: str, places: Mapping[int, TargetPlace], calibrations: C
     Parameters
     ----------
     name
-        ``"flat"``, ``"bisect"`` or ``"incremental"``.
+        ``"flat"``, ``"bisect"``, ``"incremental"`` or ``"shared"``.
     places
         by the targets' numbers; −1 is the tracking area, −2 the focus area. Any of them may be absent: it can't be
         asked for then.

@@ -29,6 +29,7 @@ class FlatPredictor:
     """
 
     tracks_on: ClassVar[Literal["area", "first"]] = "area"
+    focuses_on: ClassVar[Literal["focus-area", "tracking-area"]] = "focus-area"
 
     def __init__(self, places: Mapping[int, TargetPlace], *, axis_um: float = 0.0) -> None:
         self._places = checked_places(places)

@@ -103,6 +103,7 @@ class IncrementalPredictor:
     """
 
     tracks_on: ClassVar[Literal["area", "first"]] = "first"
+    focuses_on: ClassVar[Literal["focus-area", "tracking-area"]] = "focus-area"
 
     def __init__(
         self,

@@ -88,12 +88,17 @@ class Observation:
         set plus the displacement measured). ``"height"``: `value_um` ``(1,)`` is the area's height, from its focus.
     sd_um
         of each value.
+    at_height_um
+        of a height: the one that the lens was set for while it was measured (``wanted − hand · at_height_um``); None:
+        the one predicted. Measured at two of them, it tells by how much a change of focus is smaller or larger than
+        it says.
     """
 
     view: View
     kind: Literal["place", "height"]
     value_um: Array
     sd_um: float
+    at_height_um: float | None = None
 
 
 class Predictor(Protocol):
@@ -102,6 +107,11 @@ class Predictor(Protocol):
     @property
     def tracks_on(self) -> Literal["area", "first"]:
         """What it wants observed after each tilt before any other target is predicted: the area −1, or target 0."""
+        ...
+
+    @property
+    def focuses_on(self) -> Literal["focus-area", "tracking-area"]:
+        """Whose height it wants measured by focus: that of the area −2, or of −1, whose places it knows as well."""
         ...
 
     def predict(self, view: View) -> Prediction:
