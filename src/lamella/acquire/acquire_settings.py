@@ -69,7 +69,18 @@ class AcquireSettings(BaseModel):
     )
     track_every: int = setting(0, "the same at the other tilts", ge=0)
 
-    autofocus_every: int = setting(5, "tilts; 0: at the start alone", ge=0)
+    autofocus_every: int = setting(2, "tilts; 0: at the start alone", ge=0)
+    focus_on: Literal["auto", "focus-area", "tracking-area"] = setting(
+        "auto", "where focus is measured; auto: where the predictor asks"
+    )
+    focus_scale_step: float = setting(
+        3.0,
+        "to both sides of focus, by which the lens is set at the start to learn how far it goes, of a predictor that "
+        "learns it; 0: not",
+        unit="µm",
+        ge=0,
+        le=10,
+    )
     focus_place: tuple[float, float] = setting((0.0, 4.0), "of the focus area, across and along the axis", unit="µm")
     focus_tilt: float = setting(10.0, "by which the beam is tilted to measure focus", unit="mrad", gt=0, le=40)
     position_distance: float = setting(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lamella.acquire.comparing import AlignedSeries
 from lamella.acquire.microscope.port import FOCUS, Picture, Purpose
+from lamella.acquire.predictor.interface import View
 from lamella.acquire.routines.desk import FOCUS_AREA, Desk
 from lamella.acquire.session.events import HeightMeasured
 from lamella.errors import ImageError, MicroscopeError
@@ -30,8 +31,8 @@ class Focus:
     sd_um: float
 
 
-def measure_focus(desk: Desk, area: int = FOCUS_AREA, *, shift_um: Array | None = None) -> Focus | None:
-    """Measure an area's focus, and tell the predictor the height that follows from it.
+def measure_focus(desk: Desk, area: int, *, off_um: float = 0.0) -> Focus | None:
+    """Measure an area's focus, and tell the predictor the height, and the place, that follow from it.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ def measure_focus(desk: Desk, area: int = FOCUS_AREA, *, shift_um: Array | None 
         of the session.
     area
         number of the area.
-    shift_um
-        image shift to measure at, where it is not the area's own: near a target that shall not be exposed.
+    off_um
+        height beside the area's own that the lens is set for: measured at two of them, focus tells the lens's scale.
 
     Returns
     -------
@@ -53,23 +54,25 @@ def measure_focus(desk: Desk, area: int = FOCUS_AREA, *, shift_um: Array | None 
     drift. The direction along the axis is not foreshortened by the stage's tilt.
     """
     prediction = desk.predict(area)
-    lens = desk.settings.defocus - desk.hand * prediction.height_um
-    shift = prediction.shift_um if shift_um is None else shift_um
+    at_height = prediction.height_um + off_um
+    lens = desk.settings.defocus - desk.hand * at_height
+    shift = np.asarray(prediction.shift_um, np.float64)
     try:
         pictures = _three(desk, area, shift, lens)
-        displacement, sd_um = _displacement(pictures, desk.scope.calibrations.tilt_axis_deg)
+        apart, sd_um = _apart(pictures, desk.scope.calibrations.tilt_axis_deg)
     except (ImageError, MicroscopeError):
         return None
     finally:
         desk.scope.tilt_beam(0.0, 0.0)
-    # Between the tilts lie 2 β: µm / mrad.
+    # Between the two beams lie 2 β: µm / mrad.
     per_um = 2e-3 * desk.settings.focus_tilt
-    defocus = displacement / per_um
+    defocus = apart / per_um
     height = desk.hand * (defocus - lens)
     sd = float(np.hypot(sd_um / per_um, _CALIBRATION * defocus))
-    time_s = pictures[1].status.time_s
-    view = desk.view(area, time_s)
-    desk.observe_height(view, height, sd)
+    view = desk.view(area, pictures[1].status.time_s)
+    desk.observe_height(view, height, sd, at_height)
+    if area == FOCUS_AREA:
+        _follow(desk, view, pictures[1], shift, -apart / 2)
     desk.tell(
         HeightMeasured(
             target=area,
@@ -77,10 +80,27 @@ def measure_focus(desk: Desk, area: int = FOCUS_AREA, *, shift_um: Array | None 
             defocus_um=defocus,
             height_um=height,
             sd_um=sd,
-            time_s=time_s,
+            time_s=view.time_s,
         )
     )
     return Focus(defocus_um=defocus, height_um=height, sd_um=sd)
+
+
+def _follow(desk: Desk, view: View, picture: Picture, shift: Array, beam_um: float) -> None:
+    """Tell the predictor where the focus area is: it is followed by its own pictures, or it would be lost in time.
+
+    `beam_um` is what the beam's tilt alone moves the picture by, along the axis.
+    """
+    series = desk.series_of(view.target, FOCUS)
+    by_beam = np.array([0.0, beam_um])
+    if series.empty:
+        series.add(picture, by_beam)
+        return
+    found = series.measure(picture)
+    moved = found.shift_um - by_beam
+    if found.confidence >= _LEAST_CONFIDENCE and np.hypot(*moved) <= desk.settings.max_displacement:
+        series.add(picture, found.shift_um)
+        desk.observe_place(view, shift + moved, found.sd_um)
 
 
 def _three(desk: Desk, area: int, shift_um: Array, lens_um: float) -> tuple[Picture, Picture, Picture]:
@@ -92,7 +112,7 @@ def _three(desk: Desk, area: int, shift_um: Array, lens_um: float) -> tuple[Pict
     return pictures[0], pictures[1], pictures[2]
 
 
-def _displacement(pictures: tuple[Picture, Picture, Picture], axis_deg: float) -> tuple[float, float]:
+def _apart(pictures: tuple[Picture, Picture, Picture], axis_deg: float) -> tuple[float, float]:
     """Along the axis, µm: how far the pictures with + lie beyond the one with −; and its standard error."""
     series = AlignedSeries(axis_deg)
     series.add(pictures[1])

@@ -81,6 +81,14 @@ class Desk:
         """Sign by which the defocus grows with height."""
         return self.scope.calibrations.hand
 
+    @property
+    def focus_area(self) -> int:
+        """Number of the area whose focus is measured: the one that the predictor asks for, or that is set."""
+        on_tracking = self.predictor.focuses_on == "tracking-area"
+        if self.settings.focus_on != "auto":
+            on_tracking = self.settings.focus_on == "tracking-area"
+        return TRACKING_AREA if on_tracking else FOCUS_AREA
+
     def series_of(self, area: int, preset: str) -> AlignedSeries:
         """The aligned pictures of an area; a new, empty series where there is none."""
         return self.series.setdefault((area, preset), AlignedSeries(self.scope.calibrations.tilt_axis_deg))
@@ -105,9 +113,13 @@ class Desk:
         """Tell the predictor which image shift would have centred an area."""
         self.predictor.observe(Observation(view=view, kind="place", value_um=np.array(place_um, float), sd_um=sd_um))
 
-    def observe_height(self, view: View, height_um: float, sd_um: float) -> None:
-        """Tell the predictor an area's height."""
-        self.predictor.observe(Observation(view=view, kind="height", value_um=np.array([height_um]), sd_um=sd_um))
+    def observe_height(self, view: View, height_um: float, sd_um: float, at_height_um: float) -> None:
+        """Tell the predictor an area's height, and the one that the lens was set for."""
+        self.predictor.observe(
+            Observation(
+                view=view, kind="height", value_um=np.array([height_um]), sd_um=sd_um, at_height_um=at_height_um
+            )
+        )
 
     def expose(
         self, preset: str, purpose: Purpose, *, shift_um: Array, defocus_um: float, exposure_s: float | None = None

@@ -112,7 +112,9 @@ def _places(targets: Sequence[Target], settings: AcquireSettings) -> dict[int, T
 
 
 def _record(desk: Desk, plan: Plan, targets: Sequence[int], follow_area: bool, progress: Progress) -> None:
-    measure_focus(desk, FOCUS_AREA)
+    step = desk.settings.focus_scale_step if desk.predictor.focuses_on == "tracking-area" else 0.0
+    for off in (-step, step) if step else (0.0,):
+        measure_focus(desk, desk.focus_area, off_um=off)
     if follow_area:
         take_references(desk)
     TiltLoop(desk=desk, plan=plan, targets=targets, follow_area=follow_area, progress=progress).run()

@@ -69,7 +69,7 @@ def predicted_sd_um(prediction: Prediction) -> tuple[float, float]:
 
 
 def record_view(
-    desk: Desk, target: int, shot: int, dose: float, state: TargetState, *, follow_area: bool
+    desk: Desk, target: int, shot: int, dose: float, state: TargetState, *, follow_area: bool, leads: bool = False
 ) -> FirstView | None:
     """Record a target at the present tilt; whatever goes wrong is told and stays with this target.
 
@@ -85,6 +85,8 @@ def record_view(
         of the target; changed.
     follow_area
         whether a tracking area tells by how far the first picture is off.
+    leads
+        whether the others follow this target: its displacement has no limit then.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def record_view(
     """
     prediction = desk.predict(target)
     try:
-        taken = _take(desk, target, shot, dose, prediction, follow_area)
+        taken = _take(desk, target, shot, dose, prediction, follow_area, leads)
     except LimitError as error:
         desk.tell(ViewLeftOut(target=target, tilt=desk.moment.tilt, kind="limit", reason=str(error)))
         return None
@@ -111,7 +113,9 @@ def record_view(
     return taken.first
 
 
-def _take(desk: Desk, target: int, shot: int, dose: float, prediction: Prediction, follow_area: bool) -> _Taken:
+def _take(
+    desk: Desk, target: int, shot: int, dose: float, prediction: Prediction, follow_area: bool, leads: bool
+) -> _Taken:
     preset = desk.scope.calibrations.presets[RECORD]
     picture = desk.expose(
         RECORD,
@@ -132,7 +136,8 @@ def _take(desk: Desk, target: int, shot: int, dose: float, prediction: Predictio
         found = series.measure(picture)
     except ImageError:
         return _Taken(picture=picture, prediction=prediction, view=view)
-    sound = found.confidence >= _LEAST_CONFIDENCE and found.length_um <= desk.settings.max_displacement
+    near = leads or found.length_um <= desk.settings.max_displacement
+    sound = near and found.confidence >= _LEAST_CONFIDENCE
     if sound:
         series.add(picture, found.shift_um)
         desk.observe_place(view, np.asarray(prediction.shift_um) + found.shift_um, found.sd_um)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lamella.acquire.microscope.port import RECORD
 from lamella.acquire.plan import Plan
 from lamella.acquire.routines.autofocus import measure_focus
-from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk, Moment
+from lamella.acquire.routines.desk import TRACKING_AREA, Desk, Moment
 from lamella.acquire.routines.tracking import Sighting, track
 from lamella.acquire.session.events import TargetEnded, TiltBegun, TiltLeftOut, ViewLeftOut
 from lamella.acquire.session.recording import FirstView, TargetState, predicted_sd_um, record_view
@@ -120,8 +120,8 @@ class TiltLoop:
         number = self.desk.moment.tilt
         firsts: list[FirstView] = []
         order = [target for target in self.plan.visits[number] if target in self.states]
-        if not self.follow_area and self.desk.settings.tracking != "none":
-            order.sort(key=lambda target: target != self.targets[0])
+        if self._leader is not None:
+            order.sort(key=lambda target: target != self._leader)
         every = self.desk.settings.first_tilt_tracking if number == 0 else self.desk.settings.track_every
         for count, target in enumerate(order):
             if every and count and count % every == 0 and self.follow_area:
@@ -151,7 +151,15 @@ class TiltLoop:
             float(self.plan.scheme.dose[number]),
             state,
             follow_area=self.follow_area,
+            leads=target == self._leader,
         )
+
+    @property
+    def _leader(self) -> int | None:
+        """The target that the others follow, where there is no tracking area."""
+        if self.follow_area or self.desk.settings.tracking == "none":
+            return None
+        return self.targets[0]
 
     def _sure(self, target: int) -> bool:
         """Look again where the predictor is unsure of a target; False where that does not help."""
@@ -178,7 +186,7 @@ class TiltLoop:
 
     def _focus(self) -> None:
         self._focused = True
-        measure_focus(self.desk, FOCUS_AREA)
+        measure_focus(self.desk, self.desk.focus_area)
 
     def _begin_series(self, first: FirstView) -> None:
         """Add a target's first picture to its series, its origin where tracking before and after says it was."""
