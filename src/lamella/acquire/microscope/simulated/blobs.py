@@ -7,6 +7,7 @@ are counted, so that a small dose is noisy.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ Array = NDArray[np.float64]
 _CELL_UM = 1.0
 _BLOBS = 160  # on a square µm
 _SIZES_UM = (0.004, 0.03)  # sigma; as many small as large ones on a logarithmic scale
+_LOG_SIZES = (math.log(_SIZES_UM[0]), math.log(_SIZES_UM[1]))
 _STRENGTHS = (0.03, 0.15)  # of the beam that a blob's middle takes away
 _WIDEST_UM = 8.0  # a wider field shows the foil alone: its pixels are larger than blobs
 _REACH = 3.5  # sigmas to which a blob is painted
@@ -108,7 +110,7 @@ class BlobPictures:
         at = scene.appear(scene.surface(blobs[:, :2])) @ self._turn.T
         taken = np.zeros(preset.shape_px)
         middle = np.array(preset.shape_px[::-1]) // 2
-        shape = np.linalg.inv(to_image @ to_image.T)
+        shape: Array = np.asarray(np.linalg.inv(to_image @ to_image.T), np.float64)
         for (x, y), sigma, strength in zip(at / pixel_um + middle, blobs[:, 2] / pixel_um, blobs[:, 3], strict=True):
             _paint(taken, (x, y), sigma, strength, shape)
         return np.exp(-taken)
@@ -125,7 +127,7 @@ class BlobPictures:
         if (i, j) not in self._cells:
             rng = np.random.default_rng([self._seed, i + 2**20, j + 2**20])
             places = _CELL_UM * (np.array([i, j]) + rng.random((_BLOBS, 2)))
-            sizes, strengths = np.exp(rng.uniform(*np.log(_SIZES_UM), _BLOBS)), rng.uniform(*_STRENGTHS, _BLOBS)
+            sizes, strengths = np.exp(rng.uniform(*_LOG_SIZES, size=_BLOBS)), rng.uniform(*_STRENGTHS, size=_BLOBS)
             self._cells[i, j] = np.column_stack([places, sizes, strengths])
         return self._cells[i, j]
 
@@ -141,7 +143,7 @@ def _pixel_places(preset: Preset) -> Array:
 def _beam(preset: Preset) -> Array:
     """``(height, width)`` 1 inside the beam."""
     away = np.hypot(*np.moveaxis(_pixel_places(preset), -1, 0))
-    return np.clip(0.5 + (preset.beam_um / 2 - away) / (preset.pixel_size_ang * 1e-4), 0.0, 1.0)
+    return np.asarray(np.clip(0.5 + (preset.beam_um / 2 - away) / (preset.pixel_size_ang * 1e-4), 0.0, 1.0))
 
 
 def _paint(taken: Array, at: tuple[float, float], sigma: float, strength: float, shape: Array) -> None:
