@@ -94,18 +94,21 @@ def drawn_targets(count: int, terrain: Terrain, table: TargetTable, rng: np.rand
 
 def _free(count: int, table: TargetTable, rng: np.random.Generator) -> Array:
     """Places in a circle, no two nearer than allowed."""
-    chosen: list[Array] = []
-    for _ in range(_TRIES * count):
-        place = table.radius * np.sqrt(rng.random()) * np.array(_unit(rng.uniform(0, 2 * np.pi)))
-        if all(np.hypot(*(place - other)) >= table.distance for other in chosen):
-            chosen.append(place)
-            if len(chosen) == count:
-                return np.array(sorted(chosen, key=lambda one: float(np.hypot(*one))))
+    chosen: Array = np.zeros((0, 2))
+    for _ in range(count):
+        tried = table.radius * np.sqrt(rng.random(_TRIES)) * np.stack(_unit(rng.uniform(0, 2 * np.pi, _TRIES)))
+        away = np.hypot(*(tried[:, None] - chosen.T[:, :, None])).min(axis=0, initial=np.inf)
+        free = np.flatnonzero(away >= table.distance)
+        if not len(free):
+            break
+        chosen = np.concatenate([chosen, tried[:, free[:1]].T])
+    if len(chosen) == count:
+        return chosen[np.argsort(np.hypot(*chosen.T))]
     raise SettingsError(
         f"{count} targets {table.distance} µm apart find no room within {table.radius} µm",
         mend="ask for fewer, or widen targets.radius",
     )
 
 
-def _unit(angle: float) -> tuple[float, float]:
-    return float(np.cos(angle)), float(np.sin(angle))
+def _unit(angles: Array) -> tuple[Array, Array]:
+    return np.cos(angles), np.sin(angles)

@@ -1,0 +1,206 @@
+"""Sessions on the simulated microscope: how well each predictor hits its targets in each world, over many seeds.
+
+For every world and predictor: median and interquartile range of the absolute errors of targeting and defocus over all
+targets, tilts and seeds, and beside them the seeds' own medians (their median and the worst); what tracking left; the
+share of targets finished; minutes per series; and the targeting error's median over the order of the tilts.
+
+    python -m benchmarks.bench_acquire                                    worlds bisect and pace, all predictors
+    … --worlds bisect,rigid --predictors shared --seeds 5                 some of it
+    … --set stage.jump_rate=0 --session settle=20                         other worlds, other sessions
+    … --wider 2                                                           errors drawn from ranges twice as wide
+    … --budget                                                            each error of a world alone, and all of them
+    … --faults                                                            each fault of the world `faults` alone, and all
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any, cast
+
+import numpy as np
+
+from benchmarks.machine import machine_name
+from lamella.acquire.microscope.simulated.score import Spread
+from lamella.acquire.simulated_session import simulate_session
+from lamella.acquire.world import World, load_world, wider_world
+from lamella.errors import LamellaError
+
+PREDICTORS = ("flat", "incremental", "bisect", "shared")
+SEEDS = int(os.environ.get("LAMELLA_BENCH_ACQUIRE_SEEDS", "30"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One session."""
+
+    label: str
+    world: World
+    seed: int
+    targets: int
+    session: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What its truth was; `failed`: why there is none."""
+
+    label: str
+    seed: int
+    failed: str = ""
+    targeting: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    defocus: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    tilt: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    tracking_nm: float = float("nan")
+    finished: float = 0.0
+    minutes: float = float("nan")
+
+
+def run_case(case: Case) -> Outcome:
+    """Record one session and keep the errors of its views."""
+    try:
+        done = simulate_session(case.world, case.seed, targets=case.targets, overrides=case.session)
+    except LamellaError as error:
+        return Outcome(case.label, case.seed, failed=str(error))
+    score = done.score
+    return Outcome(
+        label=case.label,
+        seed=case.seed,
+        targeting=score.targeting,
+        defocus=np.abs(score.defocus),
+        tilt=score.tilt,
+        tracking_nm=float("nan") if score.tracking_nm is None else score.tracking_nm,
+        finished=score.targets_finished / case.targets,
+        minutes=score.minutes_per_series,
+    )
+
+
+def run_cases(cases: Sequence[Case], processes: int) -> Iterator[Outcome]:
+    """Run sessions, some at a time, in the order given."""
+    if processes == 1:
+        yield from map(run_case, cases)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run_case, cases)
+
+
+def line(label: str, outcomes: Sequence[Outcome]) -> str:
+    """One line of the table: all seeds of one case."""
+    done = [one for one in outcomes if len(one.targeting)]
+    if not done:
+        return f"{label:34} no session: {outcomes[0].failed}"
+    targeting, defocus = (np.concatenate([getattr(one, name) for one in done]) for name in ("targeting", "defocus"))
+    tilt = np.concatenate([one.tilt for one in done])
+    seeds = [float(np.median(one.targeting)) for one in done]
+    seeds_defocus = [float(np.median(one.defocus)) for one in done]
+    profile = " ".join(
+        f"{1e3 * np.median(targeting[(tilt >= low) & (tilt < high)]):4.0f}" if (tilt >= low).any() else "   –"
+        for low, high in ((0, 1), (1, 5), (5, 10), (10, 20), (20, 30), (30, 99))
+    )
+    return (
+        f"{label:34} {_pair(targeting)}  {np.median(seeds):.3f} {max(seeds):.3f}   {_pair(defocus)}  "
+        f"{np.median(seeds_defocus):.3f} {max(seeds_defocus):.3f}  "
+        f"{np.nanmedian([one.tracking_nm for one in done]):6.1f}  {100 * np.mean([one.finished for one in outcomes]):6.1f}  "
+        f"{np.mean([one.minutes for one in done]):5.2f}  {profile}"
+        + (
+            f"  {len(outcomes) - len(done)} failed: {next(one.failed for one in outcomes if one.failed)}"
+            if len(done) < len(outcomes)
+            else ""
+        )
+    )
+
+
+def _pair(errors: np.ndarray) -> str:
+    spread = Spread.of(errors)
+    return f"{spread.median:.3f} ± {spread.iqr:.3f}"
+
+
+HEADER = (
+    f"{'world, predictor':34} {'targeting µm':13}  {'of seeds':11}   {'defocus µm':13}  {'of seeds':11} {'track nm':>7}  "
+    f"{'done %':>6}  {'min':>5}  nm at tilts 0, 1–4, 5–9, 10–19, 20–29, 30–"
+)
+
+
+def single_errors(world: World) -> dict[str, World]:
+    """The world `rigid` with one error of another world at a time, and with all of them."""
+    worlds = {"none": load_world("rigid")}
+    tables = world.model_dump()
+    for table in ("stage", "optics", "grid"):
+        for name, info in type(getattr(world, table)).model_fields.items():
+            extra = cast("Mapping[str, Any]", info.json_schema_extra or {})
+            if extra.get("error") and np.any(tables[table][name]):
+                worlds[f"{table}.{name}"] = load_world("rigid", {f"{table}.{name}": tables[table][name]})
+    return worlds | {"all": world}
+
+
+def single_faults(world: World) -> dict[str, World]:
+    """A world with one of its faults at a time, and with all of them."""
+    tables = world.model_dump(exclude_none=True)
+    worlds = {}
+    for number, fault in enumerate(tables["faults"]["script"]):
+        alone = {**tables, "faults": {**tables["faults"], "script": [fault]}}
+        worlds[f"{number} {fault['kind']}"] = World.model_validate(alone)
+    return worlds | {"all": world}
+
+
+def _worlds(told: argparse.Namespace) -> dict[str, World]:
+    changes = dict(_setting(text) for text in told.set)
+    if told.faults:
+        return single_faults(load_world("faults", changes))
+    named = {name: load_world(name, changes) for name in told.worlds.split(",")}
+    if told.wider:
+        named = {f"{name} ×{told.wider:g}": wider_world(world, told.wider) for name, world in named.items()}
+    if told.budget:
+        return {f"{name} {part}": one for name, world in named.items() for part, one in single_errors(world).items()}
+    return named
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def main(words: Sequence[str]) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="bench_acquire")
+    parser.add_argument("--worlds", default="bisect,pace")
+    parser.add_argument("--predictors", default=",".join(PREDICTORS))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--targets", type=int, default=25)
+    parser.add_argument("--processes", type=int, default=int(os.environ.get("LAMELLA_THREADS", os.cpu_count() or 1)))
+    parser.add_argument("--set", action="append", default=[], metavar="TABLE.FIELD=VALUE")
+    parser.add_argument("--session", action="append", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--wider", type=float, default=0.0)
+    parser.add_argument("--budget", action="store_true")
+    parser.add_argument("--faults", action="store_true")
+    told = parser.parse_args(words)
+    session = dict(_setting(text) for text in told.session)
+    seeds = range(told.first_seed, told.first_seed + told.seeds)
+    cases = [
+        Case(f"{name}, {predictor}", world, seed, told.targets, session | {"predictor": predictor})
+        for name, world in _worlds(told).items()
+        for predictor in told.predictors.split(",")
+        for seed in seeds
+    ]
+    print(f"{machine_name()}; {told.seeds} seeds from {told.first_seed}, {told.targets} targets")
+    print(HEADER, flush=True)
+    waiting: list[Outcome] = []
+    for outcome in run_cases(cases, told.processes):
+        waiting.append(outcome)
+        if len(waiting) == len(seeds):
+            print(line(outcome.label, waiting), flush=True)
+            waiting = []
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
