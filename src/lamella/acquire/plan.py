@@ -30,6 +30,8 @@ class Plan:
 
     Attributes
     ----------
+    settings
+        of the session.
     targets
         with their shots and heights, in the order of their numbers.
     scheme
@@ -46,6 +48,7 @@ class Plan:
         what the user should know: views that are left out, areas that overlap.
     """
 
+    settings: AcquireSettings
     targets: tuple[Target, ...]
     scheme: TiltScheme
     visits: tuple[tuple[int, ...], ...]
@@ -91,6 +94,7 @@ def plan_session(
     _check_areas(settings, limits)
     notes += _overlaps(shots, places, calibrations.presets, settings)
     return Plan(
+        settings=settings,
         targets=shots,
         scheme=scheme,
         visits=_visits(places, len(scheme), settings),

@@ -59,7 +59,7 @@ class Desk:
     moment
         the tilt that the session is at.
     series
-        aligned pictures of each area with each preset.
+        aligned pictures of each area, by the number that the microscope knows it by, with each preset.
     brightness
         counts per dose of the last pictures of each preset.
     areas
@@ -91,7 +91,8 @@ class Desk:
 
     def series_of(self, area: int, preset: str) -> AlignedSeries:
         """The aligned pictures of an area; a new, empty series where there is none."""
-        return self.series.setdefault((area, preset), AlignedSeries(self.scope.calibrations.tilt_axis_deg))
+        key = (self.areas.get(area, area), preset)
+        return self.series.setdefault(key, AlignedSeries(self.scope.calibrations.tilt_axis_deg))
 
     def view(self, target: int, time_s: float | None = None) -> View:
         """A view of a target or an area at this tilt, at a time of the microscope's clock (now, where left out)."""

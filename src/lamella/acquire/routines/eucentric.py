@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lamella.acquire.comparing import AlignedSeries
 from lamella.acquire.microscope.port import TRACK_LOW, Picture, Purpose
@@ -10,9 +13,15 @@ from lamella.acquire.routines.desk import Desk
 from lamella.acquire.session.events import StageLifted
 from lamella.errors import ImageError, MicroscopeError
 
-__all__ = ["to_eucentric_height"]
+__all__ = ["height_by_tilting", "to_eucentric_height"]
 
-_ROUNDS = 4
+Array = NDArray[np.float64]
+
+_ROUNDS = 5
+_PICTURES = 3  # of each round
+_HOPELESS_UM = 10.0
+_STEPS = (1.0, 2.5)  # of the tilt: far from eucentric height a large one moves the specimen out of the picture
+_SMALL_UM = 1.0  # height from which the larger tilt is taken
 
 
 def to_eucentric_height(desk: Desk, start_deg: float) -> float:
@@ -28,44 +37,81 @@ def to_eucentric_height(desk: Desk, start_deg: float) -> float:
     Returns
     -------
     height_um
-        the last height measured.
+        the last height measured. What is left where the rounds are used up is told, and is learned by the predictor
+        as every target's height.
 
-    Notes
-    -----
-    A point at height z above the axis appears at z · sin θ; between two tilts it moves by z (sin θ₁ − sin θ₂). A
-    point of the axis's neighbourhood moves across by its x (cos θ₁ − cos θ₂) too, which is nothing for tilts to both
-    sides of 0° alike.
+    Raises
+    ------
+    MicroscopeError
+        if the specimen cannot be followed, or stays more than 10 µm off.
     """
-    reach = desk.settings.eucentric_tilt
-    height = 0.0
+    height = None
     for attempt in range(_ROUNDS):
-        pictures = [_picture(desk, start_deg + side * reach, attempt) for side in (-1, 1)]
-        series = AlignedSeries(desk.scope.calibrations.tilt_axis_deg)
-        series.add(pictures[0])
-        angles = np.deg2rad([one.status.tilt_deg for one in pictures])
-        height = float(series.measure(pictures[1]).shift_um[0] / (np.sin(angles[1]) - np.sin(angles[0])))
-        moved = 0.0 if abs(height) <= desk.settings.eucentric_threshold else -height
+        small = height is not None and abs(height) < _SMALL_UM
+        reach = desk.settings.eucentric_tilt * _STEPS[small]
+        height = height_by_tilting(
+            desk, start_deg, np.zeros(2), reach, Purpose(kind="eucentric", attempt=_PICTURES * attempt)
+        )
+        done = abs(height) <= desk.settings.eucentric_threshold and (small or attempt == 0)
+        moved = 0.0 if done else -height
         desk.tell(StageLifted(height_um=height, moved_um=moved))
-        if not moved:
+        if done:
             break
         x, y, z = desk.scope.status().stage_um
         desk.scope.move_stage(x, y, z + moved)
     desk.scope.tilt(start_deg)
-    if abs(height) > desk.settings.eucentric_threshold:
+    if height is None or abs(height) > _HOPELESS_UM:
         raise MicroscopeError(
             f"the specimen stays {height:.2f} µm off the tilt axis", mend="set eucentric height by hand, then resume"
         )
     return height
 
 
-def _picture(desk: Desk, angle_deg: float, attempt: int) -> Picture:
-    desk.scope.tilt(angle_deg)
+def height_by_tilting(desk: Desk, start_deg: float, shift_um: Array, reach_deg: float, purpose: Purpose) -> float:
+    """Height of the specimen above the tilt axis where an image shift shows it, from tilts to both sides.
+
+    Parameters
+    ----------
+    desk
+        of the session.
+    start_deg, reach_deg
+        middle of the tilts, and how far each lies from it.
+    shift_um
+        ``(2,)`` of the place.
+    purpose
+        of the pictures.
+
+    Raises
+    ------
+    MicroscopeError
+        if the pictures do not match.
+
+    Notes
+    -----
+    A point at height z above the axis appears at z · sin θ; between two tilts it moves by z (sin θ₁ − sin θ₂). The
+    place across the axis counts with cos θ₁ − cos θ₂, which is 0 for tilts to both sides of 0° alike. Three pictures,
+    −, +, −, are free of a steady drift; what the stage makes at each tilt is left, and counts less at larger ones.
+    """
+    least, most = desk.scope.limits.tilt_deg
+    reach = min(reach_deg, most - start_deg, start_deg - least)
+    pictures = [
+        _picture(desk, start_deg + side * reach, shift_um, replace(purpose, attempt=purpose.attempt + number))
+        for number, side in enumerate((-1, 1, -1))
+    ]
+    series = AlignedSeries(desk.scope.calibrations.tilt_axis_deg)
     try:
-        return desk.expose(
-            TRACK_LOW,
-            Purpose(kind="eucentric", attempt=attempt),
-            shift_um=np.zeros(2),
-            defocus_um=desk.settings.defocus,
-        )
+        series.add(pictures[0])
+        middle, last = series.measure(pictures[1]), series.measure(pictures[2])
     except ImageError as error:
-        raise MicroscopeError(error.problem, mend=error.mend) from error
+        raise MicroscopeError(f"no eucentric height: {error.problem}", mend=error.mend) from error
+    angles = np.deg2rad([one.status.tilt_deg for one in pictures])
+    sines, cosines = np.sin(angles), np.cos(angles)
+    moved = float(middle.shift_um[0] - last.shift_um[0] / 2) - float(shift_um[0]) * float(
+        cosines[1] - (cosines[0] + cosines[2]) / 2
+    )
+    return moved / float(sines[1] - (sines[0] + sines[2]) / 2)
+
+
+def _picture(desk: Desk, angle_deg: float, shift_um: Array, purpose: Purpose) -> Picture:
+    desk.scope.tilt(angle_deg)
+    return desk.expose(TRACK_LOW, purpose, shift_um=shift_um, defocus_um=desk.settings.defocus)

@@ -18,12 +18,10 @@ __all__ = ["own_areas", "position_places"]
 _SD_UM = (0.02, 0.02, 0.3)
 
 
-def position_places(number: int, target: Target, settings: AcquireSettings) -> dict[int, TargetPlace]:
+def position_places(number: int, target: Target, settings: AcquireSettings, z_um: float) -> dict[int, TargetPlace]:
     """The target's place, and those of its tracking and focus areas to both sides of it along the axis."""
     return {
-        area: TargetPlace(
-            place_um=(target.x_um, target.y_um + side * settings.position_distance, target.z_um or 0.0), sd_um=_SD_UM
-        )
+        area: TargetPlace(place_um=(target.x_um, target.y_um + side * settings.position_distance, z_um), sd_um=_SD_UM)
         for area, side in ((number, 0.0), (TRACKING_AREA, 1.0), (FOCUS_AREA, -1.0))
     }
 

@@ -6,6 +6,7 @@ would begin to settle anew) until the displacement left holds the threshold (Bou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,8 @@ class Sighting:
     sd_um: float
 
 
-def take_references(desk: Desk, area: int = TRACKING_AREA) -> None:
-    """The first pictures of an area, in both magnifications: they define its middle.
+def take_references(desk: Desk, area: int = TRACKING_AREA, *, presets: Sequence[str] = (TRACK_LOW, TRACK)) -> None:
+    """The first pictures of an area, in both magnifications or those given: they define its middle.
 
     What the targets' places mean is fixed by these pictures: the points of the specimen that their image shifts bring
     into the middle at this time.
@@ -52,7 +53,7 @@ def take_references(desk: Desk, area: int = TRACKING_AREA) -> None:
         if there is no such picture.
     """
     prediction = desk.predict(area)
-    for preset in (TRACK_LOW, TRACK):
+    for preset in presets:
         picture = desk.expose(
             preset,
             Purpose(kind="reference", target=area, tilt=desk.moment.tilt),

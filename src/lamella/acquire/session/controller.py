@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from lamella.acquire.acquire_settings import AcquireSettings
-from lamella.acquire.microscope.port import Calibrations
+from lamella.acquire.comparing import AlignedSeries
+from lamella.acquire.microscope.port import TRACK, TRACK_LOW, Calibrations, Purpose
 from lamella.acquire.plan import Plan
 from lamella.acquire.predictor.interface import Predictor, TargetPlace
 from lamella.acquire.routines.autofocus import measure_focus
 from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk, Moment
-from lamella.acquire.routines.eucentric import to_eucentric_height
+from lamella.acquire.routines.eucentric import height_by_tilting, to_eucentric_height
 from lamella.acquire.routines.focus_position import own_areas, position_places
 from lamella.acquire.routines.levelling import levelling_places, measure_plane
-from lamella.acquire.routines.tracking import take_references
+from lamella.acquire.routines.tracking import take_references, track
 from lamella.acquire.session.steady import SteadyMicroscope
 from lamella.acquire.session.tilt_loop import TiltLoop
 from lamella.acquire.targets import Target
@@ -23,6 +26,8 @@ from lamella.progress import Progress
 __all__ = ["MakePredictor", "control"]
 
 MakePredictor = Callable[[str, Mapping[int, TargetPlace], Calibrations], Predictor]
+
+DeskFor = Callable[..., Desk]
 
 _KNOWN_SD_UM = (0.02, 0.02, 0.3)
 _AREA_SD_UM = (0.0, 0.0, 0.5)
@@ -59,28 +64,64 @@ def control(
         if the session cannot begin, or the stage does not tilt any more.
     """
     start = settings.start_tilt if not settings.tilts else float(plan.scheme.tilt_deg[0])
-    status = scope.tilt(start)
-    moment = Moment(tilt=-1, asked_deg=start, tilt_deg=status.tilt_deg, stood_s=status.time_s, branch=0)
+    series: dict[tuple[int, str], AlignedSeries] = {}
+    brightness: dict[str, list[float]] = {}
 
     def desk_for(name: str, places: Mapping[int, TargetPlace], areas: Mapping[int, int] | None = None) -> Desk:
-        predictor = make_predictor(name, places, scope.calibrations)
-        here = replace(moment, stood_s=scope.time_s)
-        return Desk(scope=scope, predictor=predictor, settings=settings, tell=tell, moment=here, areas=areas or {})
+        status = scope.status()
+        return Desk(
+            scope=scope,
+            predictor=make_predictor(name, places, scope.calibrations),
+            settings=settings,
+            tell=tell,
+            moment=Moment(tilt=-1, asked_deg=start, tilt_deg=status.tilt_deg, stood_s=status.time_s, branch=0),
+            areas=areas or {},
+            series=series,
+            brightness=brightness,
+        )
 
+    scope.tilt(start)
     targets = _prepared_targets(desk_for, plan, settings, start)
     if settings.tracking == "position":
-        for number, target in enumerate(targets):
-            if number:
-                scope.tilt(start)
-            desk = desk_for(settings.predictor, position_places(number, target, settings), own_areas(number))
-            _record(desk, plan, (number,), True, _part(progress, number, len(targets)))
+        _record_singly(desk_for, plan, targets, start, progress)
         return
     desk = desk_for(settings.predictor, _places(targets, settings))
     _record(desk, plan, tuple(range(len(targets))), _follows_area(desk), progress)
 
 
+def _record_singly(
+    desk_for: DeskFor, plan: Plan, targets: Sequence[Target], start_deg: float, progress: Progress
+) -> None:
+    """One target after the other, each followed at its own place along the axis.
+
+    The places' first pictures, at low magnification, are taken at once, so that what the stage does in one series does
+    not shift the next target.
+    """
+    desk = desk_for("flat", _places(targets, plan.settings))
+    settings = desk.settings
+    for number, target in enumerate(targets):
+        places = position_places(number, target, settings, target.z_um or 0.0)
+        take_references(desk_for("flat", places, own_areas(number)), presets=(TRACK_LOW,))
+    moved_um = np.zeros(2)
+    for number, target in enumerate(targets):
+        place_um = np.array([target.x_um, target.y_um + settings.position_distance])
+        purpose = Purpose(kind="track", target=own_areas(number)[TRACKING_AREA])
+        z_um = height_by_tilting(desk, start_deg, place_um + moved_um, 2 * settings.eucentric_tilt, purpose)
+        desk.scope.tilt(start_deg)
+        here = replace(target, x_um=target.x_um + float(moved_um[0]), y_um=target.y_um + float(moved_um[1]))
+        own = desk_for(settings.predictor, position_places(number, here, settings, z_um), own_areas(number))
+        start = own.moment
+        track(own, low=True)
+        _record(own, plan, (number,), True, _part(progress, number, len(targets)))
+        if number + 1 < len(targets):
+            status = desk.scope.tilt(start_deg)
+            own.moment = replace(start, stood_s=status.time_s)
+            seen = track(own, low=True)
+            moved_um = moved_um if seen is None else seen.place_um - place_um
+
+
 def _prepared_targets(
-    desk_for: Callable[[str, Mapping[int, TargetPlace]], Desk],
+    desk_for: DeskFor,
     plan: Plan,
     settings: AcquireSettings,
     start_deg: float,
@@ -115,7 +156,7 @@ def _record(desk: Desk, plan: Plan, targets: Sequence[int], follow_area: bool, p
     step = desk.settings.focus_scale_step if desk.predictor.focuses_on == "tracking-area" else 0.0
     for off in (-step, step) if step else (0.0,):
         measure_focus(desk, desk.focus_area, off_um=off)
-    if follow_area:
+    if follow_area and desk.series_of(TRACKING_AREA, TRACK).empty:
         take_references(desk)
     TiltLoop(desk=desk, plan=plan, targets=targets, follow_area=follow_area, progress=progress).run()
 
