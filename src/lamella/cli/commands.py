@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("lamella.cli.exchange:export", "write the alignment for another program"),
     "convert": ("lamella.cli.convert:convert", "crop, pad, bin, filter or rescale a stack or volume"),
     "simulate": ("lamella.cli.simulate:simulate", "write simulated raw data, with the truth beside it"),
+    "acquire simulate": ("lamella.cli.acquire:simulate", "record a session on a simulated microscope, and score it"),
 }
 
 # steps whose command does more than the step -> module:function(step)
@@ -78,7 +79,10 @@ def dispatch(tokens: Sequence[str]) -> int:
     if tokens[0] == "--version":
         print(f"lamella {__version__}")
         return 0
-    name, rest = tokens[0], list(tokens[1:])
+    name, rest = _split_name(tokens)
+    if name in _groups() and (not rest or rest[0] in ("--help", "-h")):
+        print(_group_help(name), end="")
+        return 0
     function = find_command(name)
     if any(token in ("--help", "-h") for token in rest[: rest.index("--") if "--" in rest else None]):
         from lamella.cli.help import command_help
@@ -94,6 +98,25 @@ def dispatch(tokens: Sequence[str]) -> int:
         mend = f"did you mean {near.strip('?. ')}?" if near else f"see `lamella {name} --help`"
         raise InputError(problem.rstrip(". "), mend=mend) from None
     return int(result or 0)
+
+
+def _split_name(tokens: Sequence[str]) -> tuple[str, list[str]]:
+    """The command's name, of one word or two, and the words after it."""
+    if tokens[0] in _groups() and len(tokens) > 1 and not tokens[1].startswith("-"):
+        return f"{tokens[0]} {tokens[1]}", list(tokens[2:])
+    return tokens[0], list(tokens[1:])
+
+
+def _groups() -> set[str]:
+    """First words of commands that have two."""
+    return {name.split()[0] for name in COMMANDS if " " in name}
+
+
+def _group_help(group: str) -> str:
+    commands = {name: text for name, (_, text) in COMMANDS.items() if name.startswith(f"{group} ")}
+    width = max(map(len, commands))
+    lines = "\n".join(f"  {name:{width}}  {text}" for name, text in commands.items())
+    return f"Usage: lamella {group} COMMAND …\n\n{lines}\n\n`lamella {group} COMMAND --help` tells the rest.\n"
 
 
 def find_command(name: str) -> Callable[..., Any]:

@@ -24,7 +24,7 @@ from lamella.workflow.setting_facts import setting_facts
 if TYPE_CHECKING:
     from lamella.settings import StepSettings
 
-__all__ = ["SettingsFile", "parse_value", "validate"]
+__all__ = ["SettingsFile", "parse_value", "validate", "written_value"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -224,6 +224,11 @@ def parse_value(settings: type[BaseModel], name: str, text: str, where: str) -> 
     # None fits: let the class say what is wrong.
     validate(settings, {name: next(_readings(text))}, where)
     raise SettingsError(f"{where}: {name} = {text!r} cannot be read", mend="see --help")
+
+
+def written_value(text: str) -> Any:
+    """A value as its words read where no setting says of what kind it is: as TOML, or else as text."""
+    return next(_readings(text))
 
 
 def _readings(text: str) -> Iterator[Any]:
