@@ -6,14 +6,14 @@ J. Struct. Biol. 180:519). Classes begin by chance. The likelihood is flattened 
 among the particles comes out before any particle is certain (deterministic annealing; Rose 1998, Proc. IEEE 86:2210);
 of several beginnings the one that explains the pictures best goes on.
 
-A class's map is the average of all and a difference from it, believed as far as it is more than noise: so particles
-do not hold on to a class only because their own noise is in its map. Where a mask says where classes may differ, every
-class shows the average outside it.
+A class's map is the average of all and a difference from it, believed as far as it is more than noise. A particle is
+compared with what the other particles make of a class, as if that were without noise (`_bias`): few particles of little
+signal would stay wherever chance put them otherwise, or join the largest class. Where a mask says where classes may
+differ, every class shows the average outside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -141,8 +141,7 @@ def _best_start(
     for start in range(_STARTS):
         weights = np.eye(settings.classes)[rng.permutation(count) % settings.classes]
         for step in range(_START_STEPS):
-            maps = _class_maps(sample, settings, focus, weights)
-            scores, _ = _scores(sample, maps, None)
+            scores, _ = _scores(sample, _class_maps(sample, settings, focus, weights), weights, None)
             heat = _HOT * (_COLD / _HOT) ** (step / (_START_STEPS - 1))
             spread = float(np.sqrt(((scores - scores.mean(axis=1, keepdims=True)) ** 2).mean()))
             weights, _ = _weights(scores, max(heat * spread, 1e-6))
@@ -160,7 +159,7 @@ def _iterate(
     given = sample.matrices
     for iteration in range(settings.iterations):
         maps = _class_maps(sample, settings, focus, weights)
-        scores, poses = _scores(sample, maps, (given, settings.angle_range) if settings.align else None)
+        scores, poses = _scores(sample, maps, weights, (given, settings.angle_range) if settings.align else None)
         before = weights.argmax(axis=1)
         weights, _ = _weights(scores, 1.0)
         best = weights.argmax(axis=1)
@@ -174,7 +173,25 @@ def _iterate(
     return sample, weights, tuple(changed)
 
 
-def _class_maps(sample: Sample, settings: ClassifySettings, focus: Tensor | None, weights: Array) -> list[Tensor]:
+@dataclass(frozen=True, eq=False)
+class _ClassMaps:
+    """Maps of the classes, and how much of each a single particle makes.
+
+    Attributes
+    ----------
+    volumes
+        of each class.
+    own, shared, noise
+        ``(c, b // 2 + 1)`` of `BelievedDifference`.
+    """
+
+    volumes: list[Tensor]
+    own: Array
+    shared: Array
+    noise: Array
+
+
+def _class_maps(sample: Sample, settings: ClassifySettings, focus: Tensor | None, weights: Array) -> _ClassMaps:
     """Maps of the classes: the average, and what each differs by from it where it may."""
     kept = np.where(weights < _LEAST_WEIGHT, 0, weights)
     sums = [sums_over(sample, np.ascontiguousarray(column)) for column in kept.T]
@@ -184,16 +201,39 @@ def _class_maps(sample: Sample, settings: ClassifySettings, focus: Tensor | None
     trust, inside = settings.regularisation, sample.sphere if focus is None else focus * sample.sphere
     average = believed_map(whole, sample.sphere, trust, sample.shell)
     if len(sums) == 1:
-        return [average.float()]
-    return [(average + believed_difference(one, whole, inside, trust, sample.shell)).float() for one in sums]
+        nothing = np.zeros((1, sample.box_px // 2 + 1))
+        return _ClassMaps([average.float()], nothing, nothing, nothing)
+    parts = [believed_difference(one, whole, inside, trust, sample.shell) for one in sums]
+    return _ClassMaps(
+        volumes=[(average + one.volume).float() for one in parts],
+        own=np.stack([one.own for one in parts]),
+        shared=np.stack([one.shared for one in parts]),
+        noise=np.stack([one.noise for one in parts]),
+    )
+
+
+def _bias(sample: Sample, maps: _ClassMaps, weights: Array) -> Array:
+    """``(n, c)`` log-likelihood that particles gain or lose because the maps are made of few of them.
+
+    A particle that counts w in a class adds w f / W x to the term of the map where its own term x stands, f being what
+    the mask leaves, and so w f / W |x|² to its cross product with it. Noise of the power N in the map takes T² N / 2
+    from every particle's likelihood. Where particles are few and their signal is little, either is as much as the
+    classes differ by: the one would hold particles where chance put them, the other drive them into the largest class.
+    """
+    held = weights * (sample.energy @ maps.own.T) - sample.energy @ maps.shared.T
+    bias: Array = held - sample.weight @ maps.noise.T / 2
+    return bias
 
 
 def _scores(
-    sample: Sample, maps: Sequence[Tensor], about: tuple[Array, float] | None
+    sample: Sample, maps: _ClassMaps, weights: Array, about: tuple[Array, float] | None
 ) -> tuple[Array, tuple[Array, Array] | None]:
-    """Log-likelihood ``(n, c)``, and where poses are searched the best ``(n, c, 3, 3)`` and ``(n, c, 3)``."""
-    transforms = [padded_transform(one).numpy() for one in maps]
-    shape = (len(sample), len(maps))
+    """Log-likelihood ``(n, c)``, and where poses are searched the best ``(n, c, 3, 3)`` and ``(n, c, 3)``.
+
+    `weights` are those that the maps were made with.
+    """
+    transforms = [padded_transform(one).numpy() for one in maps.volumes]
+    shape = (len(sample), len(transforms))
     scores, matrices, places = np.empty(shape), np.empty((*shape, 3, 3)), np.empty((*shape, 3))
     for part in sample.pictures:
 
@@ -207,7 +247,7 @@ def _scores(
                 scores[number, column], matrices[number, column], places[number, column] = found
 
         each(work, range(len(part)))
-    return scores, None if about is None else (matrices, places)
+    return scores - _bias(sample, maps, weights), None if about is None else (matrices, places)
 
 
 def _weights(scores: Array, temperature: float) -> tuple[Array, Array]:
@@ -230,7 +270,7 @@ def _result(
 ) -> Classification:
     sizes = np.bincount(weights.argmax(axis=1), minlength=weights.shape[1])
     weights = weights[:, np.argsort(-sizes, kind="stable")]
-    maps = torch.stack(_class_maps(sample, settings, focus, weights))
+    maps = torch.stack(_class_maps(sample, settings, focus, weights).volumes)
     width = reader.box_px * reader.pixel_size_ang
     classes, probability = weights.argmax(axis=1) + 1, weights.max(axis=1)
     matrices, positions = _poses(reader, sample, width / sample.box_px)

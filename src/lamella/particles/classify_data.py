@@ -47,6 +47,8 @@ class Sample:
         of all particles, tomogram by tomogram, over the noise.
     matrices, places
         ``(n, 3, 3)`` M and ``(n, 3)`` u of `Pictures`, by the particles' numbers.
+    energy, weight
+        ``(n, b // 2 + 1)`` |x|² and T² over half the noise of each particle's terms, summed over those of a shell.
     box_px, shell
         of the pictures, and their finest detail.
     radius_px
@@ -60,6 +62,8 @@ class Sample:
     pictures: Sequence[Pictures]
     matrices: Array
     places: Array
+    energy: Array
+    weight: Array
     box_px: int
     shell: int
     radius_px: float
@@ -133,14 +137,17 @@ def _sample(
         places[part.numbers] = np.einsum("pij,pj->pi", back, places[part.numbers])
     edge = max(2 * _EDGE * radius_px, 2.5)
     sphere = soft_mask((box,) * 3, min(radius_px, box / 2 - edge - 0.5), edge)
-    return Sample(pictures, matrices, places, box, shell, radius_px, sphere, point_group(settings.symmetry))
+    unknown = np.zeros((len(places), box // 2 + 1))
+    return Sample(
+        pictures, matrices, places, unknown, unknown, box, shell, radius_px, sphere, point_group(settings.symmetry)
+    )
 
 
 def _over_noise(sample: Sample) -> Sample:
     """The sample over the noise of each tomogram that the average of all leaves unexplained."""
     average = believed_map(sums_over(sample, np.ones(len(sample))), sample.sphere, highest_shell=sample.shell)
     transform = padded_transform(average.to(torch.float32)).numpy()
-    weighed = []
+    weighed, sums = [], np.zeros((2, *sample.energy.shape))
     for part in sample.pictures:
 
         def left(index: int, part: Pictures = part) -> tuple[Array, Array]:
@@ -148,11 +155,14 @@ def _over_noise(sample: Sample) -> Sample:
             found = noise_of(part.terms(index), transform, sample.matrices[number], sample.places[number])
             return found.power, found.squares
 
-        sums = np.sum(each(left, range(len(part))), axis=0)
+        noise = np.sum(each(left, range(len(part))), axis=0)
         # the terms are over half a noise already: what is left has twice its power where that was right
-        gain = (2 / power_of_noise(sums[0], sums[1])[part.at.shell]).astype(np.float32)
+        gain = (2 / power_of_noise(noise[0], noise[1])[part.at.shell]).astype(np.float32)
         weighed.append(replace(part, data=part.data * gain, squares=part.squares * gain))
-    return replace(sample, pictures=weighed)
+        for terms, found in zip((np.abs(weighed[-1].data) ** 2, weighed[-1].squares), sums, strict=True):
+            for number, row in zip(part.numbers, terms.sum(axis=1), strict=True):
+                found[number] = np.bincount(part.at.shell, row, minlength=found.shape[1])
+    return replace(sample, pictures=weighed, energy=sums[0], weight=sums[1])
 
 
 def _affordable_shell(particles: ParticleSet, volume: bool) -> int:

@@ -7,6 +7,8 @@ noise, a term of the map has the noise 2 / W. A factor T above 1 trusts the data
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from lamella.kernels.central_slices import PADDING
 from lamella.kernels.insertion import joined_weights
 from lamella.particles.refine_maps import MapSums
 
-__all__ = ["believed_difference", "believed_map", "centre_of_mass_px", "shell_ssnr"]
+__all__ = ["BelievedDifference", "believed_difference", "believed_map", "centre_of_mass_px", "shell_ssnr"]
 
 Array = NDArray[np.float64]
 
@@ -49,7 +51,30 @@ def shell_ssnr(sums: MapSums, mask: Tensor) -> Array:
     return _ratio(_power(sums.unfiltered() * mask), _noise(sums, mask))
 
 
-def believed_difference(sums: MapSums, whole: MapSums, mask: Tensor, trust: float, highest_shell: int) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class BelievedDifference:
+    """What a class's map differs by from that of all.
+
+    Attributes
+    ----------
+    volume
+        ``(n, n, n)``.
+    own, shared
+        ``(n // 2 + 1,)`` what one term x of a particle that counts fully adds to the same term of this map, over x: as
+        one of the class, and as one of all, which is taken away.
+    noise
+        ``(n // 2 + 1,)`` mean power of a term that is noise.
+    """
+
+    volume: Tensor
+    own: Array
+    shared: Array
+    noise: Array
+
+
+def believed_difference(
+    sums: MapSums, whole: MapSums, mask: Tensor, trust: float, highest_shell: int
+) -> BelievedDifference:
     """What a class's map differs by from that of all, as far as it is more than their noise.
 
     Parameters
@@ -68,14 +93,17 @@ def believed_difference(sums: MapSums, whole: MapSums, mask: Tensor, trust: floa
     classes could not begin to differ.
     """
     difference = (sums.unfiltered() - whole.unfiltered()) * mask
-    noise = np.maximum(_noise(sums, mask) - _noise(whole, mask), 0)
+    own, shared = _noise(sums, mask), _noise(whole, mask)
+    noise = np.maximum(own - shared, 0)
     ratio = trust * np.maximum(_ratio(_power(difference), noise), _LEAST_RATIO)
     ratio[highest_shell + 1 :] = 0
     shape = tuple(difference.shape)
-    gain = torch.from_numpy(np.append(ratio / (1 + ratio), 0.0)).float()
+    gain = ratio / (1 + ratio)
     shells = shell_index(shape).clamp_max(len(ratio))
-    filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(difference) * gain[shells], s=shape)
-    return filtered * mask
+    terms = torch.fft.rfftn(difference) * torch.from_numpy(np.append(gain, 0.0)).float()[shells]
+    filtered: Tensor = torch.fft.irfftn(terms, s=shape)
+    # a term's share in the masked map is what the mask leaves, over W; its noise is twice that
+    return BelievedDifference(filtered * mask, gain * own / 2, gain * shared / 2, gain**2 * noise)
 
 
 def _ratio(power: Array, noise: Array) -> Array:
