@@ -10,11 +10,12 @@ import pytest
 from tests.particles.model_cases import BODY, body_map, pictures_of, tilt_series
 from tests.workflow.particle_project import make_project
 
-from lamella.errors import InputError
+from lamella.errors import InputError, SettingsError
 from lamella.formats.mrc import open_mrc, read_mrc, write_mrc
 from lamella.formats.particle_images import ParticleWriter
 from lamella.particles.classify_settings import ClassifySettings
 from lamella.particles.model_settings import ModelSettings
+from lamella.particles.refine_settings import RefineSettings
 from lamella.records import Map, ParticleSet
 from lamella.workflow.context import Context
 from lamella.workflow.enabling import is_enabled
@@ -116,3 +117,9 @@ def test_refinement_of_one_class_begins_with_its_map() -> None:
     assert [refine_step.map_of(known, classes) for classes in ("", "2", "1,2", "3")] == [
         "m/map.mrc", "m/class_2.mrc", "m/map.mrc", "m/map.mrc"
     ]  # fmt: skip
+
+
+def test_a_first_model_without_the_symmetry_is_not_refined_with_it(record: ParticleSet, tmp_path: Path) -> None:
+    made = initial_model.run(record, ModelSettings(iterations=4, resolution=60.0), context(tmp_path, "initial-model"))
+    with pytest.raises(SettingsError, match="axes lie anywhere"):
+        refine_step.run(made, RefineSettings(symmetry="D2"), context(tmp_path, "refine"))

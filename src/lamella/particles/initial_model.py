@@ -34,7 +34,7 @@ from lamella.particles.initial_model_steps import (
     next_state,
     pose_grid,
 )
-from lamella.particles.model_settings import ModelSettings
+from lamella.particles.model_settings import MODEL_PROBABILITY, ModelSettings
 from lamella.particles.particle_size import stated_diameter_ang
 from lamella.particles.refine_data import ParticleReader
 from lamella.particles.symmetry_axes import find_symmetry_axes, still_part
@@ -252,7 +252,7 @@ def _result(
     columns = (particles.split(part) for part in (matrices, positions, classes, probability))
     for member, turned, placed, number, likely in zip(particles.members, *columns, strict=True):
         posed = member.with_poses(turned, placed)
-        members.append(posed.with_changes(classes=number + 1, scores={"ModelProbability": likely}))
+        members.append(posed.with_changes(classes=number + 1, scores={MODEL_PROBABILITY: likely}))
     # the terms of both boxes are the same, so grey values follow the number of voxels
     scale = (setting.box_px / reader.box_px) ** 3
     volumes = crop_volume(maps, (reader.box_px,) * 3) * scale

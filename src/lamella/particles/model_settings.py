@@ -8,7 +8,10 @@ from pydantic import Field
 
 from lamella.settings import StepSettings, setting
 
-__all__ = ["ModelSettings"]
+__all__ = ["MODEL_PROBABILITY", "ModelSettings"]
+
+MODEL_PROBABILITY = "ModelProbability"
+"""The score of particles that a first model gave orientations: of their class."""
 
 Auto = Literal["auto"]
 Positive = Annotated[float, Field(gt=0)]

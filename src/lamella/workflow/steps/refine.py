@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lamella.errors import SettingsError
 from lamella.formats.particle_images import open_particles
 from lamella.fourier import soft_mask
+from lamella.geometry import point_group
 from lamella.particles.average import average
 from lamella.particles.convergence import resolved_shell
 from lamella.particles.half_sets import check_half_sets
 from lamella.particles.map_fsc import half_map_fsc
+from lamella.particles.model_settings import MODEL_PROBABILITY
 from lamella.particles.particle_size import stated_diameter_ang
 from lamella.particles.refine import RefineResult, refine
 from lamella.particles.refine_maps import half_correlation
@@ -36,6 +39,7 @@ _TOLERANCE = 0.5
 """Shells by which the halves' agreement may fall before a refinement counts as worse than its start."""
 
 
+_SAME_ROTATION = 1e-6
 _PADDED_BYTES = 48
 """Per voxel of the doubled box: sums and weights of two half sets, and both references' transforms."""
 
@@ -57,6 +61,8 @@ def run(record: ParticleSet, settings: RefineSettings, context: Context) -> Part
     ------
     InputError
         if there are no particles, pictures or two half sets, or a reference does not fit.
+    SettingsError
+        if a first model without the symmetry is to be refined with it.
     """
     box, pixel = picture_size(record)
     check_half_sets(record)
@@ -92,11 +98,24 @@ def _reference(
     if settings.reference:
         return on_pictures(file_of(settings.reference, context.root), box, pixel, "refine.reference")
     if record.map is not None:
+        _check_axes(record, record.map.symmetry, settings.symmetry)
         name = map_of(record.map, settings.classes)
         context.say(f"begins with {name}, no finer than {settings.low_pass:g} Å")
         return on_pictures(context.root / name, box, pixel, "the record's map")
     context.say(f"begins with the average of the poses given, no finer than {settings.low_pass:g} Å")
     return None
+
+
+def _check_axes(record: ParticleSet, found: str, asked: str) -> None:
+    """The frame of a first model is anyone's guess but for the axes that were looked for in it."""
+    if not any(MODEL_PROBABILITY in member.scores for member in record.members):
+        return
+    known = point_group(found)
+    if not all(np.abs(known - rotation).max(axis=(1, 2)).min() < _SAME_ROTATION for rotation in point_group(asked)):
+        raise SettingsError(
+            f"refine.symmetry is {asked}, but the first model was made with {found}: its axes lie anywhere",
+            mend=f"set initial-model.symmetry to {asked}",
+        )
 
 
 def map_of(known: Map, classes: str) -> str:
