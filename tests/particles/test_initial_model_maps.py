@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from tests.particles.model_cases import BODY, pictures_of, tilt_series
 
-from lamella.fourier import soft_mask
+from lamella.fourier import shell_count, shell_sums, soft_mask
 from lamella.kernels.central_slices import padded_transform, take_terms
 from lamella.particles.initial_model_data import Pictures, coarse_box, read_pictures
 from lamella.particles.initial_model_maps import BelievedDifference, believed_difference
@@ -61,3 +62,11 @@ def test_a_particles_own_part_of_a_difference_is_known(case: tuple[Pictures, np.
         told.append(float(energy @ (whole.own - whole.shared if own else -whole.shared)))
     assert np.mean(told) == pytest.approx(np.mean(seen), rel=0.15)
     assert abs(np.mean(told)) > 1  # as much as classes differ by
+
+
+def test_the_noise_of_a_difference_is_its_power_where_nothing_differs(case: tuple[Pictures, np.ndarray]) -> None:
+    made = difference(case, -1)
+    power = shell_sums(torch.fft.rfftn(made.volume).abs() ** 2, (BOX,) * 3) / shell_count((BOX,) * 3)
+    shells = slice(2, SHELL)
+    assert float(power[shells].mean()) == pytest.approx(made.noise[shells].mean(), rel=0.35)
+    assert (made.noise[SHELL + 1 :] == 0).all()
