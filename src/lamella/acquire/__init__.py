@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lamella.acquire.grid_plane import GridPlane, fit_plane
     from lamella.acquire.plan import Plan, plan_session
     from lamella.acquire.session.result import SessionResult
-    from lamella.acquire.session.run import run_session
+    from lamella.acquire.session.run import SessionHead, read_head, replay_session, resume_session, run_session
     from lamella.acquire.targets import Target, grid_targets, read_targets, write_targets
 
 __all__ = [
@@ -31,13 +31,17 @@ __all__ = [
     "Displacement",
     "GridPlane",
     "Plan",
+    "SessionHead",
     "SessionResult",
     "Target",
     "fit_plane",
     "grid_targets",
     "measure_shift",
     "plan_session",
+    "read_head",
     "read_targets",
+    "replay_session",
+    "resume_session",
     "run_session",
     "write_targets",
 ]
@@ -50,13 +54,17 @@ open_room(
         "Displacement": "comparing",
         "GridPlane": "grid_plane",
         "Plan": "plan",
+        "SessionHead": "session.run",
         "SessionResult": "session.result",
         "Target": "targets",
         "fit_plane": "grid_plane",
         "grid_targets": "targets",
         "measure_shift": "comparing",
         "plan_session": "plan",
+        "read_head": "session.run",
         "read_targets": "targets",
+        "replay_session": "session.run",
+        "resume_session": "session.run",
         "run_session": "session.run",
         "write_targets": "targets",
     },

@@ -12,15 +12,9 @@ from torch import Tensor
 from lamella.acquire.comparing import Displacement, foreshortening
 from lamella.acquire.microscope.port import Landmarks, Picture
 from lamella.errors import ImageError
-from lamella.fourier import (
-    band_pass,
-    crop_image,
-    cross_correlate,
-    edge_taper,
-    find_peak,
-)
+from lamella.fourier import band_pass, cross_correlate, edge_taper, find_peak, rescale
 
-__all__ = ["PixelAverage"]
+__all__ = ["PixelAverage", "reduced_image"]
 
 Array = NDArray[np.float64]
 
@@ -30,6 +24,31 @@ _HIGH = 0.25  # cycles per compared pixel
 _EXTREME = 4.0  # standard deviations at which hot pixels and ice crystals are cut
 _TAPER = 0.12  # of the shorter side
 _OWN_PX = 6.0  # about the highest peak, which is its own and no rival's
+
+
+def reduced_image(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """A picture in as many pixels as are compared, and how many times as large they are.
+
+    Parameters
+    ----------
+    image
+        ``(h, w)`` counts.
+
+    Returns
+    -------
+    reduced, ratio
+        of at most 512 pixels a side, the origin n // 2 in place; median 0 and standard deviation 1, in steps of half
+        precision, so that what is kept of it in a file is the same.
+    """
+    ratio = max(1.0, max(image.shape) / _SIDE_PX)
+    counts = torch.from_numpy(np.ascontiguousarray(image, np.float32))
+    if ratio > 1:
+        counts = rescale(counts, ratio, 2)
+    spread = counts.std()
+    if bool(spread > 0):
+        counts = (counts - counts.median()) / spread
+    reduced: NDArray[np.float32] = counts.numpy().astype(np.float16).astype(np.float32)
+    return reduced, ratio
 
 
 class PixelAverage:
@@ -96,15 +115,13 @@ class PixelAverage:
             )
         self._shape = tuple(image.shape)
         ratio = max(1.0, max(image.shape) / _SIDE_PX)
-        size = [max(2, round(side / ratio / 2) * 2) for side in image.shape]
         if ratio > 1:
-            image = crop_image(image, size)
+            image = rescale(image, ratio, 2)
         spread = float(image.std())
-        if spread == 0:
+        if not spread > 0:
             raise ImageError("a picture in which every pixel is the same", mend="take it again")
         image = ((image - image.median()) / spread).clamp(-_EXTREME, _EXTREME)
-        image = image - image.mean()
-        return image, picture.preset.pixel_size_ang * 1e-4 * self._shape[-1] / image.shape[-1]
+        return image - image.mean(), picture.preset.pixel_size_ang * 1e-4 * ratio
 
     def _to_stage(self, camera_xy: Array) -> Array:
         turned: Array = _turn(-self._axis_deg) @ camera_xy

@@ -232,6 +232,11 @@ class Microscope(Protocol):
         """How far it goes."""
         ...
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same calls from its start get the same answers: a simulated one. A session goes on by them."""
+        ...
+
     def status(self) -> Status:
         """Its state now."""
         ...

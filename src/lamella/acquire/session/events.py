@@ -156,7 +156,7 @@ class TargetEnded:
 class FaultSurvived:
     """A call that the microscope failed and that is asked again after a wait."""
 
-    call: str
+    verb: str
     problem: str
     attempt: int
     waited_s: float

@@ -172,7 +172,7 @@ class SteadyMicroscope:
                         f"{fault.problem} ({attempt + 1} times)", mend=fault.mend or "look at the microscope"
                     ) from fault
                 pause = self._settings.back_off * 2**attempt
-                self._tell(FaultSurvived(call=name, problem=str(fault), attempt=attempt, waited_s=pause))
+                self._tell(FaultSurvived(verb=name, problem=str(fault), attempt=attempt, waited_s=pause))
                 self._microscope.wait(pause)
         raise AssertionError("the last attempt returns or raises")
 
