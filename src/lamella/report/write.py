@@ -80,8 +80,7 @@ def write_report(
     addresses: list[str] = []
     for place, entry in enumerate(series, start=1):
         anchor = f"series-{place}"
-        own_runs = [run for run in runs if run.series == entry.name]
-        html = series_section(entry, own_runs, anchor)
+        html = series_section(entry, [run for run in runs if run.series == entry.name], anchor)
         if together:
             inner.append(html)
             addresses.append(f"#{anchor}")
@@ -93,27 +92,46 @@ def write_report(
             pages.append(file)
             addresses.append(f"{file.parent.name}/{file.name}")
         progress(place / (len(series) + 1), entry.name)
-    with_series = bool(series or runs or not sections)  # a page of further sections alone is one too
-    body = [
-        f"<h1>{page.text(title)}</h1>",
-        f'<p class="lead">{page.text(_summary(series, runs))}</p>' if with_series else "",
-        *_extra_sections(sections),
-        page.section("series", "Series", [_series_table(series, addresses, runs)]) if with_series else "",
-        particles_section(particles) if particles is not None else "",
-        *inner,
-        page.section("steps", "Steps", _steps(runs)) if with_series else "",
-        page.section("machine", "Machine and versions", [page.facts(machine_facts())]),
-    ]
-    links = [(f"#section-{place}", extra.title) for place, extra in enumerate(sections, start=1)]
-    links += [("#series", "series")] if with_series else []
-    links += [("#particles", "particles")] if particles is not None else []
-    if together:
-        links += [(address, entry.title) for address, entry in zip(addresses, series, strict=True)]
-    links += [("#steps", "steps")] if with_series else []
-    links.append(("#machine", "machine"))
-    atomic_text(target, page.page(title, links, body, footer))
+    parts = _parts(title, series, addresses, inner, sections, runs, particles)
+    links = [(link, name) for link, name, _ in parts if name]
+    atomic_text(target, page.page(title, links, [html for _, _, html in parts], footer))
     progress(1.0, "done")
     return (target, *pages)
+
+
+def _parts(
+    title: str,
+    series: Sequence[SeriesReport],
+    addresses: Sequence[str],
+    inner: Sequence[str],
+    sections: Sequence[Section],
+    runs: Sequence[RunRow],
+    particles: ParticlesReport | None,
+) -> list[tuple[str, str, str]]:
+    """The page from top to bottom: of each part its address, what the links call it (or nothing), and its text.
+
+    A page of further sections alone is one too: it has no series and no steps.
+    """
+    with_series = bool(series or runs or not sections)
+    parts = [("", "", f"<h1>{page.text(title)}</h1>")]
+    if with_series:
+        parts.append(("", "", f'<p class="lead">{page.text(_summary(series, runs))}</p>'))
+    for place, (extra, html) in enumerate(zip(sections, _extra_sections(sections), strict=True), start=1):
+        parts.append((f"#section-{place}", extra.title, html))
+    if with_series:
+        table = _series_table(series, addresses, runs)
+        parts.append(("#series", "series", page.section("series", "Series", [table])))
+    if particles is not None:
+        parts.append(("#particles", "particles", particles_section(particles)))
+    parts += [
+        (address, entry.title, html) for address, entry, html in zip(addresses, series, inner, strict=False)
+    ]  # none of them where each has a page of its own
+    if with_series:
+        parts.append(("#steps", "steps", page.section("steps", "Steps", _steps(runs))))
+    parts.append(
+        ("#machine", "machine", page.section("machine", "Machine and versions", [page.facts(machine_facts())]))
+    )
+    return parts
 
 
 def _summary(series: Sequence[SeriesReport], runs: Sequence[RunRow]) -> str:

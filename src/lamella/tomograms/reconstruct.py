@@ -142,11 +142,7 @@ def reconstruct(
     work = _Work(series, images, box, settings, device, mask)
     output = Output(sink, box.shape)
     slabs, check = work.run(output, progress)
-    if not output.complete or not np.isfinite(output.sums).all() or output.deviation == 0:
-        raise PostconditionError(
-            f"{series.name}: the tomogram has mean {output.mean} and standard deviation {output.deviation}",
-            mend="look at the images with `lamella check`: are they empty, or far out of the tomogram's field?",
-        )
+    _check_output(series, output)
     progress(1.0, "reconstructed")
     return ReconstructResult(
         shape=box.shape,
@@ -161,6 +157,14 @@ def reconstruct(
         rounds=work.rounds,
         weighting=work.weighting,
     )
+
+
+def _check_output(series: TiltSeries, output: Output) -> None:
+    if not output.complete or not np.isfinite(output.sums).all() or output.deviation == 0:
+        raise PostconditionError(
+            f"{series.name}: the tomogram has mean {output.mean} and standard deviation {output.deviation}",
+            mend="look at the images with `lamella check`: are they empty, or far out of the tomogram's field?",
+        )
 
 
 class _Work:
