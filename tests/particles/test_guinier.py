@@ -7,11 +7,12 @@ import pytest
 import torch
 from tests.particles.half_maps import body_signal, with_noise
 
-from lamella.fourier import shell_count, shell_sums, soft_mask
+from lamella.fourier import apply_filter, frequency_grid, shell_count, shell_sums, soft_mask
 from lamella.particles.guinier import fit_guinier, signal_weight
 from lamella.particles.map_fsc import masked_fsc
 from lamella.particles.postprocess import Mtf
 from lamella.particles.postprocess_sharpen import sharpen
+from lamella.simulate.library import named_template
 
 VOXEL = 1.5
 
@@ -38,6 +39,30 @@ def test_too_few_shells_give_no_line(rng: np.random.Generator) -> None:
     volume = rng.normal(size=(32, 32, 32)).astype(np.float32)
     plot = fit_guinier(volume, 4.0, np.ones(17), from_ang=10, to_ang=9.5)
     assert plot.b_factor_ang2 is None
+    assert fit_guinier(volume, 4.0, np.ones(17), to_ang=18).b_factor_ang2 is None
+
+
+@pytest.mark.parametrize(("name", "resolution"), [("groel", 9.0), ("channel", 12.0)])
+def test_a_coarse_map_is_held_against_a_particles_amplitudes(name: str, resolution: float) -> None:
+    """A structure damped by 400 Å²: found within the error that is stated, where a flat spectrum would be far off."""
+    body = torch.from_numpy(np.asarray(named_template(name, 3.0).volume, np.float32))
+    n = body.shape[0] - body.shape[0] % 2
+    body = body[:n, :n, :n]
+    damped = apply_filter(body, torch.exp(-400 * (frequency_grid(body.shape) / 3.0) ** 2 / 4)).numpy()
+    found, flat = (
+        fit_guinier(volume, 3.0, np.ones(n // 2 + 1), to_ang=resolution) for volume in (damped, body.numpy())
+    )
+    assert found.from_ang == 20
+    assert found.b_factor_error_ang2 is not None
+    assert abs(found.b_factor_ang2 + 400) < 2 * found.b_factor_error_ang2 < 200
+    assert found.b_factor_ang2 - flat.b_factor_ang2 == pytest.approx(-400, abs=5)
+
+
+def test_a_fine_map_is_held_against_a_flat_spectrum(rng: np.random.Generator) -> None:
+    signal = body_signal(80, 20, VOXEL, 100.0, rng)
+    plot = fit_guinier(signal, VOXEL, np.ones(41), to_ang=4.0)
+    assert plot.from_ang == 10
+    assert not plot.expected.any()
 
 
 def test_sharpening_undoes_falloff_and_detector(rng: np.random.Generator) -> None:

@@ -50,8 +50,11 @@ def test_resolution_and_map_agree_with_the_truth(rng: np.random.Generator) -> No
 def test_what_is_told(rng: np.random.Generator) -> None:
     signal = body_signal(48, 12, 4.0, 1500.0, rng)
     coarse = particles.postprocess(*with_noise(signal, 0.02, rng), 4.0, QUICK)
-    assert coarse.b_factor_ang2 == 0
-    assert any("not sharpened" in text for text in coarse.messages)
+    assert coarse.b_factor_ang2 == pytest.approx(-1500, rel=0.2)
+    assert coarse.b_factor_ang2 == coarse.guinier.b_factor_ang2
+    blunt = particles.postprocess(*with_noise(body_signal(48, 12, 4.0, 6000.0, rng), 0.02, rng), 4.0, QUICK)
+    assert blunt.b_factor_ang2 == 0
+    assert any("not sharpened" in text for text in blunt.messages)
     fine = body_signal(48, 12, 4.0, 0.0, rng)
     limited = particles.postprocess(*with_noise(fine, 0.02, rng), 4.0, QUICK)
     assert limited.limited

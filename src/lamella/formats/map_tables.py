@@ -23,7 +23,7 @@ def write_guinier(path: Path | str, columns: Mapping[str, Array], line: Mapping[
     ----------
     columns
         of the table ``guinier``, one row per shell: ``rlnResolutionSquared`` (1/d², Å⁻²), ``rlnLogAmplitudesOriginal``,
-        ``rlnLogAmplitudesWeighted``, ``lamellaGuinierUsed``.
+        ``rlnLogAmplitudesWeighted``, ``lamellaLogAmplitudesExpected``, ``lamellaGuinierUsed``.
     line
         of the table ``general``: ``rlnFittedSlopeGuinierPlot`` and whatever else is known.
     """

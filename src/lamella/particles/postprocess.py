@@ -74,7 +74,7 @@ class Postprocessed:
     guinier
         plot and line.
     b_factor_ang2
-        that the map was sharpened with; 0 where no line could be fitted.
+        that the map was sharpened with; 0 where no line could be fitted, or its fall is within the error.
     local, local_map
         resolution around each voxel, and the map filtered by it; None where not asked for.
     directional
@@ -154,13 +154,13 @@ def postprocess(
         mean * window,
         voxel_size_ang,
         fsc.correlation,
-        from_ang=settings.guinier_from,
+        from_ang=_number(settings.guinier_from),
         to_ang=stated,
         transfer=transfer,
     )
     b_factor = _number(settings.b_factor)
     if b_factor is None:
-        b_factor = guinier.b_factor_ang2 or 0.0
+        b_factor = _trusted(guinier)
     low_pass = _number(settings.low_pass)
     sharpened = sharpen(
         mean,
@@ -196,6 +196,12 @@ def postprocess(
         directional=directional,
         messages=_messages(fsc, stated, resolution is None, guinier, settings),
     )
+
+
+def _trusted(guinier: GuinierPlot) -> float:
+    """The line's B-factor where amplitudes fall by more than its error, else 0."""
+    b_factor, error = guinier.b_factor_ang2, guinier.b_factor_error_ang2
+    return b_factor if b_factor is not None and error is not None and b_factor < -error else 0.0
 
 
 def _by_place(
@@ -253,11 +259,11 @@ def _messages(
             f"the mask alone correlates by {float(np.abs(beyond[:3]).max()):.2f} at the resolution: it is tight, "
             "which the stated resolution is corrected for; widen mask_extend or mask_edge"
         )
-    if settings.b_factor == "auto" and guinier.b_factor_ang2 is None:
-        out.append(
-            f"not sharpened: too few shells from {settings.guinier_from:g} Å to {resolution_ang:.3g} Å for Guinier's "
-            "line; give b_factor"
-        )
+    if settings.b_factor == "auto" and not _trusted(guinier):
+        line = f"Guinier's line from {guinier.from_ang:g} Å to {resolution_ang:.3g} Å"
+        known = guinier.b_factor_ang2 is not None
+        found = f"{guinier.b_factor_ang2:.0f} ± {guinier.b_factor_error_ang2:.0f} Å²" if known else "too few shells"
+        out.append(f"not sharpened: {line} has {found}; give b_factor")
     return tuple(out)
 
 

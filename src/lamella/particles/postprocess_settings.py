@@ -25,7 +25,9 @@ class PostprocessSettings(StepSettings):
     mask_extend: float = setting(4.0, "by how much the mask is grown", unit="px", ge=0)
     mask_edge: float = setting(6.0, "width of its soft edge", unit="px", gt=0)
     b_factor: Number | Auto = setting("auto", "to sharpen with, negative sharpens; auto fits Guinier's line", unit="Å²")
-    guinier_from: float = setting(10.0, "begin of Guinier's line", unit="Å", gt=0)
+    guinier_from: Annotated[float, Field(gt=0)] | Auto = setting(
+        "auto", "begin of Guinier's line; auto: 10 Å for a map finer than 7 Å, else 20 Å", unit="Å"
+    )
     low_pass: Annotated[float, Field(gt=0)] | Auto = setting(
         "auto", "finest detail of the sharpened map; auto is where the masked correlation falls below 0.143", unit="Å"
     )

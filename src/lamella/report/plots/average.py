@@ -207,10 +207,9 @@ def plot_guinier(columns: Mapping[str, Array], line: tuple[float, float] | None)
     axis.plot(x[shown], signal[shown], color=COLOURS[0], linewidth=1.6, label="of the signal")
     axis.plot(x[used & shown], signal[used & shown], "o", color=COLOURS[0], markersize=3)
     if line is not None and used.any():
-        ends = np.array([x[used].min(), x[used].max()])
-        axis.plot(
-            ends, line[1] + line[0] * ends, color=COLOURS[1], linewidth=1.8, label=f"B-factor {4 * line[0]:.0f} Å²"
-        )
+        expected = columns.get("lamellaLogAmplitudesExpected", np.zeros(len(x)))
+        fitted = (line[1] + line[0] * x + expected)[used]
+        axis.plot(x[used], fitted, color=COLOURS[1], linewidth=1.8, label=f"B-factor {4 * line[0]:.0f} Å²")
     axis.set_xlabel("1/d² / Å⁻²")
     axis.set_ylabel("ln amplitude")
     legend(axis, loc="best")

@@ -148,6 +148,7 @@ def _write_guinier(path: Path, made: Postprocessed) -> None:
         "rlnResolutionSquared": plot.inverse_square,
         "rlnLogAmplitudesOriginal": plot.amplitude,
         "rlnLogAmplitudesWeighted": plot.weighted,
+        "lamellaLogAmplitudesExpected": plot.expected,
         "lamellaGuinierUsed": plot.used.astype(np.float64),
     }
     line = {"rlnFinalResolution": made.resolution_ang, "rlnBfactorUsedForSharpening": made.b_factor_ang2}
@@ -155,6 +156,7 @@ def _write_guinier(path: Path, made: Postprocessed) -> None:
         line |= {
             "rlnFittedSlopeGuinierPlot": plot.b_factor_ang2 / 4,
             "rlnFittedInterceptGuinierPlot": plot.intercept,
+            "lamellaBfactorError": plot.b_factor_error_ang2 or 0.0,
             "rlnCorrelationFitGuinierPlot": plot.correlation,
         }
     write_guinier(path, columns, line)
@@ -189,7 +191,7 @@ def _numbers(made: Postprocessed) -> dict[str, float]:
 def _tell(made: Postprocessed, context: Context) -> None:
     context.say(
         f"{made.resolution_ang:.2f} Å at a corrected correlation of 0.143 ({made.unmasked_resolution_ang:.2f} Å "
-        f"without a mask), B-factor {made.b_factor_ang2:.0f} Å²"
+        f"without a mask), {_sharpening(made)}"
     )
     if made.local is not None:
         low, high = made.local.percentiles_ang
@@ -201,6 +203,15 @@ def _tell(made: Postprocessed, context: Context) -> None:
         context.say(f"by direction {best:.1f} to {worst:.1f} Å, sphericity {made.directional.sphericity:.2f}")
     for text in made.messages:
         context.say(text)
+
+
+def _sharpening(made: Postprocessed) -> str:
+    """What was done to the amplitudes."""
+    line, used = made.guinier, made.b_factor_ang2
+    if used == 0 or used != line.b_factor_ang2 or line.b_factor_error_ang2 is None:
+        return f"B-factor {used:.0f} Å²"
+    against = "a particle's amplitudes" if line.expected.any() else "a flat spectrum"
+    return f"B-factor {used:.0f} ± {line.b_factor_error_ang2:.0f} Å² against {against} from {line.from_ang:g} Å on"
 
 
 def _place(record: ParticleSet, reference: Volume, voxel_size_ang: float, context: Context) -> None:
