@@ -23,7 +23,9 @@ class ClassifySettings(StepSettings):
     mask: str = setting("", "where the classes may differ, in the reference's frame; left out, a sphere", file=True)
     diameter: Positive | Auto = setting("auto", "of the spherical mask; auto takes extract's", unit="Å")
     symmetry: str = setting("C1", "point group")
-    regularisation: float = setting(4.0, "weight of the data against smooth maps (RELION's T)", gt=0)
+    regularisation: float = setting(
+        1.0, "weight of the data against smooth maps (RELION's T); 1 believes what is more than the noise", gt=0
+    )
     resolution: Positive | Auto = setting("auto", "finest detail that is compared; auto follows the maps", unit="Å")
     iterations: int = setting(25, "most iterations", ge=1, le=200)
     angle_range: float = setting(10.0, "align: how far from the given orientation", unit="deg", gt=0)

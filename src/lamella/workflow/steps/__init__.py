@@ -182,6 +182,7 @@ LINE: tuple[Step, ...] = (
         takes="particles",
         gives="particles",
         whole=True,
+        version=2,
     ),
     Step(
         name="postprocess",
