@@ -31,6 +31,7 @@ __all__ = ["SharedPredictor"]
 Array = NDArray[np.float64]
 
 _GATE = 25.0  # squared normalised difference (2 degrees of freedom): once in 300 000 measurements by chance
+_JUMP_GATE = 6.0  # the same of the first look after a tilt: a jump taken for wander would pass for settling and drift
 _HEIGHT_GATE = 16.0
 _SAME_STOP_S = 0.5  # views whose stage stood still at the same time are of the same stop
 _BELIEF = {"hysteresis": 20.0, "wander": 4.0, "settling": 6.0}
@@ -143,7 +144,8 @@ class SharedPredictor:
             known = self._variances(expected.rows) + np.diag(noise) - self._wander.variance
             for axis in (0, 1):
                 self._wander.see(float(difference[axis] ** 2), float(max(known[axis], 0.0)))
-        if self._strangeness(expected.rows, difference, noise) > _GATE:
+        gate = _GATE if self._seen_since_tilt else _JUMP_GATE
+        if self._strangeness(expected.rows, difference, noise) > gate:
             self._jump(difference)
         self._state.update(difference, expected.rows, noise)
         self._seen_since_tilt = True

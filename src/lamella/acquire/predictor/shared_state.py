@@ -13,6 +13,7 @@ from lamella.acquire.predictor.interface import TargetPlace
 __all__ = ["SHARED", "Gaussian", "Index", "SharedPriors"]
 
 Array = NDArray[np.float64]
+Places = slice | int | NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +170,7 @@ class Gaussian:
         self.covariance[part] = matrix @ self.covariance[part]
         self.covariance[:, part] = self.covariance[:, part] @ matrix.T
 
-    def add(self, places: slice | int | Array, variance: float | Array) -> None:
+    def add(self, places: Places, variance: float | Array) -> None:
         """Become less sure of some quantities."""
         chosen = np.arange(len(self.mean))[places]
         self.covariance[chosen, chosen] += variance
