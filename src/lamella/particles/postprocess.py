@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,34 +147,20 @@ def postprocess(
         half1, half2, window, voxel_size_ang,
         symmetry=symmetry, phase_from_ang=_number(settings.phase_from), seed=settings.seed,
     )  # fmt: skip
-    resolution = fsc.resolution_ang()
-    stated = resolution or fsc.finest_ang
     _check_agreement(fsc)
     transfer = None if mtf is None else mtf.at(fsc.frequency_per_ang)
+    stated = fsc.resolution_ang() or fsc.finest_ang
     guinier = fit_guinier(
-        mean * window,
-        voxel_size_ang,
-        fsc.correlation,
-        from_ang=_number(settings.guinier_from),
-        to_ang=stated,
-        transfer=transfer,
-    )
-    b_factor = _number(settings.b_factor)
-    if b_factor is None:
-        b_factor = _trusted(guinier)
-    low_pass = _number(settings.low_pass)
-    sharpened = sharpen(
-        mean,
-        voxel_size_ang,
-        b_factor_ang2=b_factor,
-        weight=signal_weight(fsc.correlation),
-        transfer=transfer,
-        low_pass_ang=stated if low_pass is None else low_pass,
-    )
+        mean * window, voxel_size_ang, fsc.correlation,
+        to_ang=stated, from_ang=_number(settings.guinier_from), transfer=transfer,
+    )  # fmt: skip
+    given = _number(settings.b_factor)
+    b_factor = _trusted(guinier) if given is None else given
+    undone = partial(sharpen, mean, voxel_size_ang, b_factor_ang2=b_factor, transfer=transfer)
+    sharpened = undone(weight=signal_weight(fsc.correlation), low_pass_ang=_number(settings.low_pass) or stated)
     local, local_map = None, None
     if settings.local_resolution:
-        plain = sharpen(mean, voxel_size_ang, b_factor_ang2=b_factor, transfer=transfer)
-        local, local_map = _by_place(half1, half2, window, plain, voxel_size_ang, progress)
+        local, local_map = _by_place(half1, half2, window, undone(), voxel_size_ang, progress)
     progress(0.9, "correlation by direction")
     directional = None
     if settings.directional:
@@ -188,13 +175,13 @@ def postprocess(
         fsc=fsc,
         resolution_ang=stated,
         unmasked_resolution_ang=_unmasked_ang(fsc),
-        limited=resolution is None,
+        limited=fsc.resolution_ang() is None,
         guinier=guinier,
         b_factor_ang2=b_factor,
         local=local,
         local_map=local_map,
         directional=directional,
-        messages=_messages(fsc, stated, resolution is None, guinier, settings),
+        messages=_messages(fsc, stated, guinier, settings),
     )
 
 
@@ -247,10 +234,10 @@ def _check_agreement(fsc: MapFsc) -> None:
 
 
 def _messages(
-    fsc: MapFsc, resolution_ang: float, limited: bool, guinier: GuinierPlot, settings: PostprocessSettings
+    fsc: MapFsc, resolution_ang: float, guinier: GuinierPlot, settings: PostprocessSettings
 ) -> tuple[str, ...]:
     out = []
-    if limited:
+    if fsc.resolution_ang() is None:
         out.append("the halves agree up to the last shell: voxels limit the resolution, average with less binning")
     assert fsc.randomised is not None
     beyond = fsc.randomised[fsc.frequency_per_ang >= 1 / resolution_ang]
