@@ -250,7 +250,7 @@ def _messages(
         line = f"Guinier's line from {guinier.from_ang:g} Å to {resolution_ang:.3g} Å"
         known = guinier.b_factor_ang2 is not None
         found = f"{guinier.b_factor_ang2:.0f} ± {guinier.b_factor_error_ang2:.0f} Å²" if known else "too few shells"
-        out.append(f"not sharpened: {line} has {found}; give b_factor")
+        out.append(f"not sharpened: {line} has {found}; set guinier_from coarser, or give b_factor")
     return tuple(out)
 
 
