@@ -202,7 +202,7 @@ def plot_guinier(columns: Mapping[str, Array], line: tuple[float, float] | None)
     axis = axes[0, 0]
     x, signal = columns["rlnResolutionSquared"], columns["rlnLogAmplitudesWeighted"]
     used = columns["lamellaGuinierUsed"] > 0.5
-    shown = np.isfinite(signal) & (signal > np.nanmax(signal) - 25)
+    shown = np.isfinite(signal) & (signal > columns["rlnLogAmplitudesOriginal"] - 5)  # beyond, halves do not agree
     axis.plot(x, columns["rlnLogAmplitudesOriginal"], color=INK, alpha=0.4, linewidth=1.1, label="amplitudes")
     axis.plot(x[shown], signal[shown], color=COLOURS[0], linewidth=1.6, label="of the signal")
     axis.plot(x[used & shown], signal[used & shown], "o", color=COLOURS[0], markersize=3)
@@ -223,7 +223,7 @@ def plot_local_resolution(volume: Volume, mask: Volume, resolution_ang: Volume, 
     low, high = (float(v) for v in np.percentile(values, [1, 99])) if values.size else (1.0, 2.0)
     high = max(high, low + 0.1)
     figure = plate(11.0, 3.3)
-    axis = figure.add_axes((0.055, 0.19, 0.2, 0.7))
+    axis = figure.add_axes((0.07, 0.19, 0.19, 0.7))
     axis.set_facecolor("none")
     axis.hist(np.clip(values, low, high), bins=40, color=COLOURS[0])
     axis.set_xlabel("local resolution / Å", color=PLATE_INK, fontsize=9.5)

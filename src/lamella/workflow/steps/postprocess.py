@@ -170,6 +170,8 @@ def _numbers(made: Postprocessed) -> dict[str, float]:
         "BFactor": made.b_factor_ang2,
         "MaskFraction": float(made.mask.mean()),
     }
+    if made.guinier.b_factor_error_ang2 is not None:
+        numbers["BFactorError"] = made.guinier.b_factor_error_ang2
     if made.found_mask is not None:
         numbers |= {"MaskThreshold": made.found_mask.threshold, "MaskNoise": made.found_mask.noise}
     if made.local is not None:
