@@ -1,7 +1,8 @@
 """Postprocessing against a known map: resolution and B-factor beside the truth and RELION's program; time of each part.
 
 A ribosome from atoms is damped by a known B-factor, and given white noise of its own in each half. Truth is the
-correlation of the mean with the damped map at 0.5 under the same mask, and Guinier's line of that map without noise.
+correlation of the mean with the damped map at 0.5 under the same mask, by the same rule, and Guinier's line of that map
+without noise.
 
     python -m benchmarks.bench_postprocess [BOX] [VOXEL_ANG] [B_ANG2] [NOISE ...]
 """
@@ -54,10 +55,11 @@ def _signal(size: int, voxel: float, b_factor: float) -> Volume:
 
 
 def _judge(signal: Volume, voxel: float, b_factor: float, noise: float) -> None:
-    from lamella.fourier import resolution_at, shell_correlation
+    from lamella.fourier import shell_correlation
     from lamella.particles.guinier import fit_guinier
     from lamella.particles.postprocess import postprocess
     from lamella.particles.postprocess_settings import PostprocessSettings
+    from lamella.records.map_fsc import MapFsc
 
     rng = np.random.default_rng(1)
     half1, half2 = ((signal + noise * rng.normal(size=signal.shape)).astype(np.float32) for _ in range(2))
@@ -72,12 +74,14 @@ def _judge(signal: Volume, voxel: float, b_factor: float, noise: float) -> None:
     frequency, truth, _ = shell_correlation(
         torch.from_numpy((half1 + half2) / 2) * mask, torch.from_numpy(signal) * mask
     )
-    line = fit_guinier(
-        signal * made.mask, voxel, np.ones(len(frequency)), from_ang=10, to_ang=made.resolution_ang
-    ).b_factor_ang2
+    with_truth = MapFsc.with_truth(frequency.numpy() / voxel, truth.numpy(), made.fsc.terms)
+    clean = fit_guinier(signal * made.mask, voxel, np.ones(len(frequency)), to_ang=made.resolution_ang)
     print(f"\nnoise {noise:g}, {signal.shape[0]} voxels of {voxel:g} Å, damped by {b_factor:g} Å²")
-    print(f"resolution {made.resolution_ang:.3f} Å, truth {resolution_at(frequency, truth, 0.5, voxel):.3f} Å")
-    print(f"B-factor {made.b_factor_ang2:.1f} Å², of the map without noise {line or 0:.1f} Å²")
+    print(f"resolution {made.resolution_ang:.3f} Å, truth {with_truth.resolution_ang() or 2 * voxel:.3f} Å")
+    print(
+        f"B-factor {made.b_factor_ang2:.1f} ± {made.guinier.b_factor_error_ang2 or 0:.0f} Å² from "
+        f"{made.guinier.from_ang:g} Å on, of the map without noise {clean.b_factor_ang2 or 0:.1f} Å²"
+    )
     if made.local is not None and made.directional is not None:
         low, high = made.local.percentiles_ang
         local = f"local {low:.2f} … {made.local.median_ang:.2f} … {high:.2f} Å"
