@@ -8,7 +8,7 @@ import torch
 from tests.particles.half_maps import body_signal, with_noise
 
 from lamella.errors import ImageError, InputError
-from lamella.fourier import shell_correlation, shell_count, shell_sums, soft_mask
+from lamella.fourier import shell_correlation, shell_count, shell_index, shell_sums, soft_mask
 from lamella.particles.map_fsc import check_halves, half_map_fsc, independent_part, masked_fsc, randomise_phases
 from lamella.particles.postprocess import postprocess
 from lamella.particles.postprocess_settings import PostprocessSettings
@@ -69,6 +69,30 @@ def test_terms_tell_how_noise_correlates_by_chance(rng: np.random.Generator, sym
         for some in (slice(4, 10), slice(10, None)):
             ratios.append((terms[some] @ correlation[some]) ** 2 / terms[some].sum())
     assert np.mean(ratios) == pytest.approx(1, abs=0.35)
+
+
+def test_noise_is_not_resolved_under_a_mask(rng: np.random.Generator) -> None:
+    """Half maps of noise: what is stated lies in the first shells, where few terms are."""
+    mask = soft_mask((32, 32, 32), 9, 4).numpy()
+    for _ in range(8):
+        fsc = masked_fsc(*rng.normal(size=(2, 32, 32, 32)).astype(np.float32), mask, VOXEL)
+        assert (fsc.resolution_ang() or 0) > 32 * VOXEL / 6
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0, 3.0])
+def test_a_signal_that_ends_is_stated_as_its_truth_is(rng: np.random.Generator, noise: float) -> None:
+    """A body without anything beyond shell 12, but for what a mask adds: no farther than the truth under that mask."""
+    body = body_signal(48, 14, VOXEL, 0.0, rng)
+    terms = torch.fft.rfftn(torch.from_numpy(body)) * (shell_index(body.shape) <= 12)
+    signal = torch.fft.irfftn(terms, s=body.shape)
+    signal = signal / signal.std()
+    half1, half2 = with_noise(signal.numpy().astype(np.float32), noise, rng)
+    mask = soft_mask(body.shape, 18, 5)
+    fsc = masked_fsc(half1, half2, mask.numpy(), VOXEL)
+    _, truth, _ = shell_correlation(torch.from_numpy((half1 + half2) / 2) * mask, signal * mask)
+    wanted = MapFsc.with_truth(fsc.frequency_per_ang, truth.numpy(), fsc.terms).resolution_ang()
+    assert wanted is not None
+    assert fsc.resolution_ang() == fsc.first_crossing_ang() == pytest.approx(wanted, rel=0.03)
 
 
 def test_every_step_states_what_postprocessing_does(rng: np.random.Generator) -> None:

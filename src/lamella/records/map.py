@@ -31,7 +31,8 @@ class Map:
     symmetry
         point group that was imposed.
     resolution_ang
-        where the halves' correlation falls below 0.143; None where it was not measured.
+        where the halves' correlation under the mask, corrected for it, falls below 0.143 for good
+        (`MapFsc.resolution_ang`), or the voxels' limit where it never does; None where it was not measured.
     quality
         further numbers by the name of their column without ``lamella``.
     """
