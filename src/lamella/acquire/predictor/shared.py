@@ -24,6 +24,7 @@ from lamella.acquire.predictor.shared_motion import pass_time, tilt_stage
 from lamella.acquire.predictor.shared_noise import Scatter
 from lamella.acquire.predictor.shared_rows import Expected, expected_height, expected_place
 from lamella.acquire.predictor.shared_state import SHARED, Gaussian, Index, SharedPriors
+from lamella.acquire.predictor.shared_trail import ShiftTrail
 from lamella.acquire.predictor.turning import checked_places, place_of
 
 __all__ = ["SharedPredictor"]
@@ -34,7 +35,7 @@ _GATE = 25.0  # squared normalised difference (2 degrees of freedom): once in 30
 _JUMP_GATE = 6.0  # the same of the first look after a tilt: a jump taken for wander would pass for settling and drift
 _HEIGHT_GATE = 16.0
 _SAME_STOP_S = 0.5  # views whose stage stood still at the same time are of the same stop
-_BELIEF = {"hysteresis": 20.0, "wander": 4.0, "settling": 6.0}
+_BELIEF = {"scatter": 20.0, "wander": 4.0, "settling": 6.0}
 
 
 class SharedPredictor:
@@ -61,9 +62,10 @@ class SharedPredictor:
         self._priors = priors or SharedPriors()
         self._index = Index(places)
         self._state = Gaussian.before(self._index, places, self._priors)
-        self._hysteresis = Scatter(self._priors.hysteresis_um**2, _BELIEF["hysteresis"])
+        self._scatter = Scatter(self._priors.scatter_um**2, _BELIEF["scatter"])
         self._wander = Scatter(self._priors.wander_um**2, _BELIEF["wander"])
         self._settling = Scatter(self._priors.settling_um**2, _BELIEF["settling"])
+        self._trail = ShiftTrail()
         self._time_s: float | None = None
         self._stood_at_s: float | None = None
         self._seen_since_tilt = False
@@ -73,6 +75,7 @@ class SharedPredictor:
     def predict(self, view: View) -> Prediction:
         """Where the view's target is at its time. A view after the next tilt tells that the stage was tilted."""
         self._go_to(view)
+        self._trail.plan(view, self._expected_place(view, of_first_view=False).value)
         place = self._expected_place(view, of_first_view=False)
         height = self._expected_height(view, None)
         rows = np.concatenate([place.rows, height.rows])
@@ -148,6 +151,7 @@ class SharedPredictor:
         if self._strangeness(expected.rows, difference, noise) > gate:
             self._jump(difference)
         self._state.update(difference, expected.rows, noise)
+        self._trail.seen(observation.view, observation.value_um)
         self._seen_since_tilt = True
         self._suspect = None
 
@@ -164,7 +168,7 @@ class SharedPredictor:
         else:
             known = self._variances(expected.rows) + observation.sd_um**2
             for axis in (0, 1):
-                self._hysteresis.see(float(difference[axis] ** 2), float(known[axis]))
+                self._scatter.see(float(difference[axis] ** 2), float(known[axis]))
         self._state.update(difference, expected.rows, noise)
         self._suspect = None
 
@@ -173,7 +177,7 @@ class SharedPredictor:
         if self._suspect is None or self._suspect[0].view.target == observation.view.target:
             return False
         apart = difference - self._suspect[1]
-        spread = 2.0 * (self._variances(expected.rows) + self._hysteresis.variance + observation.sd_um**2)
+        spread = 2.0 * (self._variances(expected.rows) + self._scatter.variance + observation.sd_um**2)
         return float(np.sum(apart**2 / spread)) <= _GATE
 
     def _see_height(self, observation: Observation) -> None:
@@ -205,10 +209,14 @@ class SharedPredictor:
         return variances
 
     def _place_noise(self, observation: Observation) -> Array:
-        noise: Array = (observation.sd_um**2 + self._hysteresis.variance) * np.eye(2)
-        return noise
+        variance = observation.sd_um**2 + self._scatter.variance
+        if observation.view.target < 0 or self._trail.direction(observation.view) is None:
+            variance += 0.5 * float(self._state.mean[SHARED.lag] ** 2 + self._state.covariance[SHARED.lag, SHARED.lag])
+        return np.asarray(variance * np.eye(2))
 
     def _expected_place(self, view: View, *, of_first_view: bool) -> Expected:
+        # An area that is followed is reached by small moves of any direction.
+        direction = None if view.target < 0 else self._trail.direction(view)
         return expected_place(
             self._state.mean,
             self._index,
@@ -217,6 +225,7 @@ class SharedPredictor:
             axis_um=self._axis_um,
             settling_s=self._priors.settling_s,
             of_first_view=of_first_view,
+            direction=direction,
         )
 
     def _expected_height(self, view: View, at_height_um: float | None) -> Expected:

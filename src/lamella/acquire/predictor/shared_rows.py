@@ -2,14 +2,15 @@
 
 A target's place x₀, y (x₀ from the calibrated axis) and height z = given + common plane + its own error appears at
 
-    x = x₀ cosθ + z sinθ + a (1 − cosθ) + δ h − (1 − cosθ) m_xy y − m_xx z sinθ + o_x cosθ + s_x + A_x e^(−t/τ)
-    y = y + m_yx ((1 − cosθ) x₀ − z sinθ) + o_y + s_y + A_y e^(−t/τ)
+    x = x₀ cosθ + z sinθ + a (1 − cosθ) + δ h − (1 − cosθ) m_xy y − m_xx z sinθ + o_x cosθ + s_x + A_x e^(−t/τ) + l u_x
+    y = y + m_yx ((1 − cosθ) x₀ − z sinθ) + o_y + s_y + A_y e^(−t/τ) + l u_y
     h = z cosθ − (x₀ − a) sinθ        (its height, from which the focus's follows:)
     H = (h − δ x + s_z + A_z e^(−t/τ)) / (1 + g)
 
 a: axis offset; δ: error of the angle; m: error of the image shift's matrix M = 1 + m, seen as M⁻¹ (D M p) with
 D = diag(cosθ, 1); o: what the first view was off by; s: place of the stage; A: amplitude of its settling, τ its time;
-g: how much more a change of focus does than it says.
+l: how far an image shift stays behind its last move, whose direction is u; g: how much more a change of focus does
+than it says.
 """
 
 from __future__ import annotations
@@ -52,9 +53,20 @@ class _Turned:
 
 
 def expected_place(
-    mean: Array, index: Index, place_um: Array, view: View, *, axis_um: float, settling_s: float, of_first_view: bool
+    mean: Array,
+    index: Index,
+    place_um: Array,
+    view: View,
+    *,
+    axis_um: float,
+    settling_s: float,
+    of_first_view: bool,
+    direction: Array | None = None,
 ) -> Expected:
-    """Where a target is, as an image shift: its true place, or the point that its first view had in the middle."""
+    """Where a target is, as an image shift: its true place, or the point that its first view had in the middle.
+
+    `direction` is the unit vector of the move that leads there, None where it is not known.
+    """
     t = _turned(mean, index, place_um, view, axis_um, settling_s)
     m_xx, m_xy, m_yx = mean[SHARED.matrix_xx : SHARED.matrix_yx + 1]
     settling = mean[SHARED.settling]
@@ -75,6 +87,9 @@ def expected_place(
         rows[axis, SHARED.place.start + axis] = 1.0
         rows[axis, SHARED.settling.start + axis] = t.left
     rows[:, SHARED.log_time] = settling[:2] * t.left_by_log_time
+    if direction is not None:
+        value = value + mean[SHARED.lag] * direction
+        rows[:, SHARED.lag] = direction
     if of_first_view:
         origin = index.origin(view.target)
         value = value + mean[origin : origin + 2] * (t.cos, 1.0)

@@ -46,7 +46,9 @@ class SharedPriors:
         speed at the session's start, the time in which it dies, and how much speed comes anew in a time of 1 s^½.
     creep_um
         random motion of the stage in 1 s^½.
-    hysteresis_um
+    lag_um
+        by how much an image shift stays behind its last move.
+    scatter_um
         scatter of places beyond the error of measuring them.
     target_step_um, target_height_step_um
         by how much a target moves for itself from tilt to tilt.
@@ -72,7 +74,8 @@ class SharedPriors:
     drift_s: float = 200.0
     drift_step_um_s: float = 2e-5
     creep_um: float = 0.0005
-    hysteresis_um: float = 0.01
+    lag_um: float = 0.01
+    scatter_um: float = 0.007
     target_step_um: float = 0.002
     target_height_step_um: float = 0.005
 
@@ -98,7 +101,8 @@ class _Layout:
     settling: slice = slice(18, 21)
     mean_rising: slice = slice(21, 24)
     mean_falling: slice = slice(24, 27)
-    size: int = 27
+    lag: int = 27
+    size: int = 28
 
 
 SHARED = _Layout()
@@ -143,6 +147,7 @@ class Gaussian:
         sd[SHARED.angle_now] = priors.angle_step_rad
         sd[SHARED.focus_scale] = priors.focus_scale
         sd[SHARED.log_time] = priors.settling_log_s
+        sd[SHARED.lag] = priors.lag_um
         sd[SHARED.place] = [priors.place_um, priors.place_um, priors.focus_um]
         sd[SHARED.drift] = priors.drift_um_s
         sd[SHARED.settling] = np.hypot(priors.settling_um, priors.settling_mean_um)
