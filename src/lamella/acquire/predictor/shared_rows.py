@@ -121,9 +121,9 @@ def expected_height(
     rows[0, SHARED.place.start + 2] = 1.0
     rows[0, SHARED.settling.start + 2] = t.left
     rows[0, SHARED.log_time] = settling * t.left_by_log_time
+    rows[0, SHARED.focus_scale] = -at
     if at_height_um is None:
         rows /= 1.0 + scale
-    rows[0, SHARED.focus_scale] = -at
     return Expected(np.array([true - scale * at]), rows)
 
 
