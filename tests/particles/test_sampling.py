@@ -28,7 +28,8 @@ def test_a_search_narrows_until_a_nodes_neighbours_are_left() -> None:
     for _ in range(6):
         search = next_range(search, 3.0, 70.0)
         fewer = Grids(search, "C1", 35.0)
-        assert fewer.counts[0] <= grids.counts[0]
+        assert fewer.counts[0] == 27
+        assert fewer.counts[1] <= grids.counts[1]
         grids = fewer
     assert grids.counts == (27, 7)
     assert search.detail_px == 3.0

@@ -19,8 +19,8 @@ _TURN = 0.8
 """Spacing of orientations in details at the particle's rim: half of it is within reach of a climb."""
 _COARSEST_DEG = 15.0
 _MOVE = 0.3  # step of places, in details
-_NARROWEST, _MOST_STEPS = 1.7, 2.5
-"""Least radius of a search, in steps: a node and its twenty-six neighbours; and the most in later iterations."""
+_NARROWEST = 1.7
+"""Radius of a later search, in steps: a node and its twenty-six neighbours; a climb finds what lies between."""
 _NARROWER = 3.0  # radius of a search over that of the next
 _LOCAL_DEG = 20.0
 _AFTER_GLOBAL_DEG = 45.0
@@ -76,13 +76,13 @@ def first_range(
 
 
 def next_range(before: SearchRange, detail_px: float, diameter_px: float) -> SearchRange:
-    """A later iteration's: a third as far as before, but never less than the neighbours of a node.
+    """A later iteration's: a third as far as before, a node and its neighbours, no finer than the detail wants.
 
     Where the resolution rose faster than the range fell, the grid stays coarser than the detail that is climbed by.
     """
     before_deg = _AFTER_GLOBAL_DEG if before.everywhere else before.angle_range_deg
     radius = max(before_deg / _NARROWER, _NARROWEST * _angle_step(detail_px, diameter_px))
-    step = max(_angle_step(detail_px, diameter_px), radius / _MOST_STEPS)
+    step = radius / _NARROWEST
     coarse_px = max(detail_px, np.deg2rad(step) * diameter_px / _TURN)
     return SearchRange(
         everywhere=False,
