@@ -63,7 +63,8 @@ class SharedPredictor:
         self._index = Index(places)
         self._state = Gaussian.before(self._index, places, self._priors)
         self._scatter = Scatter(self._priors.scatter_um**2, _BELIEF["scatter"])
-        self._wander = Scatter(self._priors.wander_um**2, _BELIEF["wander"])
+        # A stage believed too still would have its wander taken for heights: it is never believed much stiller.
+        self._wander = Scatter(self._priors.wander_um**2, _BELIEF["wander"], least=0.5)
         self._settling = Scatter(self._priors.settling_um**2, _BELIEF["settling"])
         self._trail = ShiftTrail()
         self._time_s: float | None = None
@@ -143,10 +144,12 @@ class SharedPredictor:
         expected = self._expected_place(observation.view, of_first_view=True)
         difference = observation.value_um - expected.value
         noise = self._place_noise(observation)
-        if not self._seen_since_tilt:
+        if not self._seen_since_tilt and observation.view.tilt > 0:
             known = self._variances(expected.rows) + np.diag(noise) - self._wander.variance
             for axis in (0, 1):
-                self._wander.see(float(difference[axis] ** 2), float(max(known[axis], 0.0)))
+                # No less than nothing: what else is not known grows and falls, and must not make the stage stiller.
+                square = float(difference[axis] ** 2)
+                self._wander.see(square, min(square, float(max(known[axis], 0.0))))
         gate = _GATE if self._seen_since_tilt else _JUMP_GATE
         if self._strangeness(expected.rows, difference, noise) > gate:
             self._jump(difference)
