@@ -14,11 +14,13 @@ disagrees alike, the stage has jumped.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.acquire.predictor.flat import TRACKING_AREA
 from lamella.acquire.predictor.interface import Observation, Prediction, TargetPlace, View
 from lamella.acquire.predictor.shared_motion import pass_time, tilt_stage
 from lamella.acquire.predictor.shared_noise import Scatter
@@ -66,6 +68,8 @@ class SharedPredictor:
         # A stage believed too still would have its wander taken for heights: it is never believed much stiller.
         self._wander = Scatter(self._priors.wander_um**2, _BELIEF["wander"], least=0.5)
         self._settling = Scatter(self._priors.settling_um**2, _BELIEF["settling"])
+        self._origin_variance = {target: np.square(place.sd_um[:2]) for target, place in places.items()}
+        self._first_tilts: dict[int, int] = {}
         self._trail = ShiftTrail()
         self._time_s: float | None = None
         self._stood_at_s: float | None = None
@@ -79,6 +83,8 @@ class SharedPredictor:
         self._trail.plan(view, self._expected_place(view, of_first_view=False).value)
         place = self._expected_place(view, of_first_view=False)
         height = self._expected_height(view, None)
+        if view.target >= 0 and self._first_tilts.setdefault(view.target, view.tilt) == view.tilt >= 0:
+            self._begin_series(view, place)
         rows = np.concatenate([place.rows, height.rows])
         covariance = rows @ self._state.covariance @ rows.T
         if self._suspect is not None:
@@ -97,6 +103,19 @@ class SharedPredictor:
             self._see_area(observation)
         else:
             self._see_target(observation)
+
+    def _begin_series(self, view: View, place: Expected) -> None:
+        """A target's first view: what is wrong with its prediction is what its later views are compared with.
+
+        The session takes off by how much the tracking area was elsewhere than predicted meanwhile.
+        """
+        rows = place.rows
+        if TRACKING_AREA in self._places:
+            area = replace(view, target=TRACKING_AREA)
+            rows = rows - self._expected_place(area, of_first_view=False).rows
+        cosine = max(float(np.cos(np.deg2rad(view.tilt_deg))), 0.1)
+        rows = -rows / np.array([[cosine], [1.0]])
+        self._state.tie(self._index.origin(view.target), rows, self._origin_variance[view.target])
 
     def _go_to(self, view: View) -> None:
         """Bring the model to a view's time, through the tilt that may lie between."""

@@ -92,8 +92,8 @@ def expected_place(
         rows[:, SHARED.lag] = direction
     if of_first_view:
         origin = index.origin(view.target)
-        value = value + mean[origin : origin + 2] * (t.cos, 1.0)
-        rows[0, origin], rows[1, origin + 1] = t.cos, 1.0
+        value = value + mean[origin] * (t.cos, 1.0)
+        rows[:, origin] = np.diag([t.cos, 1.0])
     return Expected(value, rows)
 
 

@@ -119,9 +119,9 @@ class Index:
         """Of the height over the common plane."""
         return self._first[target]
 
-    def origin(self, target: int) -> int:
-        """Of the first of two: x and y of the point that its first view had in its middle."""
-        return self._first[target] + 1
+    def origin(self, target: int) -> slice:
+        """Of two: x and y of the point that its first view had in its middle, from its true place."""
+        return slice(self._first[target] + 1, self._first[target] + 3)
 
 
 class Gaussian:
@@ -156,7 +156,7 @@ class Gaussian:
             sd[index.height(target)] = place.sd_um[2]
             # The tracking area's first pictures define what the places mean, so it has no error of its own.
             if target >= 0:
-                sd[index.origin(target) : index.origin(target) + 2] = place.sd_um[:2]
+                sd[index.origin(target)] = place.sd_um[:2]
         return cls(np.zeros(index.size), np.diag(sd**2))
 
     def update(self, innovation: Array, rows: Array, noise: Array) -> None:
@@ -179,6 +179,17 @@ class Gaussian:
         """Become less sure of some quantities."""
         chosen = np.arange(len(self.mean))[places]
         self.covariance[chosen, chosen] += variance
+
+    def tie(self, part: slice, rows: Array, variance: Array) -> None:
+        """Make some quantities, as yet 0, what ``(m, n)`` rows make of the others' errors, with ``(m,)`` of their own."""
+        rows = rows.copy()
+        rows[:, part] = 0.0
+        cross = rows @ self.covariance
+        own = cross @ rows.T + np.diag(variance)
+        self.mean[part] = 0.0
+        self.covariance[part] = cross
+        self.covariance[:, part] = cross.T
+        self.covariance[part, part] = own
 
     def forget(self, place: int, variance: float) -> None:
         """Begin anew with a quantity."""
