@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from lamella.errors import ImageError, InputError
 from lamella.geometry import angles_from_matrix
+from lamella.parallel import part_of
 from lamella.particles.exclusion import Exclusion
 from lamella.particles.peak_poses import Poses, polish_poses
-from lamella.particles.peaks import local_maxima, noise_among, noise_peaks, strongest_apart, top_hat
+from lamella.particles.peaks import NoisePeaks, local_maxima, noise_among, noise_peaks, strongest_apart, top_hat
+from lamella.particles.pick_hand import HandTest, compare_hands
 from lamella.particles.pick_settings import PickSettings
 from lamella.particles.score_volume import ScoreVolume, search_tomogram
 from lamella.particles.search_plan import SearchPlan, plan_search
+from lamella.particles.search_state import SearchKeeper
 from lamella.particles.template import Template
 from lamella.particles.template_weights import Correction, SearchWeights, measure_noise
 from lamella.progress import Progress, no_progress
@@ -56,8 +59,13 @@ class PickResult:
         the least score.
     expected_false
         number of particles above it that noise alone would make, by the fit; NaN where too few peaks allowed one.
-    candidates
-        peaks that were polished.
+    peaks
+        ``(n,)`` scores of all peaks that were polished, may be particles by their place, and stand apart; the greatest
+        first. Those below the threshold were left out.
+    noise
+        the fit of those that are noise, where there is one.
+    hand
+        whether the template's mirror image fits better; None where there are too few particles.
     notes
         what its user should know, a sentence each.
     """
@@ -67,7 +75,9 @@ class PickResult:
     orientations: int
     threshold: float
     expected_false: float
-    candidates: int
+    peaks: Array
+    noise: NoisePeaks | None = None
+    hand: HandTest | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -82,6 +92,7 @@ def pick(
     exclusion_mask: VolumeSource | None = None,
     correction: Correction | None = None,
     dose_weighted: bool = True,
+    keeper: SearchKeeper | None = None,
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> PickResult:
@@ -105,6 +116,8 @@ def pick(
         of the contrast transfer in the tomogram; None: what the record says, else flipped phases where it is known.
     dose_weighted
         whether the tomogram was weighted by dose.
+    keeper
+        keeps the search's state, from which one that was stopped goes on.
     device
         ``cpu`` or a torch device.
 
@@ -122,11 +135,14 @@ def pick(
     2. A template of the same spectrum with random phases is searched for in coarser steps; its score is subtracted.
     3. Peaks are polished in orientation and place at `SearchPlan.resolution_ang`, both templates alike.
     4. The threshold is where `settings.false_positives` peaks of noise are expected (`noise_among`).
+    5. The best picks are compared with the template's mirror image (`compare_hands`).
     """
     _check(tomogram, volume, template)
     plan = plan_search(template, settings)
     weights = _weights(tomogram, volume, template, plan, settings, _correction(tomogram, correction), dose_weighted)
-    found = search_tomogram(volume, template, weights, plan, settings, device=device, progress=_part(progress, 0, 0.8))
+    found = search_tomogram(
+        volume, template, weights, plan, settings, keeper=keeper, device=device, progress=part_of(progress, 0, 0.78)
+    )
     if score is not None:
         found.write(score, volume.shape, plan.ratio)
     exclusion = Exclusion(
@@ -136,7 +152,7 @@ def pick(
     )  # fmt: skip
     poses, background_start, noise = _candidates(found, exclusion, template, plan, settings)
     own, behind = _polished(
-        volume, template, weights, plan, settings, poses, background_start, _part(progress, 0.8, 1.0)
+        volume, template, weights, plan, settings, poses, background_start, part_of(progress, 0.78, 0.96)
     )
     scores: Array = own.scores - (behind - np.median(behind) if len(behind) else 0.0)
     own = Poses(own.places_px, own.matrices, scores)
@@ -144,16 +160,20 @@ def pick(
     kept = np.flatnonzero(good)[
         strongest_apart(own.places_px[good], scores[good], APART * template.diameter_ang / template.voxel_size_ang)
     ]
-    threshold, expected = _threshold(scores[kept], noise, settings)
+    threshold, fit = _threshold(scores[kept], noise, settings)
     chosen = kept[scores[kept] >= threshold]
     if settings.maximum:
         chosen = chosen[: settings.maximum]
+    hand = compare_hands(
+        volume, template, weights, plan, settings.symmetry, own.select(chosen), progress=part_of(progress, 0.96, 1.0)
+    )
     progress(1.0, "picked")
-    particles = _record(tomogram, volume, template, own, behind, chosen, threshold)
     return PickResult(
-        particles=particles, plan=plan, orientations=found.orientations, threshold=threshold,
-        expected_false=expected, candidates=len(scores),
-        notes=(*template.notes, *_notes(not math.isnan(expected), chosen, settings)),
+        particles=_record(tomogram, volume, template, own, behind, chosen, threshold), plan=plan,
+        orientations=found.orientations, threshold=threshold,
+        expected_false=float(fit.expected(threshold)) if fit is not None else math.nan,
+        peaks=scores[kept], noise=fit, hand=hand,
+        notes=(*template.notes, *_notes(fit is not None, chosen, settings)),
     )  # fmt: skip
 
 
@@ -252,19 +272,19 @@ def _polished(
     share = 0.5 if len(background) else 1.0
     own = polish_poses(
         volume, template, weights, poses, highest_px=highest, step_deg=plan.step_deg, finest_deg=finest,
-        progress=_part(progress, 0, share),
+        progress=part_of(progress, 0, share),
     )  # fmt: skip
     if not len(background):
         return own, np.zeros(0)
     behind = polish_poses(
         volume, template.with_random_phases(settings.seed), weights, Poses(own.places_px, background, poses.scores),
-        highest_px=highest, step_deg=plan.step_deg, finest_deg=finest, progress=_part(progress, share, 1),
+        highest_px=highest, step_deg=plan.step_deg, finest_deg=finest, progress=part_of(progress, share, 1),
     )  # fmt: skip
     return own, behind.scores
 
 
-def _threshold(scores: Array, noise: float, settings: PickSettings) -> tuple[float, float]:
-    """The least score, and the number of false particles expected above it."""
+def _threshold(scores: Array, noise: float, settings: PickSettings) -> tuple[float, NoisePeaks | None]:
+    """The least score, and the fit of the noise among the scores."""
     fit = noise_among(scores, noise, settings.false_positives) if noise else None
     if settings.score != "auto":
         least = float(settings.score)
@@ -272,7 +292,7 @@ def _threshold(scores: Array, noise: float, settings: PickSettings) -> tuple[flo
         least = fit.threshold(settings.false_positives)
     else:
         least = _gaussian_threshold(len(scores))
-    return least, float(fit.expected(least)) if fit is not None else math.nan
+    return least, fit
 
 
 def _gaussian_threshold(peaks: int) -> float:
@@ -314,10 +334,3 @@ def _notes(told: bool, chosen: Integers, settings: PickSettings) -> list[str]:
     if not len(chosen):
         out.append("no particle stands out of the noise: is the template the right one, and its mass positive?")
     return out
-
-
-def _part(progress: Progress, start: float, end: float) -> Progress:
-    def tell(fraction: float, text: str = "") -> None:
-        progress(start + (end - start) * fraction, text)
-
-    return tell

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from lamella.particles.matching import BlockSearch
+from lamella.particles.matching import BlockSearch, Scores
 from lamella.particles.pick_settings import PickSettings
 from lamella.particles.search_grid import search_grid
-from lamella.particles.search_plan import SearchPlan, blocks, read_block, score_shape
+from lamella.particles.search_plan import Block, SearchPlan, blocks, read_block, score_shape
+from lamella.particles.search_state import Forgetful, SearchKeeper, SearchState
 from lamella.particles.template import Template
 from lamella.particles.template_cube import TemplateCube
 from lamella.particles.template_weights import SearchWeights
@@ -21,9 +23,11 @@ __all__ = ["ScoreVolume", "search_tomogram"]
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
+Shape = tuple[int, int, int]
 
 _BACKGROUND_STEPS = 1.6  # times the search's: its score changes slowly with place, and few orientations tell it
 _PLANES = 16
+_AT_ONCE = 64  # orientations between two offers of the state; even, as they are compared in pairs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,6 +73,7 @@ def search_tomogram(
     plan: SearchPlan,
     settings: PickSettings,
     *,
+    keeper: SearchKeeper | None = None,
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> ScoreVolume:
@@ -84,6 +89,8 @@ def search_tomogram(
         see `plan_search`.
     settings
         symmetry, background, memory, seed.
+    keeper
+        is offered the state every few orientations; a search goes on from the state that it holds, to the same result.
     device
         ``cpu`` or a torch device.
 
@@ -95,52 +102,90 @@ def search_tomogram(
     shape = score_shape(volume.shape, plan)
     highest = template.voxel_size_ang / plan.search_resolution_ang  # cycles per voxel of the tomogram
     grid = search_grid(plan.step_deg, settings.symmetry)
-    cube = TemplateCube.of(template.volume, highest)
+    searches = [(TemplateCube.of(template.volume, highest), grid)]
     behind = search_grid(_BACKGROUND_STEPS * plan.step_deg, settings.symmetry)
     behind = behind if settings.background else behind[:0]
-    other = TemplateCube.of(template.with_random_phases(settings.seed).volume, highest) if len(behind) else None
-    score, background = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.float32)
-    which, background_which = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    if len(behind):
+        searches.append((TemplateCube.of(template.with_random_phases(settings.seed).volume, highest), behind))
     mean = _mean(volume)
     parts = blocks(volume.shape, plan, template, settings.memory)
     radius = template.diameter_ang / template.voxel_size_ang / 2 / plan.ratio
-    for number, part in enumerate(parts):
-        done = _Told(progress, number, len(parts), len(grid), len(grid) + len(behind))
-        search = BlockSearch(
+    keeper = keeper or Forgetful()
+    at = _start(keeper.last(), parts, shape)
+    results = ((at.score, at.which), (at.background, at.background_which))
+    for number in range(at.block, len(parts)):
+        part = parts[number]
+        block = BlockSearch(
             *read_block(volume, part, plan, mean), plan.ratio, radius, weights, highest * plan.ratio, device
         )
-        whole, own = part.inner
-        found = search.search(cube, grid, progress=done.first)
-        score[whole] = search.normalised(found).cpu().numpy()[own]
-        which[whole] = found.which.cpu().numpy()[own]
-        if other is not None:
-            found = search.search(other, behind, progress=done.second)
-            background[whole] = search.normalised(found).cpu().numpy()[own]
-            background_which[whole] = found.which.cpu().numpy()[own]
-    if other is not None:
+        for turn in range(at.turn, len(searches)):
+            at = _compared(block, searches[turn], at, keeper, _Told(progress, searches))
+            whole, own = part.inner
+            results[turn][0][whole] = block.normalised(_scores(at, device)).cpu().numpy()[own]
+            results[turn][1][whole] = at.best_which[own]
+            at = _fresh(at, number, turn + 1, part.shape)
+        if number + 1 < len(parts):
+            at = _fresh(at, number + 1, 0, parts[number + 1].shape)
+    score, background = at.score, at.background
+    if len(behind):
         known = np.isfinite(score) & np.isfinite(background)
         score[known] -= background[known] - np.float32(background[known].mean(dtype=np.float64))
     return ScoreVolume(
-        score=score, which=which, matrices=grid, background_which=background_which, background_matrices=behind
+        score=score, which=at.which, matrices=grid, background_which=at.background_which, background_matrices=behind
     )
 
 
-@dataclass(frozen=True)
+def _start(last: SearchState | None, parts: list[Block], shape: Shape) -> SearchState:
+    """Where a stopped search of the same blocks stood, else before the first orientation."""
+    if last is not None and last.block < len(parts) and last.fits(len(parts), shape, parts[last.block].shape):
+        return last
+    first = parts[0].shape
+    return SearchState(
+        blocks=len(parts), block=0, turn=0, compared=0,
+        score=np.full(shape, -np.inf, np.float32), which=np.zeros(shape, np.int32),
+        background=np.zeros(shape, np.float32), background_which=np.zeros(shape, np.int32),
+        best=np.full(first, -np.inf, np.float32), best_which=np.zeros(first, np.int32),
+    )  # fmt: skip
+
+
+def _fresh(state: SearchState, block: int, turn: int, shape: Shape) -> SearchState:
+    """Before the first orientation of a turn."""
+    best, which = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32)
+    return replace(state, block=block, turn=turn, compared=0, best=best, best_which=which)
+
+
+def _compared(
+    block: BlockSearch, search: tuple[TemplateCube, Array], at: SearchState, keeper: SearchKeeper, told: _Told
+) -> SearchState:
+    """The state after a block was compared with all orientations of a turn."""
+    cube, orientations = search
+    scores = _scores(at, block.device)
+    for first in range(at.compared, len(orientations), _AT_ONCE):
+        some = orientations[first : first + _AT_ONCE]
+        scores = block.search(cube, some, scores, first)
+        at = replace(
+            at, compared=first + len(some), best=scores.best.cpu().numpy(), best_which=scores.which.cpu().numpy()
+        )
+        told(at)
+        keeper.keep(at)
+    return at
+
+
+def _scores(at: SearchState, device: str) -> Scores:
+    return Scores(torch.from_numpy(at.best).to(device), torch.from_numpy(at.best_which).to(device))
+
+
 class _Told:
-    """Progress of a block's two searches as part of the whole."""
+    """Progress of a block's turn as part of the whole."""
 
-    progress: Progress
-    number: int
-    blocks: int
-    split: int
-    total: int
+    def __init__(self, progress: Progress, searches: list[tuple[TemplateCube, Array]]) -> None:
+        counts = [len(orientations) for _cube, orientations in searches]
+        self.progress, self.total = progress, sum(counts)
+        self.before = [sum(counts[:turn]) for turn in range(len(counts))]
 
-    def first(self, fraction: float, text: str = "") -> None:
-        self.progress((self.number + fraction * self.split / self.total) / self.blocks, text)
-
-    def second(self, fraction: float, text: str = "") -> None:
-        done = (self.split + fraction * (self.total - self.split)) / self.total
-        self.progress((self.number + done) / self.blocks, text)
+    def __call__(self, at: SearchState) -> None:
+        done = (self.before[at.turn] + at.compared) / self.total
+        self.progress((at.block + done) / at.blocks, "comparing with the template")
 
 
 def _mean(volume: VolumeSource) -> float:

@@ -26,6 +26,8 @@ class PickReport:
         that they are of, such as ``pick``.
     particles, volume
         the picks, and the measured tomogram's voxels where they are there.
+    peaks
+        the histogram of all peaks of the score, picked or not (`read_pick_scores`); empty where it is not known.
     extracted
         how many of them were cut out; None before.
     numbers, said
@@ -35,6 +37,7 @@ class PickReport:
     record: str
     particles: Particles
     volume: VolumeSource | None = None
+    peaks: Mapping[str, Array] = field(default_factory=dict)
     extracted: int | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     said: tuple[str, ...] = ()

@@ -32,6 +32,7 @@ _FACTS = (
     ("resolution (FSC 0.143)", "MapResolutionAngst", "{:.2f} Å"),
     ("in the poses given", "StartResolutionAngst", "{:.1f} Å"),
     ("without a mask", "UnmaskedResolutionAngst", "{:.2f} Å"),
+    ("first crossing of 0.143", "FirstCrossingAngst", "{:.2f} Å"),
     ("particles", "RefinedParticles", "{:.0f}"),
     ("particles averaged", "AveragedParticles", "{:.0f}"),
     ("iterations", "Iterations", "{:.0f}"),
@@ -88,9 +89,10 @@ def _picks(entry: PickReport, mark: str, *, is_open: bool) -> Iterator[str]:
     if "PickScore" in particles.scores and len(particles) > 1:
         inner.append(
             draw_plot(
-                lambda: plot_pick_scores(particles, particles.quality.get(_THRESHOLD)),
+                lambda: plot_pick_scores(particles, particles.quality.get(_THRESHOLD), entry.peaks),
                 "scores of the picks",
-                "Scores of the particles above the threshold. The closer they crowd at it, the more are false or lost.",
+                "Scores of the best peaks, picked where they are above the threshold, and what noise alone would "
+                "make. The closer the particles crowd at the threshold, the more are false or lost.",
                 f"{mark}score",
             )
         )
@@ -131,7 +133,8 @@ def _average(entry: AverageReport, mark: str) -> Iterator[str]:
         yield draw_plot(
             lambda: plot_guinier(entry.guinier, entry.guinier_line),
             f"Guinier plot of {entry.record}",
-            "How amplitudes fall with detail; the line's slope is what sharpening undoes.",
+            "How amplitudes fall with detail; the line's slope is what sharpening undoes. In a map coarser than 7 Å "
+            "the line bends as the amplitudes of any particle do.",
             f"{mark}guinier",
         )
     yield from _local(entry)

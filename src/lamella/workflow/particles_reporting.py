@@ -14,6 +14,7 @@ from lamella.errors import FormatError, ImageError, InputError
 from lamella.formats.images import open_volume
 from lamella.formats.map_fsc import read_map_fsc
 from lamella.formats.map_tables import read_columns
+from lamella.formats.pick_scores import read_pick_scores
 from lamella.records import Map, Particles, ParticleSet, VolumeSource
 from lamella.records.map_fsc import MapFsc
 from lamella.report import AverageReport, ParticlesReport, PickReport
@@ -21,6 +22,7 @@ from lamella.workflow.completion import Completion
 from lamella.workflow.project import Project
 from lamella.workflow.record_name import RAW, RecordName
 from lamella.workflow.steps import all_steps
+from lamella.workflow.steps.pick import SCORES
 from lamella.workflow.steps.refine_iterations import HISTORY, ITERATIONS, history_label
 from lamella.workflow.tables import has_tables, read_particle_set
 
@@ -65,6 +67,7 @@ def _picked(project: Project, name: RecordName, particles: Particles) -> PickRep
         record=str(name),
         particles=particles,
         volume=_volume(project, particles.tomogram.volume),
+        peaks=_known(lambda: read_pick_scores(project.folder(name) / f"{particles.name}{SCORES}")) or {},
         extracted=None if cut is None else round(cut.quality.get("ExtractedParticles", 0)),
         numbers=done.quality if done is not None else {},
         said=said,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -99,21 +101,37 @@ def plot_gallery(particles: Particles, volume: VolumeSource, diameter_ang: float
     return figure
 
 
-def plot_pick_scores(particles: Particles, threshold: float | None) -> Figure:
-    """Histogram of scores, the threshold, and what a template of random phases got at the same places."""
+def plot_pick_scores(particles: Particles, threshold: float | None, peaks: Mapping[str, Array] | None = None) -> Figure:
+    """Histogram of scores, the threshold, and what a template of random phases got at the same places.
+
+    Parameters
+    ----------
+    particles
+        of one tomogram, with their scores.
+    threshold
+        the least score of a particle.
+    peaks
+        ``edges``, lower ends of bins, and ``peaks`` in each, picked or not; where it is known, what of it is ``noise``.
+    """
     figure, axes = line_figure(6.0, 3.2)
     axis = axes[0, 0]
     scores = particles.scores["PickScore"]
     other = particles.scores.get("PickBackground")
-    known = np.concatenate([scores, other]) if other is not None else scores
-    edges = np.histogram_bin_edges(known[np.isfinite(known)], bins=min(50, max(8, len(scores) // 4)))
+    if peaks:
+        edges = np.append(peaks["edges"], 2 * peaks["edges"][-1] - peaks["edges"][-2])
+        axis.stairs(peaks["peaks"], edges, fill=True, color=INK, alpha=0.25, label="peaks left out")
+        if "noise" in peaks:
+            axis.stairs(peaks["noise"], edges, color=INK, linewidth=1.0, label="expected of noise")
+    else:
+        known = np.concatenate([scores, other]) if other is not None else scores
+        edges = np.histogram_bin_edges(known[np.isfinite(known)], bins=min(50, max(8, len(scores) // 4)))
     axis.hist(scores, bins=edges, color=COLOURS[0], alpha=0.8, label="particles")
-    if other is not None:
+    if other is not None and not peaks:
         axis.hist(other, bins=edges, color=INK, alpha=0.3, label="random phases, same places")
     if threshold is not None:
         axis.axvline(threshold, color=COLOURS[1], linewidth=1.6, label=f"threshold {threshold:.2f}")
     axis.set_xlabel("score / deviations of noise")
-    axis.set_ylabel("particles")
+    axis.set_ylabel("peaks" if peaks else "particles")
     legend(axis, loc="best")
     return figure
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from lamella.errors import InputError, SettingsError
 from lamella.formats.images import open_volume
+from lamella.formats.pick_scores import write_pick_scores
 from lamella.formats.points import read_points
 from lamella.particles.pick import PickResult
 from lamella.particles.pick import pick as match
@@ -22,22 +23,28 @@ from lamella.workflow.project import Project
 from lamella.workflow.record_name import RecordName
 from lamella.workflow.steps.extract import gold_of
 from lamella.workflow.steps.particle_inputs import file_of
+from lamella.workflow.steps.pick_state import SearchFile
 from lamella.workflow.steps.pick_template import read_template
 from lamella.workflow.tables import read_record, tomogram_of
 
-__all__ = ["needs", "run"]
+__all__ = ["SCORES", "needs", "run"]
 
+SCORES = "_scores.star"
+"""Ending of the file of a tomogram's histogram of scores."""
+
+_KEPT = 3.0  # score volumes' room that the search's state may take beside them, less on coarser voxels
+_BIN = 0.5  # deviations of noise
 _CONTOUR = "PickContour"  # column of `read_points`
 _NAMES = "names of their own were given to them: those in the file repeat, or belong to another tomogram"
 
 
 def needs(record: Tomogram, settings: PickSettings) -> Needs:
-    """Room for the score volume, and the memory that the search is allowed."""
+    """Room for the score volume and the search's state, and the memory that the search is allowed."""
     if settings.method != "template":
         return Needs()
     voxels = float(np.prod(record.size_px)) / record.binning**3
     memory = 0.0 if settings.memory == "auto" else settings.memory * 2**30
-    return Needs(disk=4 * voxels, memory=memory)
+    return Needs(disk=_KEPT * 4 * voxels, memory=memory)
 
 
 def run(record: Tomogram, settings: PickSettings, context: Context) -> Particles:
@@ -66,6 +73,7 @@ def _by_template(record: Tomogram, settings: PickSettings, context: Context) -> 
     volume = _volume(record, settings, context)
     template = read_template(record, settings, context)
     beads = gold_of(record, context.root)
+    search = SearchFile(context)
     with context.new_mrc("_score.mrc", volume.shape, record.voxel_size_ang) as writer:
         found = match(
             record,
@@ -75,10 +83,13 @@ def _by_template(record: Tomogram, settings: PickSettings, context: Context) -> 
             writer,
             gold_ang=None if beads is None else np.column_stack([beads.places_ang, beads.diameter_ang]),
             exclusion_mask=_exclusion(record, volume, settings, context),
+            keeper=search,
             device=context.device,
             progress=context.progress,
         )
     _tell(found, template, context)
+    _write_scores(found, context)
+    search.finish()
     return found.particles
 
 
@@ -118,8 +129,23 @@ def _tell(found: PickResult, template: Template, context: Context) -> None:
     for text in found.notes:
         context.say(text)
     context.measure(PickedParticles=count, PickThreshold=found.threshold, PickOrientations=found.orientations)
+    if found.hand is not None:
+        context.say(found.hand.sentence())
+        context.measure(HandScore=found.hand.own, MirroredHandScore=found.hand.mirrored, HandMargin=found.hand.margin)
     if np.isfinite(found.expected_false):
         context.measure(ExpectedFalseParticles=found.expected_false)
+
+
+def _write_scores(found: PickResult, context: Context) -> None:
+    """The histogram of all peaks that were compared, picked or not, for the report."""
+    if not len(found.peaks):
+        return
+    low, high = np.floor(found.peaks.min() / _BIN), np.ceil(found.peaks.max() / _BIN)
+    edges = _BIN * np.arange(low, high + 2)
+    peaks, _ = np.histogram(found.peaks, edges)
+    noise = None if found.noise is None else -np.diff(found.noise.expected(edges))
+    with context.new_file(SCORES) as path:
+        write_pick_scores(path, edges[:-1], peaks.astype(np.float64), noise)
 
 
 def _points(record: Tomogram, settings: PickSettings, context: Context) -> Particles:
