@@ -7,9 +7,9 @@ share of targets finished; minutes per series; and the targeting error's median 
     python -m benchmarks.bench_acquire                                    worlds bisect and pace, all predictors
     … --worlds bisect,rigid --predictors shared --seeds 5                 some of it
     … --set stage.jump_rate=0 --session settle=20                         other worlds, other sessions
-    … --wider 2                                                           errors drawn from ranges twice as wide
-    … --budget                                                            each error of a world alone, and all of them
-    … --faults                                                            each fault of the world `faults` alone, and all
+    … --wider 2             errors drawn from ranges twice as wide
+    … --budget              each error of a world alone, and all of them
+    … --faults              each fault of the world `faults` alone, and all
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class StageTable(_Table):
     settling: Range = _error((0.0, 0.0), "µm", "in-plane displacement after a tilt, which then decays")
     settling_time: float = _field(60.0, "s", "in which it falls to 1/e", gt=0)
     settling_random: float = _field(
-        0.45, "fraction", "of its vector that differs from tilt to tilt; the rest is repeated", ge=0, le=1
+        0.45, "fraction", "of its direction that differs from tilt to tilt; the rest is repeated", ge=0, le=1
     )
     settling_height: float = _field(0.3, "fraction", "of its in-plane size that it has along the beam", ge=0, le=2)
     wander: Range = _error((0.0, 0.0), "µm", "rms step at each tilt, across and along the axis each, which stays")
@@ -78,7 +78,9 @@ class OpticsTable(_Table):
     tilt_axis_error: float = _error(0.0, "deg", "size of the true axis's difference from it", ge=0, le=20)
     shift_scale_error: float = _error(0.0, "fraction", "by which image shifts are longer or shorter", ge=0, le=0.2)
     shift_turn_error: float = _error(0.0, "deg", "by which image shifts are turned", ge=0, le=20)
-    shift_hysteresis: float = _error(0.0, "µm", "by which an image shift stays behind its last move", ge=0, le=1)
+    shift_hysteresis: float = _error(
+        0.0, "µm", "by which an image shift reached from one side differs from one reached from the other", ge=0, le=1
+    )
     focus_offset: Range = _error((0.0, 0.0), "µm", "true defocus where the lens says 0, at the axis's height")
     focus_scale_error: float = _error(
         0.0, "fraction", "by which a change of focus is larger or smaller than the stage's z says", ge=0, le=0.5

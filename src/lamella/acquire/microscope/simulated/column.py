@@ -18,6 +18,7 @@ __all__ = ["Column"]
 
 Array = NDArray[np.float64]
 
+_FARTHEST_UM = 200.0  # a line of sight along a steep slope may meet the surface nowhere: then the search ends here
 _BEAM_TILT = 1e-3  # µm of displacement for 1 mrad and 1 µm of defocus
 _AREAS = ("eucentric", "montage")  # kinds of pictures that show areas of their own; all others show their target's
 
@@ -98,7 +99,7 @@ class Column:
         # The line of sight meets the surface: slopes of the terrain are small, so this converges like 0.2ⁿ or faster.
         for _ in range(40):
             place = self.stage.grid_place(shift_um, float(point[2]), time_s)
-            found = self.surface(place, area)
+            found = self.surface(np.clip(place, -_FARTHEST_UM, _FARTHEST_UM), area)
             moved = float(np.abs(found - point).max())
             point = found
             if moved < 1e-12:

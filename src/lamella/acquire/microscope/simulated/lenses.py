@@ -41,13 +41,11 @@ class TrueLenses:
         self._focus_error_um = 0.0
 
     def shift(self, to_um: Array) -> None:
-        """Set the image shift; it stays a little behind in the direction of the move."""
-        way = to_um - self.shift_set_um
-        length = float(np.hypot(*way))
-        if length > 0:
-            # A move shorter than the play leaves a part of what was left behind before.
-            share = min(1.0, length / max(self._table.shift_hysteresis, 1e-12))
-            self._behind_um = (1 - share) * self._behind_um - share * self._table.shift_hysteresis * way / length
+        """Set the image shift; what comes of it lags a little behind, so that it depends on where it came from."""
+        # A play: what follows stays where it is until it would be farther behind than the half of it.
+        behind = self._behind_um + self.shift_set_um - to_um
+        length, play = float(np.hypot(*behind)), self._table.shift_hysteresis / 2
+        self._behind_um = behind if length <= play else behind * play / length
         self.shift_set_um = to_um
 
     def focus(self, defocus_um: float) -> None:

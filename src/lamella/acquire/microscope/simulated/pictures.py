@@ -101,7 +101,9 @@ class LandmarkPictures:
         if scene.area not in self._areas:
             kind, target, shot = scene.area
             rng = np.random.default_rng([self._seed, sum(kind.encode()), target + 2**16, shot])
-            around = scene.middle_um + self._spread_um * rng.uniform(-1, 1, (_FEATURES, 2))
+            off = rng.uniform(-1, 1, (_FEATURES, 2))
+            # Like the content of a real picture they lie about its middle, and so does the height that focus finds.
+            around = scene.middle_um + self._spread_um * (off - off.mean(axis=0))
             self._areas[scene.area] = scene.surface(around)
         return self._areas[scene.area]
 

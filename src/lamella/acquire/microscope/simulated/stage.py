@@ -85,7 +85,9 @@ class TrueStage:
         self._readback_error_deg = table.readback_error * errors[1]
         self._base_um = self._base_um + steps + (jump if jumps else 0.0)
         share = table.settling_random
-        self._settling_um = self._settling_um + settling * ((1 - share) * self._sense * self._repeated + share * random)
+        way = (1 - share) * self._sense * self._repeated + share * random
+        # The last turn wipes out what was left of the one before: what the bearings strain into, they strain anew.
+        self._settling_um = settling * way / max(float(np.hypot(way[0], way[1])), 1e-9)
         self._turned()
 
     def move(self, place_um: Array, time_s: float) -> None:
