@@ -181,7 +181,7 @@ class Gaussian:
         self.covariance[chosen, chosen] += variance
 
     def tie(self, part: slice, rows: Array, variance: Array) -> None:
-        """Make some quantities, as yet 0, what ``(m, n)`` rows make of the others' errors, with ``(m,)`` of their own."""
+        """Make some quantities, as yet 0, what ``(m, n)`` rows make of all others' errors, plus ``(m,)`` variances."""
         rows = rows.copy()
         rows[:, part] = 0.0
         cross = rows @ self.covariance
