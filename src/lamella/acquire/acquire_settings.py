@@ -55,8 +55,8 @@ class AcquireSettings(BaseModel):
         "what is followed: an area of its own, the first target's own views, a place along the axis from each target "
         "(one target after the other, as in single series), or nothing; auto: what the predictor is made for",
     )
-    tracking_place: tuple[float, float] = setting(
-        (0.0, 0.0), "of the tracking area, across and along the axis", unit="µm"
+    tracking_place: tuple[float, float] | None = setting(
+        None, "of the tracking area, across and along the axis; left out: on the axis, clear of the targets", unit="µm"
     )
     tracking_low_threshold: float = setting(
         100.0, "displacement to which the low magnification corrects", unit="nm", gt=0
@@ -81,7 +81,9 @@ class AcquireSettings(BaseModel):
         ge=0,
         le=10,
     )
-    focus_place: tuple[float, float] = setting((0.0, 4.0), "of the focus area, across and along the axis", unit="µm")
+    focus_place: tuple[float, float] | None = setting(
+        None, "of the focus area, across and along the axis; left out: on the axis, clear of the targets", unit="µm"
+    )
     focus_tilt: float = setting(10.0, "by which the beam is tilted to measure focus", unit="mrad", gt=0, le=40)
     position_distance: float = setting(
         4.0, "along the axis from each target to its own tracking and focus place", unit="µm", gt=0, le=20

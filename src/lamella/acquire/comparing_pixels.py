@@ -74,7 +74,7 @@ class PixelAverage:
         average = self._sum / self._weight.clamp_min(1e-3)
         cover = (self._weight > 1e-3).to(average.dtype)
         matrix = _stretch(self._axis_deg, foreshortening(picture))
-        template = _moved(average * cover, np.linalg.inv(matrix))
+        template = _moved(average * cover, np.linalg.inv(matrix).astype(np.float64))
         taper = _taper(image)
         correlation = cross_correlate(image * taper, template * taper, _weights(image, template))
         shift_px, height = find_peak(correlation)
@@ -154,7 +154,8 @@ def _moved(image: Tensor, matrix: Array, offset_px: Array | None = None) -> Tens
     constant = offset / half + middle - scaled @ middle
     theta = torch.tensor(np.column_stack([scaled, constant]), dtype=image.dtype)[None]
     grid = torch.nn.functional.affine_grid(theta, [1, 1, height, width], align_corners=False)
-    return torch.nn.functional.grid_sample(image[None, None], grid, mode="bilinear", align_corners=False)[0, 0]
+    sampled: Tensor = torch.nn.functional.grid_sample(image[None, None], grid, mode="bilinear", align_corners=False)
+    return sampled[0, 0]
 
 
 def _taper(image: Tensor) -> Tensor:

@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.acquire.acquire_settings import AcquireSettings
+from lamella.acquire.beams import TRACKINGS, Areas, beam_doses, choose_areas, tilted
 from lamella.acquire.grid_plane import GridPlane
 from lamella.acquire.microscope.port import FOCUS, RECORD, TRACK, TRACK_LOW, Calibrations, Limits, Preset
 from lamella.acquire.targets import Target, places_of, with_heights, with_shots
 from lamella.errors import InputError, SettingsError
 from lamella.records import Note, TiltScheme
 
-__all__ = ["Plan", "plan_session", "tilted"]
+__all__ = ["Plan", "plan_session"]
 
 Array = NDArray[np.float64]
 
 _MOVE_S = 1.5  # to set shift and focus, and to read a picture out
 _TILT_S = 5.0  # to turn the stage by one step
-_TRACKINGS = 3.0  # exposures of the tracking area at a tilt, as they come out in the mean
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,14 +36,16 @@ class Plan:
         with their shots and heights, in the order of their numbers.
     scheme
         tilts and doses.
+    areas
+        where the tracking and the focus area lie.
     visits
         for every tilt, the targets' numbers in the order of visiting.
     reachable
         ``(targets, tilts)`` whether the image shift reaches the target there.
     minutes
         of the whole run, as predicted.
-    dose
-        that each target will have had, e/Å², its neighbours' beams left out (those are errors or notes).
+    doses
+        ``(targets,)`` that each target's middle will have had, e/Å², from its own and from its neighbours' beams.
     notes
         what the user should know: views that are left out, areas that overlap.
     """
@@ -51,20 +53,12 @@ class Plan:
     settings: AcquireSettings
     targets: tuple[Target, ...]
     scheme: TiltScheme
+    areas: Areas
     visits: tuple[tuple[int, ...], ...]
     reachable: NDArray[np.bool_]
     minutes: float
-    dose: float
+    doses: Array
     notes: tuple[Note, ...] = ()
-
-
-def tilted(places_um: Array, tilt_deg: float, axis_offset_um: float = 0.0) -> Array:
-    """``(n, 3)`` places of the specimen after a tilt about an axis at x = `axis_offset_um` (see `lamella.acquire`)."""
-    cosine, sine = np.cos(np.deg2rad(tilt_deg)), np.sin(np.deg2rad(tilt_deg))
-    x, y, z = np.asarray(places_um, np.float64).T
-    across = x - axis_offset_um
-    turned: Array = np.stack([axis_offset_um + across * cosine + z * sine, y, z * cosine - across * sine], axis=-1)
-    return turned
 
 
 def plan_session(
@@ -88,20 +82,21 @@ def plan_session(
     shots = with_heights(with_shots(targets, settings.shots, settings.shot_radius), plane)
     _check_names(shots)
     _check_tilts(scheme, limits, settings)
-    _check_dose(scheme, settings)
     places = places_of(shots)
     reachable, notes = _reach(shots, places, scheme, limits, calibrations)
-    _check_areas(settings, limits)
-    notes += _overlaps(shots, places, calibrations.presets, settings)
+    areas = choose_areas(places, scheme, calibrations, limits, settings)
+    doses, beam_notes = beam_doses(shots, areas, scheme, calibrations, settings)
+    _check_dose(shots, doses, scheme, settings)
     return Plan(
         settings=settings,
         targets=shots,
         scheme=scheme,
-        visits=_visits(places, len(scheme), settings),
+        areas=areas,
+        visits=_visits(places, len(scheme), areas, settings),
         reachable=reachable,
         minutes=_minutes(len(shots), scheme, calibrations.presets, settings),
-        dose=float(scheme.dose.sum()),
-        notes=notes,
+        doses=doses,
+        notes=notes + beam_notes,
     )
 
 
@@ -141,22 +136,16 @@ def _check_tilts(scheme: TiltScheme, limits: Limits, settings: AcquireSettings) 
             )
 
 
-def _check_dose(scheme: TiltScheme, settings: AcquireSettings) -> None:
-    total = float(scheme.dose.sum())
-    if total > settings.dose_budget:
+def _check_dose(targets: Sequence[Target], doses: Array, scheme: TiltScheme, settings: AcquireSettings) -> None:
+    worst = int(doses.argmax())
+    if doses[worst] > settings.dose_budget:
+        own = float(scheme.dose.sum())
+        others = f", {doses[worst] - own:.0f} of it from other beams" if doses[worst] > own + 0.5 else ""
         raise InputError(
-            f"{len(scheme)} views give each target {total:.0f} e/Å², above the budget of {settings.dose_budget:g}",
-            mend="lower dose, take fewer tilts, or raise dose_budget",
+            f"target {targets[worst].name} would have {doses[worst]:.0f} e/Å² in {len(scheme)} views{others}, "
+            f"above the budget of {settings.dose_budget:g}",
+            mend="lower dose, take fewer tilts, move what lies too near, or raise dose_budget",
         )
-
-
-def _check_areas(settings: AcquireSettings, limits: Limits) -> None:
-    for name, place in (("tracking", settings.tracking_place), ("focus", settings.focus_place)):
-        if np.hypot(*place) > limits.image_shift_um:
-            raise InputError(
-                f"the {name} area at {place} µm is beyond the image shift of {limits.image_shift_um:g} µm",
-                mend=f"set {name}_place nearer to the middle",
-            )
 
 
 def _reach(
@@ -184,39 +173,10 @@ def _reach(
     return reachable, tuple(notes)
 
 
-def _overlaps(
-    targets: Sequence[Target], places: Array, presets: Mapping[str, Preset], settings: AcquireSettings
-) -> tuple[Note, ...]:
-    """Beams on a neighbour: of two targets a note, of a tracking or focus area on a target too."""
-    notes = []
-    beam = presets[RECORD].beam_um
-    between = np.hypot(*np.moveaxis(places[:, None, :2] - places[None, :, :2], -1, 0))
-    np.fill_diagonal(between, np.inf)
-    for one, other in zip(*np.nonzero(np.triu(between < beam)), strict=True):
-        text = f"its beam of {beam:g} µm falls on {targets[other].name}, {between[one, other]:.2f} µm away"
-        notes.append(Note(kind="warning", where=f"target {targets[one].name}", text=text))
-    for name, place, preset in _areas(presets, settings):
-        radius = (preset.beam_um + presets[RECORD].field_um[0]) / 2
-        away = np.hypot(*(places[:, :2] - np.asarray(place)).T)
-        for number in np.flatnonzero(away < radius):
-            text = f"the beam of the {name} area falls on it, {away[number]:.2f} µm away"
-            notes.append(Note(kind="warning", where=f"target {targets[number].name}", text=text))
-    return tuple(notes)
-
-
-def _areas(presets: Mapping[str, Preset], settings: AcquireSettings) -> list[tuple[str, tuple[float, float], Preset]]:
-    areas = []
-    if settings.tracking in ("auto", "area"):
-        areas.append(("tracking", settings.tracking_place, presets[TRACK]))
-    if settings.tracking != "position":
-        areas.append(("focus", settings.focus_place, presets[FOCUS]))
-    return areas
-
-
-def _visits(places: Array, tilts: int, settings: AcquireSettings) -> tuple[tuple[int, ...], ...]:
+def _visits(places: Array, tilts: int, areas: Areas, settings: AcquireSettings) -> tuple[tuple[int, ...], ...]:
     order = list(range(len(places)))
     if settings.visiting == "nearest":
-        order = _short_way(places[:, :2], np.asarray(settings.tracking_place))
+        order = _short_way(places[:, :2], np.asarray(areas.tracking_um))
     alternate = settings.visiting == "alternating" or (settings.visiting == "auto" and settings.predictor == "shared")
     return tuple(tuple(order[::-1] if alternate and tilt % 2 else order) for tilt in range(tilts))
 
@@ -235,7 +195,7 @@ def _short_way(places_um: Array, start_um: Array) -> list[int]:
 def _minutes(targets: int, scheme: TiltScheme, presets: Mapping[str, Preset], settings: AcquireSettings) -> float:
     record = presets[RECORD]
     views = targets * float((record.exposure_s * scheme.dose / record.dose + _MOVE_S).sum())
-    tracking = 0.0 if settings.tracking == "none" else _TRACKINGS * (presets[TRACK].exposure_s + _MOVE_S)
+    tracking = 0.0 if settings.tracking == "none" else TRACKINGS * (presets[TRACK].exposure_s + _MOVE_S)
     focus = 3 * (presets[FOCUS].exposure_s + _MOVE_S)
     focusings = len(scheme) / settings.autofocus_every if settings.autofocus_every else 1.0
     seconds = views + len(scheme) * (tracking + _TILT_S + settings.settle) + focus * (focusings + settings.level)

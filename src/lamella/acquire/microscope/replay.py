@@ -158,6 +158,8 @@ class ReplayMicroscope:
     def _moved(self, picture: Picture, moved_um: Array) -> Landmarks | Pixels:
         content = picture.content
         if isinstance(content, Landmarks):
+            if content.places_um.shape[1:] != (2,):
+                return content  # nonsense stays what it was
             return Landmarks(places_um=content.places_um + moved_um, sd_um=content.sd_um)
         angle = np.deg2rad(self._calibrations.tilt_axis_deg)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -24,7 +24,7 @@ _STEPS = (1.0, 2.5)  # of the tilt: far from eucentric height a large one moves 
 _SMALL_UM = 1.0  # height from which the larger tilt is taken
 
 
-def to_eucentric_height(desk: Desk, start_deg: float) -> float:
+def to_eucentric_height(desk: Desk, start_deg: float, place_um: Array) -> float:
     """Move the stage's z until the height measured is small, and come back to the start tilt.
 
     Parameters
@@ -33,6 +33,8 @@ def to_eucentric_height(desk: Desk, start_deg: float) -> float:
         of the session.
     start_deg
         angle about which the stage is tilted, and to which it returns.
+    place_um
+        ``(2,)`` of the specimen that shall be at the height: what is tracked.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def to_eucentric_height(desk: Desk, start_deg: float) -> float:
         small = height is not None and abs(height) < _SMALL_UM
         reach = desk.settings.eucentric_tilt * _STEPS[small]
         height = height_by_tilting(
-            desk, start_deg, np.zeros(2), reach, Purpose(kind="eucentric", attempt=_PICTURES * attempt)
+            desk, start_deg, place_um, reach, Purpose(kind="eucentric", attempt=_PICTURES * attempt)
         )
         done = abs(height) <= desk.settings.eucentric_threshold and (small or attempt == 0)
         moved = 0.0 if done else -height

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lamella.acquire.acquire_settings import AcquireSettings
+from lamella.acquire.beams import Areas
 from lamella.acquire.comparing import AlignedSeries
 from lamella.acquire.microscope.port import TRACK, TRACK_LOW, Calibrations, Purpose
 from lamella.acquire.plan import Plan
@@ -85,7 +86,7 @@ def control(
     if settings.tracking == "position":
         _record_singly(desk_for, plan, targets, start, progress)
         return
-    desk = desk_for(settings.predictor, _places(targets, settings))
+    desk = desk_for(settings.predictor, _places(targets, plan.areas))
     _record(desk, plan, tuple(range(len(targets))), _follows_area(desk), progress)
 
 
@@ -97,7 +98,7 @@ def _record_singly(
     The places' first pictures, at low magnification, are taken at once, so that what the stage does in one series does
     not shift the next target.
     """
-    desk = desk_for("flat", _places(targets, plan.settings))
+    desk = desk_for("flat", _places(targets, plan.areas))
     settings = desk.settings
     for number, target in enumerate(targets):
         places = position_places(number, target, settings, target.z_um or 0.0)
@@ -127,27 +128,28 @@ def _prepared_targets(
     start_deg: float,
 ) -> Sequence[Target]:
     """Bring the stage to eucentric height and measure the plane: the targets with the heights that follow."""
-    desk = desk_for("flat", _places(plan.targets, settings))
+    desk = desk_for("flat", _places(plan.targets, plan.areas))
+    middle = np.array(plan.areas.tracking_um if settings.tracking in ("auto", "area") else (0.0, 0.0))
     if settings.eucentric:
-        to_eucentric_height(desk, start_deg)
+        to_eucentric_height(desk, start_deg, middle)
     if not settings.level:
         return plan.targets
     areas = levelling_places(plan.targets, settings.level, settings.position_distance, desk.scope.limits.image_shift_um)
     plane = measure_plane(desk_for("flat", areas), areas)
     # The middle stands at eucentric height; what focus says of it is the lens's own error.
+    at_middle = float(plane.heights(middle))
     return [
-        replace(target, z_um=float(plane.heights((target.x_um, target.y_um)) - plane.height_um))
-        for target in plan.targets
+        replace(target, z_um=float(plane.heights((target.x_um, target.y_um))) - at_middle) for target in plan.targets
     ]
 
 
-def _places(targets: Sequence[Target], settings: AcquireSettings) -> dict[int, TargetPlace]:
+def _places(targets: Sequence[Target], areas: Areas) -> dict[int, TargetPlace]:
     """The targets' places by their numbers, and those of the tracking and the focus area."""
     places = {
         number: TargetPlace(place_um=(one.x_um, one.y_um, one.z_um or 0.0), sd_um=_KNOWN_SD_UM)
         for number, one in enumerate(targets)
     }
-    for area, (x, y) in ((TRACKING_AREA, settings.tracking_place), (FOCUS_AREA, settings.focus_place)):
+    for area, (x, y) in ((TRACKING_AREA, areas.tracking_um), (FOCUS_AREA, areas.focus_um)):
         places[area] = TargetPlace(place_um=(x, y, 0.0), sd_um=_AREA_SD_UM)
     return places
 

@@ -82,6 +82,11 @@ class SessionResult:
         """The session's time over the number of its targets."""
         return self.minutes / len(self.plan.targets)
 
+    def displacement_um(self) -> float:
+        """Median over views of how far off they were measured to be; NaN where none could be measured."""
+        found = [view.displacement_um for view in self.views if view.displacement_um is not None]
+        return float(np.median(np.hypot(*np.array(found).T))) if found else float("nan")
+
     def tracking_nm(self) -> float:
         """rms over the tilts of what was measured as left in the last exposure of the tracking area; NaN for none."""
         return tracking_left_nm(self.trackings)
