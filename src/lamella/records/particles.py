@@ -254,10 +254,6 @@ class ParticleSet:
         """``(n, 3)`` places, member after member, each in its own tomogram."""
         return np.concatenate([member.positions_ang() for member in self.members])
 
-    def member_index(self) -> Integers:
-        """``(n,)`` the number of the member that each particle belongs to."""
-        return np.repeat(np.arange(len(self.members)), [len(member) for member in self.members])
-
     def split(self, values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Cut ``(n, ...)`` numbers of all particles into those of each member."""
         ends = np.cumsum([len(member) for member in self.members])
