@@ -3,12 +3,148 @@
 from __future__ import annotations
 
 import json as json_text
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.cli.options import Json, Option, given_settings, split_assignment, with_options
 
-__all__ = ["simulate"]
+if TYPE_CHECKING:
+    from lamella.acquire.plan import Plan
+    from lamella.acquire.session.result import SessionResult
+
+__all__ = ["plan", "replay", "resume", "run", "simulate"]
+
+SessionPath = Annotated[Path, Option(help="the session's folder")]
+
+
+def _plan(
+    folder: SessionPath,
+    /,
+    *,
+    targets: Annotated[
+        str,
+        Option(
+            name="--targets",
+            help="a table (CSV: name, x_um, y_um[, z_um][, group]), a SerialEM navigator (.nav: the points marked for "
+            "acquisition), or, on a simulated microscope, how many",
+        ),
+    ] = "25",
+    microscope: Annotated[str, Option(name="--microscope", help="what records: simulated or serialem")] = "simulated",
+    world: Annotated[
+        str, Option(name="--world", help="of a simulated microscope: rigid, bisect, pace, faults, or a TOML file")
+    ] = "bisect",
+    seed: Annotated[int, Option(name="--seed", help="of a simulated microscope's random numbers")] = 1,
+    json: Json = False,
+    given: dict[str, Any],
+) -> int:
+    from lamella.workflow.acquisition import plan_folder, targets_of
+    from lamella.workflow.acquisition_settings import MicroscopeSettings
+    from lamella.workflow.settings_file import validate
+
+    chosen = validate(MicroscopeSettings, {"microscope": microscope, "world": world, "seed": seed}, "acquire plan")
+    overrides = given_settings(AcquireSettings, given, "acquire plan")
+    session = plan_folder(folder, chosen, overrides, targets_of(targets))
+    _tell_plan(session.plan)
+    print(f"next: lamella acquire run {folder}")
+    if json:
+        print(json_text.dumps({"folder": str(folder), **_plan_numbers(session.plan)}))
+    return 0
+
+
+plan = with_options(
+    _plan,
+    AcquireSettings,
+    describe="Plan a session: check targets, limits, dose and calibrations, and tell its time, before any electron.\n\n"
+    "Writes FOLDER/session.toml and FOLDER/targets.csv, which may be edited before `lamella acquire run`.",
+)
+
+
+def run(folder: SessionPath, /, *, json: Json = False) -> int:
+    """Record the session that was planned in FOLDER.
+
+    The log, events.jsonl, is written as the session goes; whatever stops it, `lamella acquire resume` goes on.
+    """
+    from lamella.cli.view import open_view
+    from lamella.workflow.acquisition import read_folder, record
+
+    session = read_folder(folder)
+    _tell_plan(session.plan)
+    with open_view() as view:
+        result = record(session, view.work(f"session {folder}"))
+    return _tell_end(result, json)
+
+
+def resume(folder: SessionPath, /, *, json: Json = False) -> int:
+    """Go on with a session that was stopped, wherever it was; what was recorded is not recorded again."""
+    from lamella.cli.view import open_view
+    from lamella.workflow.acquisition import go_on
+
+    with open_view() as view:
+        result = go_on(folder, view.work(f"session {folder}"))
+    return _tell_end(result, json)
+
+
+def replay(
+    folder: SessionPath,
+    /,
+    *,
+    predictor: Annotated[
+        str | None, Option(name="--predictor", help="shared, bisect, incremental or flat (default: the session's own)")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Run a recorded session again with another predictor, on the pictures that were taken: how far off would it be."""
+    from lamella.acquire.session.run import replay_session
+    from lamella.cli.view import open_view
+
+    with open_view():
+        result = replay_session(folder, predictor)
+    return _tell_end(result, json)
+
+
+def _tell_plan(plan: Plan) -> None:
+    for note in plan.notes:
+        print(f"  {note}")
+    numbers = _plan_numbers(plan)
+    print(
+        f"{numbers['targets']} targets, {numbers['tilts']} tilts: {numbers['views']} views in "
+        f"{numbers['minutes']:.0f} min ({numbers['minutes_per_series']:.1f} per series), "
+        f"up to {numbers['dose']:.0f} e/Å² on a target"
+    )
+
+
+def _plan_numbers(plan: Plan) -> dict[str, Any]:
+    return {
+        "targets": len(plan.targets),
+        "tilts": len(plan.scheme),
+        "views": int(plan.reachable.sum()),
+        "minutes": plan.minutes,
+        "minutes_per_series": plan.minutes / len(plan.targets),
+        "dose": float(plan.doses.max()),
+    }
+
+
+def _tell_end(result: SessionResult, json: bool) -> int:
+    numbers = {
+        **result.counts,
+        "views": len(result.views),
+        "left_out": len(result.left_out),
+        "minutes": result.minutes,
+        "minutes_per_series": result.minutes_per_series,
+        "displacement_um": result.displacement_um(),
+    }
+    print(
+        f"{numbers['finished']} targets finished, {numbers['limit']} ended at the image shift's limit as planned, "
+        f"{numbers['lost']} lost; {numbers['views']} views, {numbers['left_out']} left out"
+    )
+    print(
+        f"views {numbers['displacement_um']:.3f} µm off as measured (median); {result.minutes:.0f} min, "
+        f"{result.minutes_per_series:.2f} per series"
+    )
+    if json:
+        print(json_text.dumps(numbers))
+    return 0
 
 
 def _simulate(

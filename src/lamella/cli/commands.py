@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("lamella.cli.exchange:export", "write the alignment for another program"),
     "convert": ("lamella.cli.convert:convert", "crop, pad, bin, filter or rescale a stack or volume"),
     "simulate": ("lamella.cli.simulate:simulate", "write simulated raw data, with the truth beside it"),
+    "acquire plan": ("lamella.cli.acquire:plan", "check targets, limits and dose of a session, and tell its time"),
+    "acquire run": ("lamella.cli.acquire:run", "record the planned session"),
+    "acquire resume": ("lamella.cli.acquire:resume", "go on with a session that was stopped"),
+    "acquire replay": ("lamella.cli.acquire:replay", "try another predictor on a recorded session"),
     "acquire simulate": ("lamella.cli.acquire:simulate", "record a session on a simulated microscope, and score it"),
 }
 

@@ -24,7 +24,7 @@ from lamella.workflow.setting_facts import setting_facts
 if TYPE_CHECKING:
     from lamella.settings import StepSettings
 
-__all__ = ["SettingsFile", "parse_value", "validate", "written_value"]
+__all__ = ["SettingsFile", "parse_value", "settings_table", "validate", "written_value"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,9 +55,9 @@ class SettingsFile:
         document = tomlkit.document()
         for line in _HEADER.strip().splitlines():
             document.add(tomlkit.comment(line))
-        document.add("run", _table(RunSettings))
+        document.add("run", settings_table(RunSettings))
         for step in steps.LINE:
-            document.add(step.name, _table(step.settings_class(), step.summary))
+            document.add(step.name, settings_table(step.settings_class(), step.summary))
         return cls(path, document)
 
     @classmethod
@@ -149,7 +149,7 @@ class SettingsFile:
     def change_run(self, values: Mapping[str, Any]) -> list[str]:
         """Set some values of the table ``[run]``; what changed, as `change` tells it."""
         if "run" not in self.document:
-            self.document.add("run", _table(RunSettings))
+            self.document.add("run", settings_table(RunSettings))
         changed = _change(cast(Table, self.document["run"]), "run", values)
         self.check()
         return changed
@@ -178,7 +178,7 @@ class SettingsFile:
     def _table_for_writing(self, record: RecordName) -> Table:
         if record.step not in self.document:
             step = steps.find_step(record.step)
-            self.document.add(step.name, _table(step.settings_class(), step.summary))
+            self.document.add(step.name, settings_table(step.settings_class(), step.summary))
         table = self.document[record.step]
         if record.label is None:
             return cast(Table, table)
@@ -275,17 +275,28 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
-def _table(model: type[BaseModel], summary: str = "") -> Table:
+def settings_table(model: type[BaseModel], summary: str = "", values: Mapping[str, Any] | None = None) -> Table:
+    """A table of every setting, with its unit, bounds and sentence as a comment.
+
+    Parameters
+    ----------
+    model
+        the class of the settings.
+    summary
+        a comment at its beginning.
+    values
+        in place of the defaults, as JSON has them.
+    """
     table = tomlkit.table()
+    stated = model.model_construct().model_dump(mode="json") | dict(values or {})
     if summary:
         table.add(tomlkit.comment(summary))
-    for facts, (name, field) in zip(setting_facts(model), model.model_fields.items(), strict=True):
+    for facts, name in zip(setting_facts(model), model.model_fields, strict=True):
         words = facts.description + (f" [{facts.limits}]" if facts.limits else "")
-        default = model.model_construct().model_dump(mode="json")[name] if field.default is not None else None
-        if default is None:
+        if stated[name] is None:
             table.add(tomlkit.comment(f"{name} =      # {words}"))
         else:
-            table.add(name, default)
+            table.add(name, stated[name])
             _item(table, name).comment(words)
     return table
 

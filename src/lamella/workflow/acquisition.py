@@ -1,0 +1,222 @@
+"""A session's folder: what was planned, on which microscope, and running it from there.
+
+::
+
+    SESSION/
+      session.toml     tables [microscope] and [session]: every setting, with its unit and meaning
+      targets.csv      name, x_um, y_um, z_um, group
+      events.jsonl     the log: what was asked and answered, and what was decided; only ever appended to
+      world.toml       of a simulated microscope: the world that the session began in
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from lamella.acquire.acquire_settings import AcquireSettings
+from lamella.acquire.microscope.port import Microscope
+from lamella.acquire.microscope.simulated import SimulatedMicroscope
+from lamella.acquire.navigator_targets import navigator_targets
+from lamella.acquire.plan import Plan, plan_session
+from lamella.acquire.session.log import LOG_NAME
+from lamella.acquire.session.result import SessionResult
+from lamella.acquire.session.run import read_head, resume_session, run_session
+from lamella.acquire.simulated_session import simulated_targets
+from lamella.acquire.targets import Target, places_of, read_targets, write_targets
+from lamella.acquire.world import load_world, world_text
+from lamella.errors import ProjectError, SettingsError
+from lamella.formats.atomic import atomic_text
+from lamella.progress import Progress, no_progress
+from lamella.workflow.acquisition_settings import MicroscopeSettings
+from lamella.workflow.settings_file import settings_table, validate
+
+__all__ = ["PlannedSession", "go_on", "plan_folder", "read_folder", "record", "targets_of"]
+
+SESSION_FILE, TARGETS_FILE, WORLD_FILE = "session.toml", "targets.csv", "world.toml"
+
+_HEADER = "A session of `lamella acquire`; edit it before `lamella acquire run`, which checks it again."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlannedSession:
+    """A session's folder before it is run.
+
+    Attributes
+    ----------
+    folder
+        of the session.
+    microscope
+        which one.
+    settings, targets
+        of the session.
+    plan
+        what they come to on that microscope.
+    """
+
+    folder: Path
+    microscope: MicroscopeSettings
+    settings: AcquireSettings
+    targets: tuple[Target, ...]
+    plan: Plan
+
+
+def plan_folder(
+    folder: Path | str,
+    microscope: MicroscopeSettings,
+    overrides: Mapping[str, Any],
+    targets: Sequence[Target] | int,
+) -> PlannedSession:
+    """Plan a session and write its folder.
+
+    Parameters
+    ----------
+    folder
+        made where it is not; a session that was planned there and not begun is planned anew.
+    microscope
+        which one.
+    overrides
+        settings that are not to stand at their defaults (or, on a simulated microscope, at its world's values).
+    targets
+        or how many of those that a simulated grid has.
+
+    Raises
+    ------
+    ProjectError
+        if a session has begun in the folder.
+    InputError
+        what the plan finds wrong.
+    """
+    folder = Path(folder)
+    if (folder / LOG_NAME).exists():
+        raise ProjectError(f"{folder}: a session has begun here", mend="resume it, or plan in another folder")
+    values = dict(overrides)
+    if microscope.microscope == "simulated":
+        values = {**load_world(microscope.world).session, **values}
+    settings = validate(AcquireSettings, values, "acquire")
+    scope = _open(microscope, targets)
+    chosen = _targets(scope, targets)
+    plan = plan_session(scope.calibrations, scope.limits, chosen, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_targets(folder / TARGETS_FILE, chosen)
+    _write(folder / SESSION_FILE, microscope, settings)
+    return PlannedSession(folder=folder, microscope=microscope, settings=settings, targets=chosen, plan=plan)
+
+
+def targets_of(text: str) -> tuple[Target, ...] | int:
+    """Targets of a file (CSV, or a navigator's points that are marked for acquisition), or how many a grid shall have.
+
+    Raises
+    ------
+    InputError
+        if it is neither a number nor a file that can be read.
+    """
+    if text.isdecimal():
+        return int(text)
+    path = Path(text)
+    return navigator_targets(path) if path.suffix.lower() == ".nav" else read_targets(path)
+
+
+def read_folder(folder: Path | str) -> PlannedSession:
+    """The session planned in a folder, checked again as it stands now.
+
+    Raises
+    ------
+    ProjectError
+        if none was planned there.
+    InputError
+        what the plan finds wrong.
+    """
+    folder = Path(folder)
+    tables = _tables(folder / SESSION_FILE)
+    microscope = validate(MicroscopeSettings, tables["microscope"], f"{SESSION_FILE}: [microscope]")
+    settings = validate(AcquireSettings, tables["session"], f"{SESSION_FILE}: [session]")
+    targets = read_targets(folder / TARGETS_FILE)
+    scope = _open(microscope, targets)
+    plan = plan_session(scope.calibrations, scope.limits, targets, settings)
+    return PlannedSession(folder=folder, microscope=microscope, settings=settings, targets=targets, plan=plan)
+
+
+def record(session: PlannedSession, progress: Progress = no_progress) -> SessionResult:
+    """Record a planned session into its folder.
+
+    Raises
+    ------
+    ProjectError
+        if it has begun.
+    MicroscopeError
+        if it cannot begin, or the stage does not tilt any more.
+    """
+    if (session.folder / LOG_NAME).exists():
+        raise ProjectError(f"{session.folder}: this session has begun", mend="go on with `lamella acquire resume`")
+    if session.microscope.microscope == "simulated":
+        atomic_text(session.folder / WORLD_FILE, world_text(load_world(session.microscope.world)))
+    return run_session(
+        _open(session.microscope, session.targets),
+        session.targets,
+        session.settings,
+        session.folder,
+        about=session.microscope.model_dump(mode="json"),
+        progress=progress,
+    )
+
+
+def go_on(folder: Path | str, progress: Progress = no_progress) -> SessionResult:
+    """Go on with a session that was stopped.
+
+    Raises
+    ------
+    ProjectError
+        if none has begun there, or its microscope is not where it was.
+    """
+    folder = Path(folder)
+    head = read_head(folder)
+    microscope = validate(MicroscopeSettings, head.about, "the log's microscope")
+    if microscope.microscope == "simulated":
+        microscope = microscope.model_copy(update={"world": str(folder / WORLD_FILE)})
+    return resume_session(folder, _open(microscope, head.targets, crashes=False), progress=progress)
+
+
+def _open(microscope: MicroscopeSettings, targets: Sequence[Target] | int, *, crashes: bool = True) -> Microscope:
+    """The microscope; a simulated one crashes where its world's script says so, but not when it is gone on with."""
+    places = targets if isinstance(targets, int) else places_of(targets)[:, :2]
+    world = load_world(microscope.world)
+    if not crashes:
+        script = [fault for fault in world.model_dump()["faults"]["script"] if fault["kind"] != "crash"]
+        world = load_world(microscope.world, {"faults.script": script})
+    return SimulatedMicroscope(world, microscope.seed, targets=places, pictures=microscope.pictures)
+
+
+def _targets(scope: Microscope, targets: Sequence[Target] | int) -> tuple[Target, ...]:
+    if not isinstance(targets, int):
+        return tuple(targets)
+    if not isinstance(scope, SimulatedMicroscope):
+        raise SettingsError("no targets", mend="name a file of them with --targets")
+    return tuple(simulated_targets(scope))
+
+
+def _write(path: Path, microscope: MicroscopeSettings, settings: AcquireSettings) -> None:
+    document = tomlkit.document()
+    document.add(tomlkit.comment(_HEADER))
+    document.add("microscope", settings_table(MicroscopeSettings, values=microscope.model_dump(mode="json")))
+    document.add("session", settings_table(AcquireSettings, values=settings.model_dump(mode="json")))
+    atomic_text(path, tomlkit.dumps(document))
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        tables = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+    except FileNotFoundError:
+        raise ProjectError(
+            f"{path.parent}: no session is planned here", mend="make one with `lamella acquire plan`"
+        ) from None
+    except (tomlkit.exceptions.TOMLKitError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}", mend="mend the TOML") from None
+    unknown = set(tables) - {"microscope", "session"}
+    if unknown:
+        raise SettingsError(f"{path}: there is no table [{min(unknown)}]", mend="it has [microscope] and [session]")
+    return {name: tables.get(name, {}) for name in ("microscope", "session")}

@@ -1,0 +1,24 @@
+"""Which microscope a session runs on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lamella.settings import setting
+
+__all__ = ["MicroscopeSettings"]
+
+
+class MicroscopeSettings(BaseModel):
+    """Table ``[microscope]`` of a session."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    microscope: Literal["simulated", "serialem"] = setting("simulated", "what records")
+    world: str = setting("bisect", "simulated: rigid, bisect, pace, faults, or a TOML file of a world", file=False)
+    seed: int = setting(1, "simulated: of every random number", ge=0)
+    pictures: Literal["landmarks", "blobs"] = setting(
+        "landmarks", "simulated: what its pictures are: places of features alone, or small images of blobs"
+    )
