@@ -56,6 +56,16 @@ def test_volumes_have_their_weights_beside_them(tmp_path: Path, rng: np.random.G
     np.testing.assert_array_equal(source.weights(0), weights)
 
 
+def test_of_stacks_of_all_views_the_visible_ones_are_read(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Warp writes every view, blank where a particle is not used."""
+    write = ParticleWriter(folder=tmp_path, root=tmp_path, pixel_size_ang=4.0)
+    stacks = [rng.normal(size=(3, 8, 8)).astype(np.float32) for _ in range(2)]
+    names = tuple(write(f"TS/{number}", stack, None)[0] for number, stack in enumerate(stacks))
+    source = open_particles(ParticleSet(members=(particles(2, ParticleImages(names=names, box_px=8)),)), tmp_path)
+    np.testing.assert_array_equal(source.read(0), stacks[0])
+    np.testing.assert_array_equal(source.read(1), stacks[1][1:])
+
+
 @pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "a/../../x", "a b;c"])
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     write = ParticleWriter(folder=tmp_path / "in", root=tmp_path, pixel_size_ang=1.0)

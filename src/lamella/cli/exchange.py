@@ -11,6 +11,7 @@ from lamella.cli.run import Series
 
 if TYPE_CHECKING:
     from lamella.records import Note
+    from lamella.workflow.record_name import RecordName
 
 __all__ = ["export", "import_"]
 
@@ -48,6 +49,14 @@ def import_(
         float | None,
         Option(help="particles: voxel, in Å, of the tomograms they were picked in, where these were others"),
     ] = None,
+    pictures: Annotated[
+        bool,
+        Option(
+            help="relion5, particles: take their pictures, views and tomograms as they are, as an extract record; a "
+            "project without tilt series is made where there is none",
+            negative="",
+        ),
+    ] = False,
     json: Json = False,
 ) -> int:
     """Make an align record from another program's alignment, a ctf record from its defoci (ctffind, gctf), or a pick
@@ -60,6 +69,12 @@ def import_(
     from lamella.workflow.project import Project
     from lamella.workflow.record_name import RecordName
 
+    if pictures:
+        if format != "relion5" or input_ or pixel_size is not None:
+            raise InputError("--pictures is about RELION's particles as they are", mend="give --format relion5 alone")
+        from lamella.workflow.import_pictures import import_pictures
+
+        return _told(*import_pictures(project, path, label=as_, only=only or ()), format, json)
     opened, source = Project.open(project), RecordName.parse(input_) if input_ else None
     if holds_particles(format, path):
         target, names, notes = import_particles(
@@ -69,6 +84,10 @@ def import_(
         raise InputError("--pixel-size is about particles, and these are none", mend="leave it out")
     else:
         target, names, notes = import_alignment(opened, format, path, label=as_, source=source, only=only or ())
+    return _told(target, names, notes, format, json)
+
+
+def _told(target: RecordName, names: tuple[str, ...], notes: tuple[Note, ...], format: str, json: bool) -> int:
     _tell(notes)
     print(f"{target}: {', '.join(names)} imported from {format}")
     if json:

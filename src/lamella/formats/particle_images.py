@@ -20,6 +20,7 @@ from lamella.records import ParticleImages, ParticleSet
 __all__ = ["ParticleFiles", "ParticleWriter", "file_parts", "open_particles"]
 
 Pixels = NDArray[np.float32]
+Marks = NDArray[np.bool_]
 
 _STACK, _VOLUME, _WEIGHTS = "stack2d.mrcs", "data.mrc", "weights.mrc"
 _STRANGE = re.compile(r"[^\w.+-]+")
@@ -48,7 +49,7 @@ class ParticleFiles:
 
     def __init__(self, particles: ParticleSet, root: Path) -> None:
         self._root = root
-        self._places: list[tuple[ParticleImages, int, int]] = []  # images of its member, place there, pictures
+        self._places: list[tuple[ParticleImages, int, Marks]] = []  # images of its member, place there, visible views
         for member in particles.members:
             if not len(member):
                 continue
@@ -57,9 +58,9 @@ class ParticleFiles:
                     f"{member.name}: its particles have no pictures",
                     mend="run extract, or name its record with --input",
                 )
-            views = len(member.tilt_series)
-            counts = [views] * len(member) if member.visible is None else member.visible.sum(axis=1).tolist()
-            self._places += [(member.images, place, count) for place, count in enumerate(counts)]
+            all_of_them = np.ones((len(member), len(member.tilt_series)), dtype=bool)
+            visible = all_of_them if member.visible is None else member.visible
+            self._places += [(member.images, place, row) for place, row in enumerate(visible)]
 
     def __len__(self) -> int:
         return len(self._places)
@@ -67,15 +68,19 @@ class ParticleFiles:
     def read(self, index: int) -> Pixels:
         """Pictures ``(visible views, box, box)`` or volume ``(box, box, box)`` of one particle, float32.
 
+        RELION writes the visible views alone; Warp all of them, of which the others hold nothing.
+
         Raises
         ------
         FormatError
             if the file is of another size than its table says.
         """
-        images, place, views = self._places[index]
+        images, place, visible = self._places[index]
         file = open_mrc(self._root / images.names[place])
         box = images.box_px
-        wanted = (views if images.kind == "stack" else box, box, box)
+        if images.kind == "stack" and file.shape == (len(visible), box, box):
+            return np.ascontiguousarray(file.read()[visible])
+        wanted = (int(visible.sum()) if images.kind == "stack" else box, box, box)
         if file.shape != wanted:
             sizes = (" × ".join(map(str, shape)) for shape in (file.shape, wanted))
             raise FormatError(

@@ -40,7 +40,9 @@ def check_new_folder(path: Path) -> Path:
     return target
 
 
-def create_project(path: Path, imported: Imported, motion: Mapping[str, Any] | None = None) -> Project:
+def create_project(
+    path: Path, imported: Imported, motion: Mapping[str, Any] | None = None, *, empty: bool = False
+) -> Project:
     """Make the folder of a project, whole or not at all.
 
     Parameters
@@ -51,6 +53,8 @@ def create_project(path: Path, imported: Imported, motion: Mapping[str, Any] | N
         the series, with image names relative to the present working directory or absolute, and what is to be told.
     motion
         settings of `motion` that the project begins with (see `references.settle_references`).
+    empty
+        whether it may have no tilt series: particles that were cut out elsewhere want none.
 
     Raises
     ------
@@ -63,7 +67,8 @@ def create_project(path: Path, imported: Imported, motion: Mapping[str, Any] | N
     """
     target = check_new_folder(path)
     series = tuple(_anchored(entry) for entry in imported.series)
-    _check(series)
+    if series or not empty:
+        _check(series)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
     try:
         temporary.mkdir(parents=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamella.errors import ProjectError
+from lamella.formats.atomic import atomic_text
 from lamella.formats.images import split_name
 from lamella.formats.relion import (
     read_tilt_series,
@@ -39,6 +40,7 @@ __all__ = [
 Record = TiltSeries | Tomogram | Particles | ParticleSet
 """What goes into a step and comes out: of one series, but for a `ParticleSet`, which holds the particles of all."""
 
+_NO_SERIES = "# no tilt series\n"
 _SERIES = "tilt_series.star"
 _TOMOGRAMS = "tomograms.star"
 _PARTICLES = "optimisation_set.star"
@@ -72,6 +74,8 @@ def read_record(project: Project, name: RecordName) -> tuple[Record, ...]:
     path = table_path(project, name)
     if path is None:
         raise ProjectError(f"there is no record {name} yet", mend=f"make it with `{name.maker}`")
+    if name == RAW and path.read_bytes() == _NO_SERIES.encode():
+        return ()
     return _read(path, project.root)
 
 
@@ -129,7 +133,10 @@ def remove_record(project: Project, name: RecordName) -> None:
 
 
 def _write_raw(root: Path, series: Sequence[TiltSeries]) -> None:
-    """``raw/NAME.star`` of each series, and ``raw.star``."""
+    """``raw/NAME.star`` of each series, and ``raw.star``; of none, a STAR file has no words."""
+    if not series:
+        atomic_text(root / "raw.star", _NO_SERIES)
+        return
     for one in series:
         write_tilt_table(root / "raw" / f"{one.name}.star", one)
     write_star(root / "raw.star", [global_table(series, {one.name: f"raw/{one.name}.star" for one in series})])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamella.errors import InputError, SettingsError
-from lamella.formats.images import open_images
+from lamella.formats.images import open_images, split_name
 from lamella.formats.particle_images import ParticleWriter, open_particles
 from lamella.particles.average import average
 from lamella.particles.average_settings import AverageSettings
@@ -30,7 +30,8 @@ def run(record: ParticleSet, settings: AverageSettings, context: Context) -> Par
     """Average particles, and each half set of them.
 
     Extracted pictures are taken where they are of the voxel that is asked for; else they are cut out of the tilt images
-    anew, at the particles' places of now, and not kept.
+    anew, at the particles' places of now, and not kept. Where the tilt images are not there, as for particles that
+    another program cut out, their pictures are taken as they are.
 
     Raises
     ------
@@ -43,7 +44,9 @@ def run(record: ParticleSet, settings: AverageSettings, context: Context) -> Par
     shutil.rmtree(folder, ignore_errors=True)
     try:
         particles, share = record, 0.0
-        if not _fits(record, settings):
+        if _ready(record) and not _views_are_there(record, context.root):
+            context.say("the tilt images are not there: the particles' pictures are averaged as they are")
+        elif not _fits(record, settings):
             share = 0.6
             particles = _cut_out(record, settings, context, folder, share)
         pictures = open_particles(particles, context.root)
@@ -64,13 +67,24 @@ def run(record: ParticleSet, settings: AverageSettings, context: Context) -> Par
     return replace(record, map=found)
 
 
+def _ready(record: ParticleSet) -> bool:
+    """Whether all particles have pictures that can be averaged."""
+    pictures = [member.images for member in record.members if len(member)]
+    return all(one is not None and one.kind == "stack" and one.premultiplied for one in pictures)
+
+
+def _views_are_there(record: ParticleSet, root: Path) -> bool:
+    """Whether the tilt images of all particles can be read."""
+    names = [name for member in record.members if len(member) for name in member.tilt_series.images or ("",)]
+    files = {split_name(name)[1] for name in names}
+    return all(file != "" and (root / file).is_file() for file in files)
+
+
 def _fits(record: ParticleSet, settings: AverageSettings) -> bool:
     """Whether the extracted pictures can be averaged as they are."""
+    if not _ready(record):
+        return False
     holding = [member for member in record.members if len(member)]
-    if any(member.images is None or member.images.kind != "stack" for member in holding):
-        return False
-    if not all(member.images.premultiplied for member in holding if member.images is not None):
-        return False
     box, pixel = picture_size(record)
     wanted = {member.tilt_series.pixel_size_ang * settings.binning for member in holding}
     return all(abs(pixel / one - 1) < _ALIKE for one in wanted) and settings.box in (0, box)
