@@ -20,8 +20,7 @@ Array = NDArray[np.float64]
 _ROUNDS = 5
 _PICTURES = 3  # of each round
 _HOPELESS_UM = 10.0
-_STEPS = (1.0, 2.5)  # of the tilt: far from eucentric height a large one moves the specimen out of the picture
-_SMALL_UM = 1.0  # height from which the larger tilt is taken
+_LARGE = 2.0  # of the tilt, once the specimen is near: far from the height it would leave the picture
 
 
 def to_eucentric_height(desk: Desk, start_deg: float, place_um: Array) -> float:
@@ -47,22 +46,25 @@ def to_eucentric_height(desk: Desk, start_deg: float, place_um: Array) -> float:
     MicroscopeError
         if the specimen cannot be followed, or stays more than 10 µm off.
     """
-    height = None
+    # Heights as the stage stood at first: what it does for itself at each tilt averages out over the rounds.
+    at_first, weights, lifted, height = 0.0, 0.0, 0.0, 0.0
     for attempt in range(_ROUNDS):
-        small = height is not None and abs(height) < _SMALL_UM
-        reach = desk.settings.eucentric_tilt * _STEPS[small]
-        height = height_by_tilting(
-            desk, start_deg, place_um, reach, Purpose(kind="eucentric", attempt=_PICTURES * attempt)
-        )
-        done = abs(height) <= desk.settings.eucentric_threshold and (small or attempt == 0)
-        moved = 0.0 if done else -height
+        reach = desk.settings.eucentric_tilt * (_LARGE if attempt else 1.0)
+        purpose = Purpose(kind="eucentric", attempt=_PICTURES * attempt)
+        height = height_by_tilting(desk, start_deg, place_um, reach, purpose)
+        weight = float(np.sin(np.deg2rad(reach)) ** 2)
+        at_first = (weights * at_first + weight * (height - lifted)) / (weights + weight)
+        weights += weight
+        done = abs(height) <= desk.settings.eucentric_threshold and (attempt > 0 or height == 0)
+        moved = 0.0 if done else -at_first - lifted
         desk.tell(StageLifted(height_um=height, moved_um=moved))
         if done:
             break
         x, y, z = desk.scope.status().stage_um
         desk.scope.move_stage(x, y, z + moved)
+        lifted += moved
     desk.scope.tilt(start_deg)
-    if height is None or abs(height) > _HOPELESS_UM:
+    if abs(height) > _HOPELESS_UM:
         raise MicroscopeError(
             f"the specimen stays {height:.2f} µm off the tilt axis", mend="set eucentric height by hand, then resume"
         )

@@ -27,6 +27,8 @@ _AGREE_UM = 0.3  # sightings of one round that lie further from its last one saw
 _LEAST_CONFIDENCE = 0.15
 _PLAUSIBLE_SD = 5.0  # predicted standard deviations that a displacement is believed at once
 _PLAUSIBLE_UM = 0.3
+_UNSEEN = 1  # pictures of one place without the area, before it is looked for around
+_OVERLAP = 0.7  # of the field, from one place to the next
 _REFERENCE_SD_UM = 0.002
 _IN_THE_MIDDLE = Displacement(shift_um=np.zeros(2), sd_um=_REFERENCE_SD_UM, confidence=1.0)
 
@@ -118,8 +120,10 @@ class _Round:
         """
         seen: list[Sighting] = []
         doubted: Array | None = None
+        unseen = 0
+        around = self._around(shift)
         series = self.desk.series_of(self.area, self.preset)
-        for attempt in range(self.desk.settings.tracking_attempts):
+        for attempt in range(self.desk.settings.tracking_attempts + len(around)):
             if attempt:
                 self.desk.scope.wait(self.desk.settings.tracking_pause)
             try:
@@ -127,6 +131,9 @@ class _Round:
             except (ImageError, MicroscopeError):
                 break
             if found.confidence < _LEAST_CONFIDENCE:
+                unseen += 1
+                if not seen and unseen > _UNSEEN and around:
+                    shift = around.pop(0)
                 continue
             known = doubted is not None and np.hypot(*(found.shift_um - doubted)) <= _AGREE_UM
             if found.length_um > self.plausible_um and not known:
@@ -138,6 +145,18 @@ class _Round:
                 break
             shift, doubted = shift + found.shift_um, None
         return seen
+
+    def _around(self, shift: Array) -> list[Array]:
+        """Places about one where the area is not seen, in the low magnification; it overlaps with each."""
+        if self.preset != TRACK_LOW:
+            return []
+        height, width = self.desk.scope.calibrations.presets[TRACK_LOW].field_um
+        step = _OVERLAP * min(height, width)
+        ring = [np.array([i, j]) * step for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+        # Across the axis first: that is where heights not known yet move an area.
+        ring.sort(key=lambda off: (abs(off[1]), abs(off[0])))
+        furthest = self.desk.scope.limits.image_shift_um
+        return [shift + off for off in ring if np.hypot(*(shift + off)) <= furthest]
 
     def _look(self, series: AlignedSeries, shift: Array, attempt: int) -> tuple[Picture, Displacement]:
         desk = self.desk
