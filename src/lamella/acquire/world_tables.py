@@ -48,6 +48,9 @@ class StageTable(_Table):
     """The stage, as it is and not as it is told to be; displacements are those of the specimen in the stage frame."""
 
     settling: Range = _error((0.0, 0.0), "µm", "in-plane displacement after a tilt, which then decays")
+    settling_turn: float = _field(
+        60.0, "deg", "turn from which on it has its greatest size; less after shorter ones", gt=0
+    )
     settling_time: float = _field(60.0, "s", "in which it falls to 1/e", gt=0)
     settling_random: float = _field(
         0.45, "fraction", "of its direction that differs from tilt to tilt; the rest is repeated", ge=0, le=1
@@ -148,6 +151,7 @@ class TimingTable(_Table):
     move: float = _field(2.0, "s", "of any move of the stage", ge=0)
     move_speed: float = _field(10.0, "µm/s", "of the stage, beside that", gt=0)
     shift: float = _field(0.5, "s", "until an image shift holds", ge=0)
+    shift_per_um: float = _field(0.0, "s/µm", "beside that, the longer the farther it moves", ge=0)
     focus: float = _field(0.2, "s", "until a focus holds", ge=0)
     beam_tilt: float = _field(0.1, "s", "until a beam tilt holds", ge=0)
     readout: float = _field(1.2, "s", "of the camera, after each exposure", ge=0)

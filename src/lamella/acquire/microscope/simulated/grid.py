@@ -73,7 +73,9 @@ class Terrain:
 
 
 def drawn_targets(count: int, terrain: Terrain, table: TargetTable, rng: np.random.Generator) -> Array:
-    """``(count, 2)`` where targets lie, from the inside out, as the image shifts that a navigator would state.
+    """``(count, 2)`` where targets lie, as the image shifts that a navigator would state.
+
+    Of holes the one in the middle comes first, the others row by row; free targets come from the inside out.
 
     Raises
     ------
@@ -87,9 +89,16 @@ def drawn_targets(count: int, terrain: Terrain, table: TargetTable, rng: np.rand
         steps = np.arange(-reach, reach + 1)
         numbers = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
         order = np.lexsort((np.arctan2(numbers[:, 1], numbers[:, 0]), (numbers**2).sum(axis=1)))
-        places = numbers[order[:count]] @ terrain.lattice_um()
+        places = _by_rows(numbers[order[:count]]) @ terrain.lattice_um()
         return np.asarray(places + table.off_centre * rng.normal(size=places.shape))
     return _free(count, table, rng)
+
+
+def _by_rows(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``(n, 2)`` numbers of holes, the middle one first, the others row by row, forth and back."""
+    middle, others = numbers[:1], numbers[1:]
+    along = np.where(others[:, 1] % 2, -others[:, 0], others[:, 0])
+    return np.concatenate([middle, others[np.lexsort((along, others[:, 1]))]])
 
 
 def _free(count: int, table: TargetTable, rng: np.random.Generator) -> Array:

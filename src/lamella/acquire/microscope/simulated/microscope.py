@@ -166,8 +166,9 @@ class SimulatedMicroscope:
         if fault := self._faults.met("shift-limit", call):
             limit = fault.value
         _within("image shift", float(np.hypot(x_um, y_um)), 0.0, limit, " µm")
-        self._clock.pass_time(self._clock.table.shift)
-        self._column.lenses.shift(np.array([x_um, y_um], np.float64))
+        to = np.array([x_um, y_um], np.float64)
+        self._clock.shift(float(np.hypot(*(to - self._column.lenses.shift_set_um))))
+        self._column.lenses.shift(to)
 
     def focus(self, defocus_um: float) -> None:
         """Set the lens's defocus."""

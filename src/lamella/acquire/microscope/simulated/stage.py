@@ -23,6 +23,8 @@ __all__ = ["TrueStage"]
 Array = NDArray[np.float64]
 
 _NM_UM = 1e-3  # 1 nm in µm
+_SIZES_DIFFER = 0.1  # by which part of its range settling after alike turns differs in size
+_STOOD_S = 5.0  # a turn that follows another within this time goes on with it: an approach against the backlash
 _WHOLE_DRIFT_UM = 10.0  # a move of the stage this long makes it drift as at the session's start
 
 
@@ -50,6 +52,7 @@ class TrueStage:
         play = rng.uniform(0, 2 * np.pi)
         self._play_um: Array = size(table.play, rng) * np.array([np.cos(play), np.sin(play), 0.0])
         self._angle_play_deg = signed(table.angle_play, rng)
+        self._stood_deg, self._turned_s = 0.0, 0.0
         self._sense = 1  # of the last turn: +1 rising, −1 falling
         self._angle_error_deg = 0.0
         self._readback_error_deg = 0.0
@@ -75,7 +78,7 @@ class TrueStage:
         table, rng = self._table, self._rng
         steps, random = self._wander_um * rng.normal(size=3), self._settling_vector(rng)
         jump = size(table.jump, rng) * sphere(rng, flat=True)
-        jumps, settling = rng.random() < table.jump_rate, size(table.settling, rng)
+        jumps, settling = rng.random() < table.jump_rate, self._settling_size(angle_deg, time_s)
         errors = rng.normal(size=2)
         if angle_deg == self.told_deg:
             return
@@ -126,6 +129,16 @@ class TrueStage:
         z = height_um + self._true_um[2]
         x = (lateral[0] - self._turn[0, 2] * z) / self._turn[0, 0]
         return np.array([x, lateral[1]]) + (self.axis_um - self._true_um)[:2]
+
+    def _settling_size(self, angle_deg: float, time_s: float) -> float:
+        """How much a turn sets free: with its length from where the stage stood last, back and forth counts once."""
+        if time_s - self._turned_s > _STOOD_S:
+            self._stood_deg = self.told_deg
+        self._turned_s = time_s
+        least, most = self._table.settling
+        turn = min(1.0, abs(angle_deg - self._stood_deg) / self._table.settling_turn)
+        greatest = least + (most - least) * turn**2
+        return float(greatest - _SIZES_DIFFER * (greatest - least) * self._rng.random())
 
     def _settling_vector(self, rng: np.random.Generator) -> Array:
         """Direction of a settling: in the plane of length 1, and what it has along the beam."""

@@ -31,3 +31,7 @@ class Clock:
     def move(self, by_um: float) -> None:
         """The time of a move of the stage."""
         self.pass_time(self.table.move + by_um / self.table.move_speed)
+
+    def shift(self, by_um: float) -> None:
+        """The time of a change of image shift."""
+        self.pass_time(self.table.shift + by_um * self.table.shift_per_um)
