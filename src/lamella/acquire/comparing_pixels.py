@@ -20,10 +20,11 @@ Array = NDArray[np.float64]
 
 _SIDE_PX = 512  # of the longer side as compared
 _LOW_CYCLES = 6.0  # over the shorter side: below it lie uneven illumination and the camera's fixed pattern
+_COARSE = 0.06  # cycles per compared pixel, to which structure is looked for first
 _HIGH = 0.25  # cycles per compared pixel
 _EXTREME = 4.0  # standard deviations at which hot pixels and ice crystals are cut
 _TAPER = 0.12  # of the shorter side
-_OWN_PX = 6.0  # about the highest peak, which is its own and no rival's
+_OWN_PX = 8.0  # about the highest peak, which is its own and no rival's
 
 
 def reduced_image(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
@@ -76,8 +77,7 @@ class PixelAverage:
         matrix = _stretch(self._axis_deg, foreshortening(picture))
         template = _moved(average * cover, np.linalg.inv(matrix).astype(np.float64))
         taper = _taper(image)
-        correlation = cross_correlate(image * taper, template * taper, _weights(image, template))
-        shift_px, height = find_peak(correlation)
+        correlation, shift_px, height = _peak(image * taper, template * taper)
         confidence = _confidence(correlation, shift_px, float(height))
         shift_um = self._to_stage(shift_px.double().numpy()[::-1]) * pixel_um
         return Displacement(
@@ -162,13 +162,23 @@ def _taper(image: Tensor) -> Tensor:
     return edge_taper(tuple(image.shape), max(2, round(_TAPER * min(image.shape))))
 
 
-def _weights(image: Tensor, template: Tensor) -> Tensor:
-    """A band without the slow background, in which every frequency counts alike (half-whitened)."""
-    low = _LOW_CYCLES / min(image.shape)
-    band = band_pass(tuple(image.shape), low, _HIGH, low / 2)
+def _peak(image: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Correlation of the coarse structure; the fine peak (y, x) next to its highest, px; the coarse peak's height.
+
+    Fine detail alone would match the camera's fixed pattern, which stands still; the coarse structure tells where to
+    look, the fine one exactly where.
+    """
+    shape = tuple(image.shape)
+    low = _LOW_CYCLES / min(shape)
+    coarse = cross_correlate(image, template, band_pass(shape, low, max(_COARSE, 1.5 * low), low / 2))
+    near, height = find_peak(coarse)
+    whole = near.round()
+    centred = torch.roll(image, (-int(whole[0]), -int(whole[1])), dims=(-2, -1))
     size = torch.fft.rfft2(image).abs() * torch.fft.rfft2(template).abs()
     floor = size.mean().clamp_min(torch.finfo(size.dtype).tiny)
-    return band / (size + floor).sqrt()
+    weights = band_pass(shape, low, _HIGH, low / 2) / (size + floor).sqrt()
+    fine, _ = find_peak(cross_correlate(centred, template, weights), max_shift=_OWN_PX)
+    return coarse, whole + fine, height
 
 
 def _significance(correlation: Tensor, height: float) -> float:
