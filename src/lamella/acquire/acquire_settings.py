@@ -123,7 +123,6 @@ class AcquireSettings(BaseModel):
     dark: float = setting(0.2, "of the usual brightness, below which a picture is dark and taken again", gt=0, lt=1)
     dark_retries: int = setting(1, "of a dark picture before the view is left out", ge=0, le=10)
     give_up: int = setting(4, "views of a target that fail one after the other before it is left alone", ge=1)
-    images: bool = setting(True, "keep what the camera gives, where pictures have pixels")
 
     @model_validator(mode="after")
     def _consistent(self) -> AcquireSettings:

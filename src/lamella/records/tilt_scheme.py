@@ -101,7 +101,8 @@ class TiltScheme:
     @property
     def branch(self) -> NDArray[np.int64]:
         """``(n,)`` the side of the first tilt that each lies on, −1 or +1; 0 for the first."""
-        return np.sign(self.tilt_deg - self.tilt_deg[0]).astype(np.int64)
+        branch: NDArray[np.int64] = np.sign(self.tilt_deg - self.tilt_deg[0]).astype(np.int64)
+        return branch
 
     @property
     def dose_before(self) -> Array:
