@@ -106,7 +106,8 @@ def line(label: str, outcomes: Sequence[Outcome]) -> str:
     return (
         f"{label:34} {_pair(targeting)}  {np.median(seeds):.3f} {max(seeds):.3f}   {_pair(defocus)}  "
         f"{np.median(seeds_defocus):.3f} {max(seeds_defocus):.3f}  "
-        f"{np.nanmedian([one.tracking_nm for one in done]):6.1f}  {100 * np.mean([one.finished for one in outcomes]):6.1f}  "
+        f"{np.nanmedian([one.tracking_nm for one in done]):6.1f}  "
+        f"{100 * np.mean([one.finished for one in outcomes]):6.1f}  "
         f"{np.mean([one.minutes for one in done]):5.2f}  {profile}"
         + (
             f"  {len(outcomes) - len(done)} failed: {next(one.failed for one in outcomes if one.failed)}"
@@ -122,8 +123,8 @@ def _pair(errors: np.ndarray) -> str:
 
 
 HEADER = (
-    f"{'world, predictor':34} {'targeting µm':13}  {'of seeds':11}   {'defocus µm':13}  {'of seeds':11} {'track nm':>7}  "
-    f"{'done %':>6}  {'min':>5}  nm at tilts 0, 1–4, 5–9, 10–19, 20–29, 30–"
+    f"{'world, predictor':34} {'targeting µm':13}  {'of seeds':11}   {'defocus µm':13}  {'of seeds':11} "
+    f"{'track nm':>7}  {'done %':>6}  {'min':>5}  nm at tilts 0, 1–4, 5–9, 10–19, 20–29, 30–"
 )
 
 
