@@ -77,9 +77,12 @@ def run(folder: SessionPath, /, *, json: Json = False) -> int:
 
 def resume(folder: SessionPath, /, *, json: Json = False) -> int:
     """Go on with a session that was stopped, wherever it was; what was recorded is not recorded again."""
+    from lamella.acquire.session.run import read_session
     from lamella.cli.view import open_view
     from lamella.workflow.acquisition import go_on
 
+    if read_session(folder).ended:
+        print("this session is finished; nothing is left to record")
     with open_view() as view:
         result = go_on(folder, view.work(f"session {folder}"))
     return _tell_end(result, json)
@@ -168,12 +171,13 @@ def _simulate(
     from lamella.acquire.simulated_session import simulate_session
     from lamella.acquire.world import load_world
     from lamella.cli.view import open_view
+    from lamella.workflow.acquisition import crashes_told
     from lamella.workflow.settings_file import written_value
 
     changes = dict(split_assignment(text, "stage.jump_rate=0") for text in set_ or [])
     chosen = load_world(world, {name: written_value(text) for name, text in changes.items()})
     overrides = given_settings(AcquireSettings, given, "acquire")
-    with open_view() as view:
+    with open_view() as view, crashes_told():
         session = simulate_session(
             chosen, seed, targets=targets, overrides=overrides, progress=view.work(f"session in world {world}")
         )

@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,22 @@ import tomlkit
 
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.microscope.port import Microscope
-from lamella.acquire.microscope.simulated import SimulatedMicroscope
+from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
 from lamella.acquire.navigator_targets import navigator_targets
 from lamella.acquire.plan import Plan, plan_session
 from lamella.acquire.session.log import LOG_NAME
 from lamella.acquire.session.result import SessionResult
-from lamella.acquire.session.run import read_head, resume_session, run_session
+from lamella.acquire.session.run import read_head, read_session, resume_session, run_session
 from lamella.acquire.simulated_session import simulated_targets
 from lamella.acquire.targets import Target, places_of, read_targets, write_targets
 from lamella.acquire.world import load_world, world_text
-from lamella.errors import ProjectError, SettingsError
+from lamella.errors import MicroscopeError, ProjectError, SettingsError
 from lamella.formats.atomic import atomic_text
 from lamella.progress import Progress, no_progress
 from lamella.workflow.acquisition_settings import MicroscopeSettings
 from lamella.workflow.settings_file import settings_table, validate
 
-__all__ = ["PlannedSession", "go_on", "plan_folder", "read_folder", "record", "targets_of"]
+__all__ = ["PlannedSession", "crashes_told", "go_on", "plan_folder", "read_folder", "record", "targets_of"]
 
 SESSION_FILE, TARGETS_FILE, WORLD_FILE = "session.toml", "targets.csv", "world.toml"
 
@@ -155,18 +156,19 @@ def record(session: PlannedSession, progress: Progress = no_progress) -> Session
         raise ProjectError(f"{session.folder}: this session has begun", mend="go on with `lamella acquire resume`")
     if session.microscope.microscope == "simulated":
         atomic_text(session.folder / WORLD_FILE, world_text(load_world(session.microscope.world)))
-    return run_session(
-        _open(session.microscope, session.targets),
-        session.targets,
-        session.settings,
-        session.folder,
-        about=session.microscope.model_dump(mode="json"),
-        progress=progress,
-    )
+    with crashes_told(session.folder):
+        return run_session(
+            _open(session.microscope, session.targets),
+            session.targets,
+            session.settings,
+            session.folder,
+            about=session.microscope.model_dump(mode="json"),
+            progress=progress,
+        )
 
 
 def go_on(folder: Path | str, progress: Progress = no_progress) -> SessionResult:
-    """Go on with a session that was stopped.
+    """Go on with a session that was stopped; one that has ended is read, and nothing changes.
 
     Raises
     ------
@@ -174,11 +176,31 @@ def go_on(folder: Path | str, progress: Progress = no_progress) -> SessionResult
         if none has begun there, or its microscope is not where it was.
     """
     folder = Path(folder)
+    if (logged := read_session(folder)).ended:
+        return logged
     head = read_head(folder)
     microscope = validate(MicroscopeSettings, head.about, "the log's microscope")
     if microscope.microscope == "simulated":
         microscope = microscope.model_copy(update={"world": str(folder / WORLD_FILE)})
     return resume_session(folder, _open(microscope, head.targets, crashes=False), progress=progress)
+
+
+@contextmanager
+def crashes_told(folder: Path | None = None) -> Iterator[None]:
+    """What a simulated world's script says shall kill the program ends it with one line instead.
+
+    Raises
+    ------
+    MicroscopeError
+        in place of the crash.
+    """
+    try:
+        yield
+    except SimulatedCrash as crash:
+        mend = "take the crash out of the world's script"
+        if folder is not None:
+            mend = f"go on with `lamella acquire resume {folder}`"
+        raise MicroscopeError(f"the world's script ended the session: {crash}", mend=mend) from crash
 
 
 def _open(microscope: MicroscopeSettings, targets: Sequence[Target] | int, *, crashes: bool = True) -> Microscope:

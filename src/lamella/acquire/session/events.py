@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
+
+from lamella.errors import FormatError
 
 __all__ = [
     "Event",
     "FaultSurvived",
     "HeightMeasured",
     "PlaneFitted",
+    "SessionEnded",
     "StageLifted",
     "TargetEnded",
     "Tell",
@@ -20,6 +23,7 @@ __all__ = [
     "ViewLeftOut",
     "ViewRecorded",
     "event_json",
+    "read_event",
 ]
 
 Pair = tuple[float, float]
@@ -162,6 +166,14 @@ class FaultSurvived:
     waited_s: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class SessionEnded:
+    """Every tilt was done; when the session began and ended by the microscope's clock."""
+
+    started_s: float
+    ended_s: float
+
+
 Event = (
     StageLifted
     | HeightMeasured
@@ -173,6 +185,7 @@ Event = (
     | ViewLeftOut
     | TargetEnded
     | FaultSurvived
+    | SessionEnded
 )
 Tell = Callable[[Event], None]
 
@@ -180,3 +193,27 @@ Tell = Callable[[Event], None]
 def event_json(event: Event) -> dict[str, Any]:
     """The event as the log's line holds it: its name under ``event``, then its fields."""
     return {"event": type(event).__name__, **asdict(event)}
+
+
+_KINDS: dict[str, Callable[..., Event]] = {kind.__name__: kind for kind in get_args(Event)}
+
+
+def read_event(line: Mapping[str, Any]) -> Event | None:
+    """The event of a log's line; None where the line is a call to the microscope or a remark.
+
+    Raises
+    ------
+    FormatError
+        if it is an event that cannot be read.
+    """
+    if "event" not in line:
+        return None
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in line.items() if name != "event"
+    }
+    try:
+        return _KINDS[line["event"]](**fields)
+    except (KeyError, TypeError) as error:
+        raise FormatError(
+            f"the log's event {line['event']!r} cannot be read ({error})", mend="use the version that wrote it"
+        ) from error

@@ -12,6 +12,7 @@ from lamella.acquire.plan import Plan
 from lamella.acquire.session.events import (
     Event,
     HeightMeasured,
+    SessionEnded,
     TargetEnded,
     TiltLeftOut,
     Tracked,
@@ -40,6 +41,11 @@ class SessionResult:
     events: tuple[Event, ...]
     started_s: float
     ended_s: float
+
+    @property
+    def ended(self) -> bool:
+        """Whether every tilt was done; otherwise the session was stopped, or goes on."""
+        return bool(self.events) and isinstance(self.events[-1], SessionEnded)
 
     @property
     def views(self) -> tuple[ViewRecorded, ...]:

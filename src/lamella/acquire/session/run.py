@@ -19,7 +19,7 @@ from lamella.acquire.plan import plan_session
 from lamella.acquire.predictor.factory import make_predictor
 from lamella.acquire.session.codec import encode_calibrations, read_calibrations, read_limits
 from lamella.acquire.session.controller import MakePredictor, control
-from lamella.acquire.session.events import Event, Tell, event_json
+from lamella.acquire.session.events import Event, SessionEnded, Tell, event_json, read_event
 from lamella.acquire.session.log import FORMAT, Journal, LogFile, read_log
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.steady import SteadyMicroscope
@@ -27,7 +27,7 @@ from lamella.acquire.targets import Target
 from lamella.errors import FormatError
 from lamella.progress import Progress, no_progress
 
-__all__ = ["SessionHead", "read_head", "replay_session", "resume_session", "run_session"]
+__all__ = ["SessionHead", "read_head", "read_session", "replay_session", "resume_session", "run_session"]
 
 
 class SessionHead:
@@ -68,6 +68,18 @@ def read_head(folder: Path | str) -> SessionHead:
         if there is none, or its log cannot be read.
     """
     return SessionHead(read_log(folder)[0], str(folder))
+
+
+def read_session(folder: Path | str) -> SessionResult:
+    """What the session in a folder has recorded up to now, from its log alone.
+
+    Raises
+    ------
+    ProjectError, FormatError
+        if there is none, or its log cannot be read.
+    """
+    head, lines, _ = read_log(folder)
+    return _logged(SessionHead(head, str(folder)), lines)
 
 
 def run_session(
@@ -146,6 +158,8 @@ def resume_session(
 ) -> SessionResult:
     """Go on with a session that was stopped at any event; the result is that of a session that was not stopped.
 
+    A session that has ended is read, and nothing is asked of the microscope.
+
     Parameters
     ----------
     folder
@@ -165,6 +179,9 @@ def resume_session(
         as `run_session`.
     """
     head, lines, whole = read_log(folder)
+    logged = _logged(SessionHead(head, str(folder)), lines)
+    if logged.ended:
+        return logged
     durable = not microscope.repeatable if durable is None else durable
     with LogFile(Path(folder), durable=durable, whole=whole) as file:
         return _run(
@@ -242,4 +259,16 @@ def _run(
     started = scope.status().time_s
     control(scope, plan, head.settings, tell, make_predictor, progress)
     ended = scope.status().time_s
+    tell(SessionEnded(started_s=started, ended_s=ended))
     return SessionResult(plan=plan, events=tuple(events), started_s=started, ended_s=ended)
+
+
+def _logged(head: SessionHead, lines: Sequence[Mapping[str, Any]]) -> SessionResult:
+    """The result that a log tells; its end is that of the last event that has a time, where it has not ended."""
+    plan = plan_session(head.calibrations, head.limits, head.targets, head.settings)
+    events = tuple(event for event in map(read_event, lines) if event is not None)
+    last = events[-1] if events else None
+    if isinstance(last, SessionEnded):
+        return SessionResult(plan=plan, events=events, started_s=last.started_s, ended_s=last.ended_s)
+    times = [float(getattr(event, "time_s", 0.0)) for event in events]
+    return SessionResult(plan=plan, events=events, started_s=0.0, ended_s=max(times, default=0.0))
