@@ -10,6 +10,7 @@ import numpy as np
 
 from lamella import __version__
 from lamella.formats.mdoc import Mdoc, new_mdoc
+from lamella.formats.mdoc_write import WrittenView, clock_text, serialem_section
 from lamella.records import TiltSeries
 from lamella.simulate.detector import camera_of, exposure_seconds
 from lamella.simulate.frames import Extremes, eer_fraction, frame_names, gain_name
@@ -25,7 +26,11 @@ BETWEEN_SERIES = timedelta(hours=1)
 
 Section = tuple[str, object, dict[str, object]]
 
-_MAGNIFICATION_OF_1_ANG = 130000.0
+_FRAME_FOLDERS = {
+    "serialem": "X:\\Data\\simulated\\frames\\",
+    "pacetomo": "X:\\Data\\simulated\\frames\\",
+    "tomo5": "\\\\192.168.10.1\\OffloadData\\simulated\\",
+}
 
 
 def mdoc_name(series: TiltSeries, settings: SimulateSettings) -> str:
@@ -114,60 +119,35 @@ def _titles(settings: SimulateSettings, when: datetime) -> tuple[str, ...]:
     if settings.mdoc == "tomo5":
         angle = (-settings.nominal_axis - 90 + 180) % 360 - 180
         return (
-            f"Tomography: simulated by lamella {__version__}    {_clock(when, '%Y')}",
+            f"Tomography: simulated by lamella {__version__}    {clock_text(when, '%Y')}",
             f"  TiltAxisAngle = {angle:.2f}  Binning = 1  SpotSize = 7",
         )
     space = "    " if settings.mdoc == "serialem" else ""
     return (
-        f"SerialEM: simulated by lamella {__version__}                 {_clock(when, '%y')}",
+        f"SerialEM: simulated by lamella {__version__}                 {clock_text(when, '%y')}",
         f"{space}Tilt axis angle = {settings.nominal_axis:.1f}, binning = 1  spot = 8  camera = 0",
     )
 
 
 def _common(view: _View, settings: SimulateSettings) -> dict[str, object]:
     """What all three write, in SerialEM's order."""
-    # SerialEM's RotationAngle is not the tilt axis but 90° from it; Tomography 5's is the axis.
-    turn = settings.nominal_axis + (0 if settings.mdoc == "tomo5" else 90)
-    return {
-        "TiltAngle": f"{view.tilt:.5f}",
-        "StagePosition": "0 0",
-        "StageZ": "0",
-        "Magnification": f"{_MAGNIFICATION_OF_1_ANG / settings.pixel_size:.0f}",
-        "Intensity": "0.1",
-        "ExposureDose": f"{view.dose:.6g}",
-        "PriorRecordDose": f"{view.before:.6g}",
-        "PixelSpacing": f"{settings.pixel_size:.10g}",
-        "SpotSize": "8",
-        # micrometres, negative is underfocus
-        "Defocus": f"{view.defocus_um:.4f}",
-        "ImageShift": "0 0",
-        "RotationAngle": f"{(turn + 180) % 360 - 180:g}",
-        "ExposureTime": f"{view.seconds:.6g}",
-        "Binning": "1",
-        "CameraIndex": "0",
-        "DividedBy2": "0",
-        "MagIndex": "20",
-        "MinMaxMean": f"{view.extremes.low:g} {view.extremes.high:g} {view.extremes.mean:g}",
-        "TargetDefocus": f"{-settings.defocus / 1e4:g}",
-        **_frame_keys(view, settings),
-        "DateTime": _clock(view.when, "%Y" if settings.mdoc != "tomo5" else "%y"),
-    }
-
-
-def _frame_keys(view: _View, settings: SimulateSettings) -> dict[str, object]:
-    if view.frames is None:
-        return {}
-    count = settings.frames * (eer_fraction(settings) if settings.frame_format == "eer" else 1)
-    folder = {
-        "serialem": "X:\\Data\\simulated\\frames\\",
-        "pacetomo": "X:\\Data\\simulated\\frames\\",
-        "tomo5": "\\\\192.168.10.1\\OffloadData\\simulated\\",
-    }[settings.mdoc]
-    return {
-        "SubFramePath": folder + view.frames,
-        "NumSubFrames": str(count),
-        "FrameDosesAndNumber": f"{view.dose / count:.6g} {count}",
-    }
+    written = WrittenView(
+        tilt_deg=view.tilt,
+        dose=view.dose,
+        dose_before=view.before,
+        pixel_size_ang=settings.pixel_size,
+        defocus_um=-view.defocus_um,
+        target_defocus_um=settings.defocus / 1e4,
+        # Tomography 5's RotationAngle is the axis itself.
+        axis_deg=settings.nominal_axis - (90 if settings.mdoc == "tomo5" else 0),
+        exposure_s=view.seconds,
+        extremes=(view.extremes.low, view.extremes.high, view.extremes.mean),
+        when=view.when,
+        frames=None if view.frames is None else _FRAME_FOLDERS[settings.mdoc] + view.frames,
+        frame_count=settings.frames * (eer_fraction(settings) if settings.frame_format == "eer" else 1),
+    )
+    values = serialem_section(written)
+    return values | ({"DateTime": clock_text(view.when, "%y")} if settings.mdoc == "tomo5" else {})
 
 
 def _serialem(view: _View, settings: SimulateSettings) -> dict[str, object]:
@@ -197,9 +177,3 @@ def _tomo5(view: _View, settings: SimulateSettings) -> dict[str, object]:
     for key in ("Intensity", "DividedBy2", "MagIndex", "CameraIndex", "StageZ"):
         values.pop(key)
     return {**values, "CameraName": camera_of(settings).name, "FilterSlit": "10"}
-
-
-def _clock(when: datetime, year: str) -> str:
-    """A date as SerialEM writes it, in English whatever the user's locale is."""
-    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-    return f"{when:%d}-{months[when.month - 1]}-{when.strftime(year)}  {when:%H:%M:%S}"
