@@ -30,17 +30,19 @@ from benchmarks.machine import peak_mib
 from benchmarks.refine_cases import DIAMETER_ANG, RefineCase, modelled, simulated
 from benchmarks.refine_relion import PROGRAM, relion_passes
 from lamella.formats.particle_images import open_particles
-from lamella.fourier import resolution_at, shell_correlation, soft_mask
+from lamella.fourier import shell_correlation, soft_mask
 from lamella.geometry.angular_grid import rotation_angle_deg
 from lamella.kernels.central_slices import padded_transform, take_terms
 from lamella.kernels.pose_likelihood import pose_slopes
 from lamella.particles.average import average
 from lamella.particles.likelihood import picture_index
+from lamella.particles.map_fsc import independent_part
 from lamella.particles.refine import refine
 from lamella.particles.refine_data import ParticleReader
 from lamella.particles.refine_settings import RefineSettings
 from lamella.particles.refine_state import RefineState
 from lamella.particles.sampling import SearchRange, first_range
+from lamella.records.map_fsc import MapFsc
 from lamella.runtime import prepare, threads
 
 Array = NDArray[np.float64]
@@ -135,11 +137,13 @@ def _reached(case: RefineCase, volume: NDArray[np.float32], matrices: Array, pos
 
 
 def _resolution(case: RefineCase, volume: NDArray[np.float32]) -> float:
-    """Where the correlation with the true map, within a sphere, falls below 0.5, Å."""
+    """Where the correlation with the true map, within a sphere, falls below 0.5 for good, Å: dips are stepped over."""
     edge = 0.08 * DIAMETER_ANG / case.pixel_ang
     mask = soft_mask((case.box_px,) * 3, DIAMETER_ANG / 2 / case.pixel_ang, max(edge, 3.0))
     parts = (torch.from_numpy(np.ascontiguousarray(one)) * mask for one in (volume, case.body))
-    return resolution_at(*shell_correlation(*parts)[:2], 0.5, case.pixel_ang)
+    frequency, curve, terms = (one.numpy() for one in shell_correlation(*parts))
+    compared = MapFsc.with_truth(frequency / case.pixel_ang, curve, terms * independent_part(mask.numpy()))
+    return compared.resolution_ang() or compared.finest_ang
 
 
 def _time_kernels(case: RefineCase) -> None:

@@ -16,7 +16,7 @@ from lamella.formats.mrc import read_mrc, write_mrc
 from lamella.formats.star import read_star
 from lamella.geometry import euler_matrix
 from lamella.geometry.angular_grid import healpix_directions
-from lamella.particles.sampling import SearchRange, place_grid
+from lamella.particles.sampling import Grids, SearchRange, place_grid
 from lamella.workflow.export_relion3 import STAR, export_relion3
 
 __all__ = ["PROGRAM", "RelionPass", "relion_passes"]
@@ -58,7 +58,8 @@ class RelionPass:
 def relion_passes(case: RefineCase, ranges: list[SearchRange], low_pass_ang: float, threads: int) -> list[RelionPass]:
     """One pass for each range, of the same particles, first model and poses; both half sets in one map.
 
-    The angle between nodes is the one of RELION's that is nearest to the range's.
+    The angle between nodes is the one of RELION's that is nearest to the range's, and it searches as far as makes its
+    nodes as many as the range's.
     """
     export_relion3(case.particles, case.root / "relion", case.root)
     write_mrc(case.root / "reference.mrc", case.body, case.pixel_ang)
@@ -67,19 +68,20 @@ def relion_passes(case: RefineCase, ranges: list[SearchRange], low_pass_ang: flo
 
 def _pass(case: RefineCase, number: int, search: SearchRange, low_pass_ang: float, threads: int) -> RelionPass:
     order = min(round(float(np.log2(60 / search.angle_step_deg))), _FINEST)
+    range_deg = _range_of(order, Grids(search, "C1", DIAMETER_ANG / case.pixel_ang / 2).counts[0])
     begin = ["--i", f"relion/{STAR}", "--ref", "reference.mrc", "--ini_high", f"{low_pass_ang:g}", "--ctf"]
     begin += ["--particle_diameter", f"{DIAMETER_ANG:g}", "--flatten_solvent", "--zero_mask", "--K", "1"]
     begin += ["--sym", "C1", "--pad", "2", "--oversampling", "1", "--dont_check_norm", "--random_seed", "1"]
     go_on = ["--continue", f"relion/run_it{number - 1:03d}_optimiser.star"]
     command = [PROGRAM, *(begin if number == 1 else go_on), "--o", "relion/run", "--iter", str(number)]
-    command += ["--healpix_order", str(order), "--sigma_ang", f"{search.angle_range_deg / 3:.3f}"]
+    command += ["--healpix_order", str(order), "--sigma_ang", f"{range_deg / 3:.3f}"]
     command += ["--offset_range", f"{search.shift_range_px:.3f}", "--offset_step", f"{search.shift_step_px:.3f}"]
     command += ["--j", str(threads), "--pool", "4"]
     expectation, whole, peak = _timed(command, case.root, number)
     return RelionPass(
         expectation_s=expectation,
         whole_s=whole,
-        orientations=_orientations(order, search.angle_range_deg),
+        orientations=_orientations(order, range_deg),
         places=len(place_grid(search.shift_range_px, search.shift_step_px)),
         peak_mib=peak,
         volume=read_mrc(case.root / f"relion/run_it{number:03d}_class001.mrc")[0],
@@ -105,6 +107,13 @@ def _timed(command: list[str], folder: Path, number: int) -> tuple[float, float,
     end = time.perf_counter()
     begun = times["Expectation"]
     return times["Maximization"] - begun, end - begun, used.ru_maxrss / 1024
+
+
+def _range_of(order: int, nodes: int) -> float:
+    """How far RELION's local search goes to have so many nodes, or as nearly as it can, degrees."""
+    ranges = 60 / 2**order * np.linspace(0.5, 8, 151)
+    counts = np.array([_orientations(order, one) for one in ranges])
+    return float(ranges[np.abs(counts - nodes).argmin()])
 
 
 def _orientations(order: int, range_deg: float) -> int:

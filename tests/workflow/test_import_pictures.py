@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from tests.workflow.particle_project import DIAMETER_ANG, correlation, make_project
@@ -27,7 +29,11 @@ def test_an_extraction_becomes_a_record_of_a_project_of_its_own(tmp_path, capsys
     assert main(["average", str(tmp_path / "Q"), "--input", "extract", "--diameter", str(DIAMETER_ANG)]) == 0
     assert "averaged as they are" in capsys.readouterr().out
     assert correlation(*read_mrc(tmp_path / "Q/average/map.mrc")) > 0.85
-    assert main(["status", str(tmp_path / "Q")]) == 0
+    capsys.readouterr()
+    assert main(["status", str(tmp_path / "Q"), "--json"]) == 0
+    states = {row["record"]: row["state"] for row in json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]}
+    assert states["extract"] == "imported"
+    assert states["average"] == "done"
 
 
 def test_pictures_that_are_not_there_are_one_error(tmp_path, capsys):

@@ -114,6 +114,14 @@ def _derived_rows(project: Project, target: RecordName, names: list[str]) -> lis
     return rows
 
 
+def _brought(project: Project, target: RecordName, known: list[str]) -> list[str]:
+    """Series that came with an import, and that the project's raw data do not know."""
+    folder = project.completions(target)
+    own = sorted(place.name for place in folder.iterdir() if place.name not in known) if folder.is_dir() else []
+    found = {name: Completion.read(project.completion(target, name)) for name in own}
+    return [name for name, done in found.items() if done is not None and done.origin == "import"]
+
+
 def _rows(
     project: Project,
     settings: SettingsFile,
@@ -136,6 +144,8 @@ def _rows(
         names = list(states) or [ParticleSet(members=()).name]
     elif source and RecordName.parse(source).step == COMBINE:
         names = list(states)  # series of its own, which the project's raw data do not know
+    else:
+        names = [*names, *_brought(project, target, names)]
     for name in names:
         known, state = last.get((str(target), name)), states.get(name)
         done = state.completion if state else None
