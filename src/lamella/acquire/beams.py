@@ -14,14 +14,12 @@ from lamella.acquire.targets import Target, places_of
 from lamella.errors import InputError
 from lamella.records import Note, TiltScheme
 
-__all__ = ["TRACKINGS", "Areas", "beam_doses", "choose_areas", "tilted"]
+__all__ = ["Areas", "beam_doses", "choose_areas", "tilted"]
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
 
-TRACKINGS = 3.0
-"""Exposures of the tracking area at a tilt in high magnification, as they come out in the mean."""
-
+_TRACKINGS = 3.0  # exposures of the tracking area at a tilt in high magnification: dose is better thought too high
 _STEP_UM = 0.25  # between the places on the axis that are thought of
 _FURTHEST_UM = 4.0
 _MARGIN = 1.1  # of the distance at which two beams touch
@@ -141,7 +139,7 @@ def _areas_with_dose(
     presets = calibrations.presets
     beside = []
     if settings.tracking in ("auto", "area"):
-        beside.append(("tracking", areas.tracking_um, presets[TRACK], TRACKINGS * presets[TRACK].dose))
+        beside.append(("tracking", areas.tracking_um, presets[TRACK], _TRACKINGS * presets[TRACK].dose))
     if settings.tracking != "position":
         focus = presets[FOCUS]
         every = settings.autofocus_every

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.acquire.acquire_settings import AcquireSettings
-from lamella.acquire.beams import TRACKINGS, Areas, beam_doses, choose_areas, tilted
+from lamella.acquire.beams import Areas, beam_doses, choose_areas, tilted
 from lamella.acquire.grid_plane import GridPlane
 from lamella.acquire.microscope.port import FOCUS, RECORD, TRACK, TRACK_LOW, Calibrations, Limits, Preset
+from lamella.acquire.session_time import session_seconds
 from lamella.acquire.targets import Target, places_of, with_heights, with_shots
 from lamella.errors import InputError, SettingsError
 from lamella.records import Note, TiltScheme
@@ -19,9 +20,6 @@ from lamella.records import Note, TiltScheme
 __all__ = ["Plan", "plan_session"]
 
 Array = NDArray[np.float64]
-
-_MOVE_S = 1.5  # to set shift and focus, and to read a picture out
-_TILT_S = 5.0  # to turn the stage by one step
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,8 +40,8 @@ class Plan:
         for every tilt, the targets' numbers in the order of visiting.
     reachable
         ``(targets, tilts)`` whether the image shift reaches the target there.
-    minutes
-        of the whole run, as predicted.
+    seconds
+        of the whole run as predicted, by what they go to (see `session_time`).
     doses
         ``(targets,)`` that each target's middle will have had, e/Å², from its own and from its neighbours' beams.
     notes
@@ -56,9 +54,14 @@ class Plan:
     areas: Areas
     visits: tuple[tuple[int, ...], ...]
     reachable: NDArray[np.bool_]
-    minutes: float
+    seconds: Mapping[str, float]
     doses: Array
     notes: tuple[Note, ...] = ()
+
+    @property
+    def minutes(self) -> float:
+        """Of the whole run, as predicted."""
+        return sum(self.seconds.values()) / 60
 
 
 def plan_session(
@@ -87,14 +90,15 @@ def plan_session(
     areas = choose_areas(places, scheme, calibrations, limits, settings)
     doses, beam_notes = beam_doses(shots, areas, scheme, calibrations, settings)
     _check_dose(shots, doses, scheme, settings)
+    visits = _visits(places, len(scheme), areas, settings)
     return Plan(
         settings=settings,
         targets=shots,
         scheme=scheme,
         areas=areas,
-        visits=_visits(places, len(scheme), areas, settings),
+        visits=visits,
         reachable=reachable,
-        minutes=_minutes(len(shots), scheme, calibrations.presets, settings),
+        seconds=session_seconds(places, visits, reachable, scheme, areas, calibrations, settings),
         doses=doses,
         notes=notes + beam_notes,
     )
@@ -190,13 +194,3 @@ def _short_way(places_um: Array, start_um: Array) -> list[int]:
         way.append(nearest)
         here = places_um[nearest]
     return way
-
-
-def _minutes(targets: int, scheme: TiltScheme, presets: Mapping[str, Preset], settings: AcquireSettings) -> float:
-    record = presets[RECORD]
-    views = targets * float((record.exposure_s * scheme.dose / record.dose + _MOVE_S).sum())
-    tracking = 0.0 if settings.tracking == "none" else TRACKINGS * (presets[TRACK].exposure_s + _MOVE_S)
-    focus = 3 * (presets[FOCUS].exposure_s + _MOVE_S)
-    focusings = len(scheme) / settings.autofocus_every if settings.autofocus_every else 1.0
-    seconds = views + len(scheme) * (tracking + _TILT_S + settings.settle) + focus * (focusings + settings.level)
-    return seconds / 60

@@ -29,6 +29,7 @@ __all__ = [
     "Preset",
     "Purpose",
     "Status",
+    "Timings",
 ]
 
 Array = NDArray[np.float64]
@@ -75,6 +76,35 @@ class Preset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timings:
+    """How long a microscope takes for what it is asked; a session's time is planned from it.
+
+    Attributes
+    ----------
+    tilt_s, tilt_deg_per_s
+        of any tilt, and the stage's speed beside.
+    move_s
+        of a move of the stage.
+    shift_s, shift_um_s
+        until an image shift holds, and beside that for each µm by which it moves.
+    focus_s, beam_tilt_s, preset_s
+        until focus, beam tilt, and another magnification hold.
+    readout_s
+        of the camera, after each exposure.
+    """
+
+    tilt_s: float = 1.5
+    tilt_deg_per_s: float = 10.0
+    move_s: float = 2.0
+    shift_s: float = 0.2
+    shift_um_s: float = 0.6
+    focus_s: float = 0.2
+    beam_tilt_s: float = 0.1
+    preset_s: float = 0.5
+    readout_s: float = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibrations:
     """What is known of a microscope; its true values may differ.
 
@@ -92,6 +122,8 @@ class Calibrations:
         by which a tilt must come from the same side to be repeated.
     voltage_kv, spherical_aberration_mm
         of the microscope.
+    timings
+        how long it takes for what it is asked.
     """
 
     presets: Mapping[str, Preset]
@@ -101,6 +133,7 @@ class Calibrations:
     backlash_deg: float = 3.0
     voltage_kv: float = 300.0
     spherical_aberration_mm: float = 2.7
+    timings: Timings = field(default_factory=Timings)
 
 
 @dataclass(frozen=True, kw_only=True)

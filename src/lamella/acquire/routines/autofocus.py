@@ -63,7 +63,7 @@ def measure_focus(desk: Desk, area: int, *, off_um: float = 0.0) -> Focus | None
     except (ImageError, MicroscopeError):
         desk.scope.tilt_beam(0.0, 0.0)
         return None
-    # Not in a `finally`: where the program itself is stopped, the log must not get a call that a resumed run won't make.
+    # Not in a `finally`: where the program is stopped, the log must not get a call that a resumed run won't make.
     desk.scope.tilt_beam(0.0, 0.0)
     # Between the two beams lie 2 β: µm / mrad.
     per_um = 2e-3 * desk.settings.focus_tilt

@@ -17,6 +17,7 @@ from lamella.acquire.microscope.port import (
     Pixels,
     Preset,
     Status,
+    Timings,
 )
 from lamella.errors import FormatError, LimitError, MicroscopeError, PassingFault
 from lamella.formats.atomic import atomic_path
@@ -98,7 +99,7 @@ def read_calibrations(entry: Mapping[str, Any]) -> Calibrations:
     presets = {
         name: Preset(**{**preset, "shape_px": tuple(preset["shape_px"])}) for name, preset in entry["presets"].items()
     }
-    return Calibrations(**{**entry, "presets": presets})
+    return Calibrations(**{**entry, "presets": presets, "timings": Timings(**entry.get("timings", {}))})
 
 
 def read_limits(entry: Mapping[str, Any]) -> Limits:

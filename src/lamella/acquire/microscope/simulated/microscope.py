@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lamella.acquire.microscope.port import RECORD, Calibrations, Limits, Picture, Preset, Purpose, Status
+from lamella.acquire.microscope.port import RECORD, Calibrations, Limits, Picture, Preset, Purpose, Status, Timings
 from lamella.acquire.microscope.simulated.blobs import BlobPictures, small_presets
 from lamella.acquire.microscope.simulated.column import Column
 from lamella.acquire.microscope.simulated.draws import stream
@@ -300,4 +300,20 @@ def _calibrations(world: World) -> Calibrations:
         hand=optics.hand,
         voltage_kv=optics.voltage,
         spherical_aberration_mm=optics.spherical_aberration,
+        timings=_timings(world),
+    )
+
+
+def _timings(world: World) -> Timings:
+    table = world.timing
+    return Timings(
+        tilt_s=table.tilt,
+        tilt_deg_per_s=table.tilt_speed,
+        move_s=table.move,
+        shift_s=table.shift,
+        shift_um_s=table.shift_per_um,
+        focus_s=table.focus,
+        beam_tilt_s=table.beam_tilt,
+        preset_s=table.preset_change,
+        readout_s=table.readout,
     )
