@@ -23,6 +23,7 @@ from lamella.fourier import band_pass, crop_volume, rescale, shell_correlation, 
 from lamella.geometry import angular_grid, euler_matrix
 from lamella.kernels.central_slices import padded_transform, take_terms
 from lamella.particles.likelihood import picture_index
+from lamella.records import Map
 from lamella.records.map_fsc import MapFsc
 from lamella.report import Section
 from lamella.report.plots import plot_map, plot_map_fsc
@@ -71,9 +72,7 @@ class AverageComparison:
 
 def compare_average(project: Path, true_map: Path) -> AverageComparison:
     """Compare the map of `refine` and of `postprocess` with the true one, turned and shifted onto it."""
-    refined, final = (read_map(project / step / "map.star") for step in ("refine", "postprocess"))
-    assert refined is not None
-    assert final is not None
+    refined, final = (_map_of(project, step) for step in ("refine", "postprocess"))
     whole, _ = read_mrc(project / refined.volume)
     halves = read_map_fsc(project / final.fsc)
     voxel, box = refined.voxel_size_ang, refined.box_px
@@ -100,6 +99,13 @@ def compare_average(project: Path, true_map: Path) -> AverageComparison:
     sharpened, _ = read_mrc(project / final.volume)
     shown = _low_passed(truth, voxel / at_half) if at_half else truth
     return AverageComparison(numbers, _moved(sharpened, pose), shown, voxel, halves, curve)
+
+
+def _map_of(project: Path, step: str) -> Map:
+    found = read_map(project / step / "map.star")
+    if found is None:
+        sys.exit(f"{project} has no map of {step}: run lamella {step} {project} first")
+    return found
 
 
 def _curve(volume: Volume, truth: Volume, mask: torch.Tensor, voxel: float, halves: MapFsc) -> MapFsc:

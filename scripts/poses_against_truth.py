@@ -2,6 +2,10 @@
 
 python scripts/poses_against_truth.py PROJECT RECORD TRUTH_FOLDER [SYMMETRY]
 
+Counted beside the particles of the table are the bodies that lie beyond the untilted view: the table leaves them out,
+yet tilted and shifted views show them, and a tomogram reaches as far. A pick at one of them is neither found nor false.
+They are known where the folder has the simulation's settings.
+
 Two frames are free, and are fitted: the specimen's, which an alignment finds but for a motion, to the places of each
 tomogram; and the map's, which a first model finds but for a motion that is common to all particles.
 """
@@ -21,6 +25,8 @@ from lamella.formats.relion_particles import read_particles
 from lamella.formats.star import read_star
 from lamella.geometry import euler_matrix, point_group, rotation_angle_deg
 from lamella.records import Particles
+from lamella.simulate import SimulateSettings, mounted_specimen
+from lamella.simulate.true_series import series_name
 
 Array = NDArray[np.float64]
 
@@ -45,6 +51,8 @@ class Pairs:
         ``(n, 3)`` and ``(n, 3, 3)`` of those nearest.
     found_places, found_matrices
         of the found.
+    beyond
+        ``(n,)`` which stand at a body that lies beyond the untilted view.
     """
 
     name: str
@@ -54,6 +62,7 @@ class Pairs:
     matrices: Array
     found_places: Array
     found_matrices: Array
+    beyond: NDArray[np.bool_]
 
     @property
     def hit(self) -> NDArray[np.bool_]:
@@ -76,10 +85,14 @@ class Frame:
 def main(project: Path, record: str, truth: Path, symmetry: str = "C1") -> None:
     """Print the map's frame, and a line for each tomogram."""
     names, places, matrices = read_truth(truth)
+    others = bodies_beyond(truth)
     members = [one for one in read_particles(project / record / "optimisation_set.star", project).members if len(one)]
     centre = np.zeros(3)
     for _ in range(3):
-        pairs = [paired(one, places[names == one.name], matrices[names == one.name], centre) for one in members]
+        pairs = [
+            paired(one, places[names == one.name], matrices[names == one.name], centre, others.get(one.name))
+            for one in members
+        ]
         frame = common_frame(pairs, symmetry, centre)
         centre = frame.centre_ang
     print(frame)
@@ -95,8 +108,26 @@ def read_truth(folder: Path) -> tuple[NDArray[np.str_], Array, Array]:
     return np.array(table.text("rlnTomoName")), places, matrices
 
 
-def paired(found: Particles, places: Array, matrices: Array, centre_ang: Array) -> Pairs:
-    """Found and simulated particles of a tomogram; places are of a point ``(3,)`` of the body, Å."""
+def bodies_beyond(folder: Path) -> dict[str, Array]:
+    """Places ``(n, 3)`` of each series' bodies whose centre the untilted view does not hold; none without settings."""
+    path = folder / "settings.json"
+    if not path.exists():
+        return {}
+    settings = SimulateSettings.model_validate_json(path.read_text())
+    out = {}
+    for index in range(settings.series * (2 if settings.dual_axis else 1)):
+        specimen = mounted_specimen(settings, index).specimen
+        places = specimen.particles().places_ang
+        outside = (np.abs(places[:, :2]) > np.array(specimen.field_ang[:2]) / 2).any(axis=1)
+        out[series_name(settings, index)] = places[outside]
+    return out
+
+
+def paired(found: Particles, places: Array, matrices: Array, centre_ang: Array, others: Array | None = None) -> Pairs:
+    """Found and simulated particles of a tomogram; places are of a point ``(3,)`` of the body, Å.
+
+    `others` are the places ``(m, 3)`` of bodies that the table leaves out.
+    """
     positions = found.positions_ang()
     places = places + matrices @ centre_ang
     turn, shift = np.eye(3), np.zeros(3)
@@ -105,8 +136,13 @@ def paired(found: Particles, places: Array, matrices: Array, centre_ang: Array) 
         turn, shift = rigid_motion(places[nearest[away < reach]], positions[away < reach])
     _, nearest = neighbours(places @ turn.T + shift, positions)
     moved = places @ turn.T + shift
+    missed = np.linalg.norm(positions - moved[nearest], axis=1) >= FOUND_ANG
+    if others is not None and len(others):
+        missed &= neighbours(others @ turn.T + shift, positions)[0] < FOUND_ANG
+    else:
+        missed[:] = False
     return Pairs(
-        found.name, len(places), nearest, moved[nearest], turn @ matrices[nearest], positions, found.matrices()
+        found.name, len(places), nearest, moved[nearest], turn @ matrices[nearest], positions, found.matrices(), missed
     )
 
 
@@ -136,9 +172,10 @@ def compared(pairs: Pairs, frame: Frame, symmetry: str) -> str:
     hit, nearest = pairs.hit, pairs.nearest
     away = np.linalg.norm(pairs.found_places - pairs.places, axis=1)[hit]
     angle = rotation_angle_deg(pairs.matrices[hit], pairs.found_matrices[hit] @ frame.turn.T, symmetry)
+    beyond = f" ({pairs.beyond.sum()} more beyond the untilted view)" if pairs.beyond.any() else ""
     return (
-        f"{pairs.name}: {len(nearest)} particles of {pairs.simulated}: "
-        f"recall {len(set(nearest[hit])) / pairs.simulated:.3f}, precision {hit.mean():.3f}; "
+        f"{pairs.name}: {len(nearest)} particles of {pairs.simulated}{beyond}: "
+        f"recall {len(set(nearest[hit])) / pairs.simulated:.3f}, precision {hit[~pairs.beyond].mean():.3f}; "
         f"angle {np.median(angle):.2f}° (90 %: {np.quantile(angle, 0.9):.2f}°; {(angle > WRONG_DEG).sum()} beyond "
         f"{WRONG_DEG:g}°), place {np.median(away):.2f} Å (90 %: {np.quantile(away, 0.9):.2f} Å)"
     )
