@@ -158,8 +158,6 @@ def resume_session(
 ) -> SessionResult:
     """Go on with a session that was stopped at any event; the result is that of a session that was not stopped.
 
-    A session that has ended is read, and nothing is asked of the microscope.
-
     Parameters
     ----------
     folder
@@ -179,9 +177,6 @@ def resume_session(
         as `run_session`.
     """
     head, lines, whole = read_log(folder)
-    logged = _logged(SessionHead(head, str(folder)), lines)
-    if logged.ended:
-        return logged
     durable = not microscope.repeatable if durable is None else durable
     with LogFile(Path(folder), durable=durable, whole=whole) as file:
         return _run(
