@@ -61,6 +61,7 @@ class BlobPictures:
         places_rng, self._noise_rng = rng.spawn(2)
         self._seed = int(places_rng.integers(2**31))
         self._cells: dict[tuple[int, int], Array] = {}
+        self.files: tuple[str, ...] = ()
 
     def picture(self, scene: Scene) -> Pixels:
         """Counts of an exposure."""

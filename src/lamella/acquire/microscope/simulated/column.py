@@ -63,9 +63,11 @@ class Column:
         kind = purpose.kind if purpose.kind in _AREAS else ""
         return Scene(
             area=(kind, purpose.target, purpose.shot),
+            purpose=purpose,
             preset=preset,
             dose=dose,
             tilt_deg=self.stage.true_deg,
+            told_deg=self.stage.read_deg,
             middle_um=self.seen(self.lenses.shift_um, purpose.target, time_s)[:2],
             surface=lambda places: self.surface(places, purpose.target),
             appear=lambda points: self.appear(points, time_s),

@@ -6,7 +6,7 @@ one who judges the session when it is over.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,10 @@ from lamella.acquire.microscope.simulated.timing import Clock
 from lamella.acquire.microscope.simulated.truth import Truth
 from lamella.acquire.world_tables import World
 from lamella.errors import InputError, LimitError, MicroscopeError, PassingFault
+
+if TYPE_CHECKING:
+    from lamella.acquire.microscope.simulated.full import FullPictures
+    from lamella.acquire.microscope.simulated.full_settings import FullSettings
 
 __all__ = ["SimulatedMicroscope"]
 
@@ -46,7 +50,10 @@ class SimulatedMicroscope:
     targets
         how many lie on the grid, or ``(n, 2)`` where they lie: the image shifts that centre them at the start.
     pictures
-        ``"landmarks"``: none is made, only what comparing them would find; ``"blobs"``: small ones, to be compared.
+        ``"landmarks"``: none is made, only what comparing them would find; ``"blobs"``: small ones, to be compared;
+        ``"full"``: of targets those of a whole simulation, of all else those of blobs.
+    full
+        what full pictures are made of; left out: `full_settings`, no movies.
 
     Raises
     ------
@@ -57,6 +64,8 @@ class SimulatedMicroscope:
     ----------
     truth
         where its targets really are and were, and what dose they had; not for the session.
+    full
+        makes the full pictures and knows their true geometry; None of the other kinds.
     """
 
     repeatable = True
@@ -67,7 +76,8 @@ class SimulatedMicroscope:
         seed: int,
         *,
         targets: int | ArrayLike = 25,
-        pictures: Literal["landmarks", "blobs"] = "landmarks",
+        pictures: Literal["landmarks", "blobs", "full"] = "landmarks",
+        full: FullSettings | None = None,
     ) -> None:
         if not 0 <= seed < 2**63:
             raise InputError(f"a seed of {seed}", mend="give a whole number of 0 or more")
@@ -80,10 +90,24 @@ class SimulatedMicroscope:
             tilt_deg=(-world.optics.tilt_limit, world.optics.tilt_limit), image_shift_um=world.optics.shift_limit
         )
         field = min(self._calibrations.presets[RECORD].field_um)
+        self.full: FullPictures | None = None
         self._maker: PictureMaker = LandmarkPictures(field, world.optics.matching, stream(seed, "pictures"))
+        if pictures != "landmarks":
+            blobs = BlobPictures(self._column.grid, world.optics.tilt_axis, stream(seed, "blobs"))
+        if pictures == "full":
+            # Only here: a whole simulation's imports take longer than a session of the other kinds.
+            from lamella.acquire.microscope.simulated.full import FullPictures, full_presets
+            from lamella.acquire.microscope.simulated.full_settings import FullSettings, full_settings
+
+            if full is None:
+                full = FullSettings(simulation=full_settings(seed, world.optics.tilt_axis))
+            self._calibrations = full_presets(self._calibrations, full.simulation)
+            turn_deg = self._column.lenses.picture_turn_deg
+            self.full = FullPictures(full, self._calibrations, turn_deg, lambda: self.truth.places_um, blobs)
+            self._maker = self.full
         if pictures == "blobs":
             self._calibrations = small_presets(self._calibrations, _BLOB_SIDE_PX)
-            self._maker = BlobPictures(self._column.grid, world.optics.tilt_axis, stream(seed, "blobs"))
+            self._maker = blobs
         self._targets_um = self._places(targets, stream(seed, "targets"))
         self.truth = Truth(self._column, self._targets_um, field / 2)
         self._calls = 0
@@ -265,6 +289,7 @@ class SimulatedMicroscope:
             status=status,
             mean_counts=_COUNTS_PER_DOSE * dose * (_DARK if dark else 1.0),
             dose=0.0 if dark else dose,
+            files=self._maker.files,
         )
         if self._faults.met("wrong-peak", call):
             picture = displaced_picture(picture, self._column.neighbour_um())

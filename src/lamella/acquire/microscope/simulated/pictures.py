@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.acquire.microscope.port import Landmarks, Pixels, Preset
+from lamella.acquire.microscope.port import Landmarks, Pixels, Preset, Purpose
 
 __all__ = ["LandmarkPictures", "PictureMaker", "Scene"]
 
@@ -27,10 +27,10 @@ class Scene:
     ----------
     area
         name of the part of the specimen: pictures of one area show the same features.
-    preset, dose
+    purpose, preset, dose
         of the picture.
-    tilt_deg
-        the true angle.
+    tilt_deg, told_deg
+        the true angle, and the one that the stage reads.
     middle_um
         ``(2,)`` the place of the grid in the picture's middle.
     surface
@@ -43,9 +43,11 @@ class Scene:
     """
 
     area: tuple[str, int, int]
+    purpose: Purpose
     preset: Preset
     dose: float
     tilt_deg: float
+    told_deg: float
     middle_um: Array
     surface: Callable[[Array], Array]
     appear: Callable[[Array], Array]
@@ -54,6 +56,11 @@ class Scene:
 
 class PictureMaker(Protocol):
     """Makes the content of pictures."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What was written of the last picture, relative to the session's folder."""
+        ...
 
     def picture(self, scene: Scene) -> Landmarks | Pixels:
         """Of an exposed scene."""
@@ -83,6 +90,7 @@ class LandmarkPictures:
         self._features_rng, self._errors_rng = rng.spawn(2)
         self._seed = int(self._features_rng.integers(2**31))
         self._areas: dict[tuple[str, int, int], Array] = {}
+        self.files: tuple[str, ...] = ()
 
     def picture(self, scene: Scene) -> Landmarks:
         """Features where they appear; one outside the field is taken for another somewhere in it."""
