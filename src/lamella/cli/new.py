@@ -34,6 +34,14 @@ def new(
     frames: Annotated[
         Path | None, Option(name="--frames", help="folder of the frame files that the mdocs name")
     ] = None,
+    session: Annotated[
+        Path | None,
+        Option(
+            name="--session",
+            help="folder of the session (`lamella acquire`) whose geometry is a start for align and ctf; left out: the "
+            "one that the mdocs lie in",
+        ),
+    ] = None,
     gain: Annotated[
         str | None, Option(name="--gain", help="gain reference of the movies: MRC, TIFF, DM4 or .gain")
     ] = None,
@@ -108,12 +116,14 @@ def new(
         raise InputError("--angles belongs to --stack", mend="an mdoc states its own angles: leave it out")
     if stack is not None and frames is not None:
         raise InputError("--frames belongs to --mdoc", mend="leave it out")
+    if stack is not None and session is not None:
+        raise InputError("--session belongs to --mdoc", mend="leave it out")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if stack is not None:
             imported = _from_stack(stack, angles, pixel_size, tilt_axis, given)
         else:
-            imported = _from_mdoc(mdoc or [], frames, pixel_size, tilt_axis, given)
+            imported = _from_mdoc(mdoc or [], frames, session, pixel_size, tilt_axis, given)
         motion, notes = settle_references(imported, references)
         imported = replace(imported, notes=(*imported.notes, *notes))
         made = create_project(project, imported, motion)
@@ -123,10 +133,16 @@ def new(
 
 
 def _from_mdoc(
-    patterns: list[str], frames: Path | None, pixel_size: str | None, tilt_axis: str | None, given: dict[str, Any]
+    patterns: list[str],
+    frames: Path | None,
+    session: Path | None,
+    pixel_size: str | None,
+    tilt_axis: str | None,
+    given: dict[str, Any],
 ) -> Imported:
     from lamella.formats.mdoc_series import series_from_mdoc
     from lamella.formats.overrides import Overrides
+    from lamella.formats.session_prior import session_geometries, with_session_prior
 
     files: list[Path] = []
     for pattern in patterns:
@@ -139,7 +155,20 @@ def _from_mdoc(
     overrides = Overrides(
         pixel_size_ang=_number(pixel_size, "--pixel-size"), tilt_axis_deg=_number(tilt_axis, "--tilt-axis"), **given
     )
-    return series_from_mdoc(files, frames=frames, overrides=overrides)
+    imported = series_from_mdoc(files, frames=frames, overrides=overrides)
+    geometries = session_geometries(files) if session is None else [_given(session)]
+    return with_session_prior(imported, geometries)
+
+
+def _given(session: Path) -> Path:
+    """The geometry that the user names; a session's folder stands for its own."""
+    named = session / "geometry" / "tilt_series.star" if session.is_dir() else session
+    if not named.is_file():
+        raise InputError(
+            f"--session {session}: no geometry is there",
+            mend="give a session's folder, or its geometry/tilt_series.star",
+        )
+    return named
 
 
 def _from_stack(

@@ -14,10 +14,15 @@ from lamella.errors import InputError
 from lamella.geometry import TiltGeometry
 from lamella.records.optics import Optics
 
-__all__ = ["Defocus", "TiltSeries"]
+__all__ = ["SESSION_DEFOCUS", "SESSION_SHIFTS", "Defocus", "TiltSeries"]
 
 Array = NDArray[np.float64]
 Names = tuple[str, ...]
+
+SESSION_SHIFTS = ("SessionXShiftAngst", "SessionYShiftAngst")
+"""Scores: where the session that recorded the series measured the centre to be, Å; a start for `align`."""
+SESSION_DEFOCUS = "SessionDefocusAngst"
+"""Score: the defocus that the session set, Å; a start for `ctf`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

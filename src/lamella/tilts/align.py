@@ -19,7 +19,7 @@ from lamella.features.masks import specimen_masks
 from lamella.geometry import TiltGeometry
 from lamella.parallel import one_thread_per_operation, part_of
 from lamella.progress import Progress, no_progress
-from lamella.records import ImageSource, TiltSeries
+from lamella.records import SESSION_SHIFTS, ImageSource, TiltSeries
 from lamella.records.tracks import Tracks
 from lamella.runtime import give_memory_back
 from lamella.tilts.align_record import aligned_record
@@ -173,7 +173,11 @@ class _Attempts:
         if wanted == "none":
             return
         found = align_whole_views(
-            self.images.binned(self.settings.coarse_size), self.nominal, self.settings, part_of(progress, 0.0, 0.15)
+            self.images.binned(self.settings.coarse_size),
+            self.nominal,
+            self.settings,
+            part_of(progress, 0.0, 0.15),
+            prior=_session_geometry(self.series, self.nominal) if self.settings.session_start else None,
         )
         self.shape = found.shape
         self.doubts.extend(found.doubts)
@@ -287,6 +291,14 @@ def _masks(images: WorkingImages, series: TiltSeries, settings: AlignSettings) -
     small = images.binned(_SCORED_SIZE_PX)
     weights = specimen_masks(small.stack, pixel_ang=max(small.pixel_ang))
     return weights if float(weights.min()) < 1.0 else None
+
+
+def _session_geometry(series: TiltSeries, nominal: TiltGeometry) -> TiltGeometry | None:
+    """The nominal geometry with the shifts that the session measured; None where there are none."""
+    x, y = (series.scores.get(name) for name in SESSION_SHIFTS)
+    if x is None or y is None or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    return nominal.with_terms(x_shift_ang=x, y_shift_ang=y)
 
 
 def _nominal_geometry(series: TiltSeries, images: ImageSource) -> TiltGeometry:

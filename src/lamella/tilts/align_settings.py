@@ -45,6 +45,9 @@ class AlignSettings(StepSettings):
         "film: reaches beyond the field, foreshortened by tilt; compact: ends within the field and is as deep as wide "
         "(a needle, a particle), aligned by whole views; auto: what neighbouring views match better as",
     )
+    session_start: bool = setting(
+        True, "begin with the shifts that the microscope's session measured, where it left any and they hold"
+    )
     axis_range: float = setting(
         90.0, "how far from the nominal tilt axis to search to either side; 0 keeps it", unit="deg", ge=0, le=90
     )

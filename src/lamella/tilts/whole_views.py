@@ -18,6 +18,9 @@ __all__ = ["AXIS_SIZE_PX", "WholeViews", "align_whole_views"]
 
 _FAR_OFF_DEG = 10.0
 _ALL_AXES_DEG = 90.0
+_PRIOR_REACH = 0.06  # of the field: how far a session's shifts may be off
+_PRIOR_AXIS_DEG = 5.0  # of an axis by which image shifts were made, and held the targets
+_PRIOR_WRONG = 0.2  # of the links that may disagree before the prior is given up
 AXIS_SIZE_PX = 192
 """Longer side of the images on which the axis is sought."""
 
@@ -42,7 +45,12 @@ class WholeViews:
 
 
 def align_whole_views(
-    images: WorkingImages, nominal: TiltGeometry, settings: AlignSettings, progress: Progress = no_progress
+    images: WorkingImages,
+    nominal: TiltGeometry,
+    settings: AlignSettings,
+    progress: Progress = no_progress,
+    *,
+    prior: TiltGeometry | None = None,
 ) -> WholeViews:
     """Shifts and axis from whole views.
 
@@ -56,13 +64,20 @@ def align_whole_views(
         ``specimen``, ``axis`` and ``axis_range`` count here.
     progress
         told the fraction done.
+    prior
+        the same with shifts that the microscope's session measured: they are looked for nearby alone, and the axis too,
+        unless neighbouring views say that they are wrong.
     """
     notes: list[str] = []
     doubts: list[str] = []
     search = settings.axis_range if settings.axis != "fixed" else 0.0
     compact = settings.specimen == "compact"
     if not compact:
-        found = coarse_shifts(images, nominal, progress=part_of(progress, 0.0, 0.3))
+        near = None if prior is None else _near_prior(images, prior, notes, part_of(progress, 0.0, 0.2))
+        if near is None:
+            found = coarse_shifts(images, nominal, progress=part_of(progress, 0.0, 0.3))
+        else:
+            found, search = near, min(search, _PRIOR_AXIS_DEG)
         turned = _turned(images, found.geometry, search, notes, part_of(progress, 0.3, 0.6))
         compact = settings.specimen == "auto" and is_compact(images, turned)
         if compact and search < _ALL_AXES_DEG:
@@ -92,6 +107,22 @@ def align_whole_views(
     quality = {"AlignCoarseLinks": float(len(found.pairs)), "AlignCoarseLinksWrong": float(wrong)}
     candidate = Candidate(method="coarse", geometry=found.geometry, quality=quality, notes=tuple(notes))
     return WholeViews(candidate, "compact" if compact else "film", tuple(doubts))
+
+
+def _near_prior(
+    images: WorkingImages, prior: TiltGeometry, notes: list[str], progress: Progress
+) -> CoarseResult | None:
+    """Shifts near those of a session; None, told, where too many neighbours do not match there."""
+    found = coarse_shifts(images, prior, rounds=2, first_reach=_PRIOR_REACH, progress=progress)
+    wrong = int((found.link_weights < 0.25).sum())
+    if len(found.pairs) and wrong <= _PRIOR_WRONG * len(found.pairs):
+        notes.append("the shifts that the session measured were the start")
+        return found
+    notes.append(
+        f"the shifts that the session measured do not hold ({wrong} of {len(found.pairs)} neighbouring pairs of views "
+        "disagree): they were sought without them"
+    )
+    return None
 
 
 def _again(images: WorkingImages, before: TiltGeometry, turned: TiltGeometry, progress: Progress) -> CoarseResult:

@@ -162,7 +162,8 @@ class SeriesFiles:
                 dose=view.dose,
                 dose_before=view.dose_before,
                 pixel_size_ang=self.pixel_size_ang,
-                defocus_um=view.defocus_um,
+                # Of the target: the lens stands elsewhere, by the height that the session gave it.
+                defocus_um=facts.settings.defocus,
                 target_defocus_um=facts.settings.defocus,
                 axis_deg=facts.calibrations.tilt_axis_deg,
                 exposure_s=preset.exposure_s * view.dose / preset.dose if preset.dose else preset.exposure_s,

@@ -85,7 +85,7 @@ class SimulatedMicroscope:
         self._clock = Clock(world.timing)
         self._column = Column(world, seed)
         self._faults = FaultScript(world.faults, stream(seed, "faults"))
-        self._calibrations = _calibrations(world)
+        self._calibrations: Calibrations = _calibrations(world)
         self._limits = Limits(
             tilt_deg=(-world.optics.tilt_limit, world.optics.tilt_limit), image_shift_um=world.optics.shift_limit
         )
@@ -109,7 +109,7 @@ class SimulatedMicroscope:
             self._calibrations = small_presets(self._calibrations, _BLOB_SIDE_PX)
             self._maker = blobs
         self._targets_um = self._places(targets, stream(seed, "targets"))
-        self.truth = Truth(self._column, self._targets_um, field / 2)
+        self.truth: Truth = Truth(self._column, self._targets_um, field / 2)
         self._calls = 0
         self._tilt = -1
         self._pixel_ang = 0.0
