@@ -19,6 +19,7 @@ from lamella.acquire.routines.eucentric import height_by_tilting, to_eucentric_h
 from lamella.acquire.routines.focus_position import own_areas, position_places
 from lamella.acquire.routines.levelling import levelling_places, measure_plane
 from lamella.acquire.routines.tracking import take_references, track
+from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.steady import SteadyMicroscope
 from lamella.acquire.session.tilt_loop import TiltLoop
 from lamella.acquire.targets import Target
@@ -41,6 +42,7 @@ def control(
     tell: Callable[..., None],
     make_predictor: MakePredictor,
     progress: Progress,
+    feedback: Feedback = no_feedback,
 ) -> None:
     """Run a session; what happens is told as events.
 
@@ -58,6 +60,8 @@ def control(
         makes a predictor of a name, for places by their number.
     progress
         told the fraction done.
+    feedback
+        what processing measured meanwhile; of targets that are recorded at once.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def control(
         _record_singly(desk_for, plan, targets, start, progress)
         return
     desk = desk_for(settings.predictor, _places(targets, plan.areas))
-    _record(desk, plan, tuple(range(len(targets))), _follows_area(desk), progress)
+    _record(desk, plan, tuple(range(len(targets))), _follows_area(desk), progress, feedback)
 
 
 def _record_singly(
@@ -154,13 +158,20 @@ def _places(targets: Sequence[Target], areas: Areas) -> dict[int, TargetPlace]:
     return places
 
 
-def _record(desk: Desk, plan: Plan, targets: Sequence[int], follow_area: bool, progress: Progress) -> None:
+def _record(
+    desk: Desk,
+    plan: Plan,
+    targets: Sequence[int],
+    follow_area: bool,
+    progress: Progress,
+    feedback: Feedback = no_feedback,
+) -> None:
     step = desk.settings.focus_scale_step if desk.predictor.focuses_on == "tracking-area" else 0.0
     for off in (-step, step) if step else (0.0,):
         measure_focus(desk, desk.focus_area, off_um=off)
     if follow_area and desk.series_of(TRACKING_AREA, TRACK).empty:
         take_references(desk)
-    TiltLoop(desk=desk, plan=plan, targets=targets, follow_area=follow_area, progress=progress).run()
+    TiltLoop(desk=desk, plan=plan, targets=targets, follow_area=follow_area, progress=progress, feedback=feedback).run()
 
 
 def _follows_area(desk: Desk) -> bool:

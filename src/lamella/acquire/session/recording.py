@@ -35,12 +35,15 @@ class TargetState:
         that it had, e/Å².
     lost
         why it was given up; empty while it was not.
+    lenses
+        angle of each view, and the defocus that the lens was set to.
     """
 
     views: int = 0
     failed: int = 0
     dose: float = 0.0
     lost: str = ""
+    lenses: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,6 +113,7 @@ def record_view(
     state.views += 1
     state.failed = 0
     state.dose += taken.picture.dose
+    state.lenses.append((taken.picture.status.tilt_deg, taken.picture.status.defocus_um))
     return taken.first
 
 

@@ -20,6 +20,7 @@ from lamella.acquire.predictor.factory import make_predictor
 from lamella.acquire.session.codec import encode_calibrations, read_calibrations, read_limits
 from lamella.acquire.session.controller import MakePredictor, control
 from lamella.acquire.session.events import Event, SessionEnded, Tell, event_json, read_event
+from lamella.acquire.session.feedback import Feedback, journalled_feedback, no_feedback
 from lamella.acquire.session.log import FORMAT, Journal, LogFile, read_log
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.steady import SteadyMicroscope
@@ -41,6 +42,8 @@ class SessionHead:
         of its microscope.
     about
         what its beginner wrote beside: which microscope, world and seed.
+    feedback
+        whether what processing measured is taken in.
     version
         of lamella.
     """
@@ -52,6 +55,7 @@ class SessionHead:
             self.calibrations = read_calibrations(line["calibrations"])
             self.limits = read_limits(line["limits"])
             self.about: dict[str, Any] = dict(line["about"])
+            self.feedback = bool(line.get("feedback", False))
             self.version = str(line["version"])
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise FormatError(
@@ -89,6 +93,7 @@ def run_session(
     folder: Path | str | None = None,
     *,
     about: Mapping[str, Any] | None = None,
+    feedback: bool = False,
     durable: bool | None = None,
     pictures: PictureSink | None = None,
     watch: Tell | None = None,
@@ -109,6 +114,8 @@ def run_session(
         gets the log, ``events.jsonl``; None: nothing is kept.
     about
         what shall stand in the log's head beside: which microscope, world and seed.
+    feedback
+        take in at each tilt what processing wrote into the folder's ``feedback.jsonl``.
     durable
         every line of the log is on the disk before the session goes on; left out: on a real microscope.
     pictures
@@ -134,6 +141,7 @@ def run_session(
         "targets": [asdict(one) for one in targets],
         **encode_calibrations(microscope.calibrations, microscope.limits),
         "about": dict(about or {}),
+        **({"feedback": True} if feedback else {}),
     }
     # Before the folder is made: what the plan refuses leaves nothing behind.
     plan_session(microscope.calibrations, microscope.limits, targets, settings)
@@ -252,7 +260,10 @@ def _run(
     )
     scope = SteadyMicroscope(recorded, head.settings, tell)
     started = scope.status().time_s
-    control(scope, plan, head.settings, tell, make_predictor, progress)
+    taken_in: Feedback = no_feedback
+    if head.feedback and journal.file is not None:
+        taken_in = journalled_feedback(journal.file.folder, journal)
+    control(scope, plan, head.settings, tell, make_predictor, progress, taken_in)
     ended = scope.status().time_s
     tell(SessionEnded(started_s=started, ended_s=ended))
     return SessionResult(plan=plan, events=tuple(events), started_s=started, ended_s=ended)

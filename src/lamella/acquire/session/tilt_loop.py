@@ -14,7 +14,9 @@ from lamella.acquire.routines.autofocus import measure_focus
 from lamella.acquire.routines.desk import TRACKING_AREA, Desk, Moment
 from lamella.acquire.routines.tracking import Sighting, track
 from lamella.acquire.session.events import TargetEnded, TiltBegun, TiltLeftOut, ViewLeftOut
+from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.recording import FirstView, TargetState, predicted_sd_um, record_view
+from lamella.acquire.session.taking_in import take_in
 from lamella.errors import ImageError, LimitError, MicroscopeError
 from lamella.progress import Progress, no_progress
 
@@ -43,6 +45,8 @@ class TiltLoop:
         whether a tracking area is followed.
     progress
         told the fraction of the tilts that is done.
+    feedback
+        what processing measured meanwhile.
     """
 
     desk: Desk
@@ -50,6 +54,7 @@ class TiltLoop:
     targets: Sequence[int]
     follow_area: bool
     progress: Progress = no_progress
+    feedback: Feedback = no_feedback
     states: dict[int, TargetState] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +75,8 @@ class TiltLoop:
         for number in range(len(self.plan.scheme)):
             if self._stand(number):
                 self._prepare()
+                names = [target.name for target in self.plan.targets]
+                take_in(self.desk, self.states, names, self.feedback(number))
                 self._record_targets()
             self.progress((number + 1) / len(self.plan.scheme), f"tilt {self.plan.scheme.tilt_deg[number]:g}°")
         for target in self.targets:
@@ -173,7 +180,8 @@ class TiltLoop:
                 self.desk.scope.wait(settings.wait_step)
             self._track(low=False)
             place_sd, _ = predicted_sd_um(self.desk.predict(target))
-        if place_sd <= settings.lost:
+        # A first view is taken however unsure its place is: nothing can be learned of a target without one.
+        if place_sd <= settings.lost or not self.states[target].views:
             return True
         reason = f"its place is known to {place_sd:.2f} µm only"
         self.desk.tell(ViewLeftOut(target=target, tilt=self.desk.moment.tilt, kind="unsure", reason=reason))
