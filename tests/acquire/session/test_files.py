@@ -42,7 +42,7 @@ def recorded(tmp_path_factory):
 
 
 def test_stack_and_mdoc_are_read_by_others(recorded) -> None:
-    folder, result, output, microscope = recorded
+    _, result, output, microscope = recorded
     views = [view for view in result.views if view.target == 0]
     table = mdocfile.read(output.mdocs[0])
     assert list(table["TiltAngle"]) == pytest.approx([view.tilt_deg for view in views], abs=1e-4)
@@ -59,7 +59,7 @@ def test_stack_and_mdoc_are_read_by_others(recorded) -> None:
 
 
 def test_the_series_is_understood_by_import(recorded) -> None:
-    _, result, output, _ = recorded
+    _, _, output, _ = recorded
     imported = series_from_mdoc(output.mdocs)
     assert [one.name for one in imported.series] == ["T01", "T02"]
     one = imported.series[0]

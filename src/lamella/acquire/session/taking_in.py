@@ -14,16 +14,16 @@ from lamella.acquire.session.recording import TargetState
 __all__ = ["take_in"]
 
 _SAME_TILT_DEG = 0.5
-_STEEPEST_COSINE = 0.2
+_SINCE_UM = 0.05  # rms by which stage and lens wander in height within a few tilts
 
 
 def take_in(
     desk: Desk, states: Mapping[int, TargetState], names: Sequence[str], measurements: Sequence[Measurement]
 ) -> int:
-    """Turn defoci of earlier views into heights at the present tilt, and tell the predictor.
+    """Turn defoci of earlier views into heights, and tell the predictor.
 
-    A view's true height was ``hand · (defocus − lens)``. By how much it differs from what the predictor now says of
-    that angle is, over the angle's cosine, an error of the target's own height, and so seen at the present tilt.
+    A view's true height was ``hand · (defocus − lens)``: it is told as if the stage stood at the view's angle now, with
+    an error by which its height and the lens may have changed since.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def take_in(
         lens = None if state is None or one.kind != "defocus" else _lens(state, one.tilt_deg)
         if lens is None:
             continue
-        number, (angle, lens_um) = numbers[one.target], lens
-        now = desk.view(number)
-        then = desk.predictor.predict(replace(now, tilt_deg=angle)).height_um
-        cosines = np.maximum(np.cos(np.deg2rad([now.tilt_deg, angle])), _STEEPEST_COSINE)
-        share = float(cosines[0] / cosines[1])
-        height = desk.predictor.predict(now).height_um
-        measured = desk.hand * (one.value_um - lens_um)
-        desk.observe_height(now, height + share * (measured - then), share * one.sd_um, height)
+        angle, lens_um = lens
+        view = replace(desk.view(numbers[one.target]), tilt_deg=angle)
+        desk.observe_height(
+            view,
+            desk.hand * (one.value_um - lens_um),
+            float(np.hypot(one.sd_um, _SINCE_UM)),
+            desk.hand * (desk.settings.defocus - lens_um),
+        )
         told += 1
     return told
 
