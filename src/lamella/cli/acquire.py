@@ -35,6 +35,9 @@ def _plan(
         str, Option(name="--world", help="of a simulated microscope: rigid, bisect, pace, faults, or a TOML file")
     ] = "bisect",
     seed: Annotated[int, Option(name="--seed", help="of a simulated microscope's random numbers")] = 1,
+    pictures: Annotated[
+        str, Option(name="--pictures", help="of a simulated microscope: landmarks, blobs, or full (images and movies)")
+    ] = "landmarks",
     json: Json = False,
     given: dict[str, Any],
 ) -> int:
@@ -42,7 +45,11 @@ def _plan(
     from lamella.workflow.acquisition_settings import MicroscopeSettings
     from lamella.workflow.settings_file import validate
 
-    chosen = validate(MicroscopeSettings, {"microscope": microscope, "world": world, "seed": seed}, "acquire plan")
+    chosen = validate(
+        MicroscopeSettings,
+        {"microscope": microscope, "world": world, "seed": seed, "pictures": pictures},
+        "acquire plan",
+    )
     overrides = given_settings(AcquireSettings, given, "acquire plan")
     session = plan_folder(folder, chosen, overrides, targets_of(targets))
     _tell_plan(session.plan)

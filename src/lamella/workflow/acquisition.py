@@ -22,15 +22,17 @@ import tomlkit
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.microscope.port import Microscope
 from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
+from lamella.acquire.microscope.simulated.full_settings import FullSettings, full_settings
 from lamella.acquire.navigator_targets import navigator_targets
 from lamella.acquire.plan import Plan, plan_session
+from lamella.acquire.session.files import SessionFiles
 from lamella.acquire.session.log import LOG_NAME
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import read_head, read_session, resume_session, run_session
 from lamella.acquire.simulated_session import simulated_targets
 from lamella.acquire.targets import Target, places_of, read_targets, write_targets
 from lamella.acquire.world import load_world, world_text
-from lamella.errors import MicroscopeError, ProjectError, SettingsError
+from lamella.errors import LamellaError, MicroscopeError, ProjectError, SettingsError
 from lamella.formats.atomic import atomic_text
 from lamella.progress import Progress, no_progress
 from lamella.workflow.acquisition_settings import MicroscopeSettings
@@ -156,13 +158,17 @@ def record(session: PlannedSession, progress: Progress = no_progress) -> Session
         raise ProjectError(f"{session.folder}: this session has begun", mend="go on with `lamella acquire resume`")
     if session.microscope.microscope == "simulated":
         atomic_text(session.folder / WORLD_FILE, world_text(load_world(session.microscope.world)))
-    with crashes_told(session.folder):
+    scope = _open(session.microscope, session.plan.targets, session.folder)
+    files = SessionFiles(session.folder, session.plan.targets, session.settings, scope.calibrations)
+    with crashes_told(session.folder), _finished(files):
         return run_session(
-            _open(session.microscope, session.targets),
+            scope,
             session.targets,
             session.settings,
             session.folder,
             about=session.microscope.model_dump(mode="json"),
+            pictures=files.picture,
+            watch=files.watch,
             progress=progress,
         )
 
@@ -182,7 +188,24 @@ def go_on(folder: Path | str, progress: Progress = no_progress) -> SessionResult
     microscope = validate(MicroscopeSettings, head.about, "the log's microscope")
     if microscope.microscope == "simulated":
         microscope = microscope.model_copy(update={"world": str(folder / WORLD_FILE)})
-    return resume_session(folder, _open(microscope, head.targets, crashes=False), progress=progress)
+    targets = plan_session(head.calibrations, head.limits, head.targets, head.settings).targets
+    scope = _open(microscope, targets, folder, crashes=False)
+    files = SessionFiles(folder, targets, head.settings, scope.calibrations)
+    with _finished(files):
+        return resume_session(folder, scope, pictures=files.picture, watch=files.watch, progress=progress)
+
+
+@contextmanager
+def _finished(files: SessionFiles) -> Iterator[None]:
+    """However a session ends, its files are made whole; a program that is killed leaves that to resume."""
+    try:
+        yield
+    except SimulatedCrash:
+        raise
+    except LamellaError:
+        files.finish()
+        raise
+    files.finish()
 
 
 @contextmanager
@@ -203,14 +226,27 @@ def crashes_told(folder: Path | None = None) -> Iterator[None]:
         raise MicroscopeError(f"the world's script ended the session: {crash}", mend=mend) from crash
 
 
-def _open(microscope: MicroscopeSettings, targets: Sequence[Target] | int, *, crashes: bool = True) -> Microscope:
+def _open(
+    microscope: MicroscopeSettings,
+    targets: Sequence[Target] | int,
+    folder: Path | None = None,
+    *,
+    crashes: bool = True,
+) -> Microscope:
     """The microscope; a simulated one crashes where its world's script says so, but not when it is gone on with."""
     places = targets if isinstance(targets, int) else places_of(targets)[:, :2]
     world = load_world(microscope.world)
     if not crashes:
         script = [fault for fault in world.model_dump()["faults"]["script"] if fault["kind"] != "crash"]
         world = load_world(microscope.world, {"faults.script": script})
-    return SimulatedMicroscope(world, microscope.seed, targets=places, pictures=microscope.pictures)
+    full = None
+    if microscope.pictures == "full":
+        full = FullSettings(
+            simulation=full_settings(microscope.seed, world.optics.tilt_axis, frames=microscope.frames),
+            folder=folder if microscope.frames > 1 else None,
+            names=() if isinstance(targets, int) else tuple(one.name for one in targets),
+        )
+    return SimulatedMicroscope(world, microscope.seed, targets=places, pictures=microscope.pictures, full=full)
 
 
 def _targets(scope: Microscope, targets: Sequence[Target] | int) -> tuple[Target, ...]:

@@ -19,6 +19,9 @@ class MicroscopeSettings(BaseModel):
     microscope: Literal["simulated", "serialem"] = setting("simulated", "what records")
     world: str = setting("bisect", "simulated: rigid, bisect, pace, faults, or a TOML file of a world", file=False)
     seed: int = setting(1, "simulated: of every random number", ge=0)
-    pictures: Literal["landmarks", "blobs"] = setting(
-        "landmarks", "simulated: what its pictures are: places of features alone, or small images of blobs"
+    pictures: Literal["landmarks", "blobs", "full"] = setting(
+        "landmarks",
+        "simulated: what its pictures are: places of features alone, small images of blobs, or images and movies of a "
+        "specimen in each target",
     )
+    frames: int = setting(4, "simulated, full pictures: of each movie; 1: images alone", ge=1, le=100)
