@@ -51,6 +51,19 @@ def test_a_search_everywhere_has_each_orientation_once() -> None:
     assert plain / 16 < symmetric < plain / 10
 
 
+def test_a_search_everywhere_compares_what_its_steps_can_tell() -> None:
+    fine, coarse = (
+        first_range(detail, 70.0, everywhere=True, angle_range_deg=None, angle_step_deg=None, shift_range_px=12.0)
+        for detail in (4.0, 20.0)
+    )
+    assert fine.angle_step_deg == coarse.angle_step_deg == 15.0
+    assert fine.detail_px == pytest.approx(np.deg2rad(15) * 70 / 1.6)  # half a step moves the rim by 0.8 of it
+    assert coarse.detail_px == 20.0
+    assert Grids(fine, "C1", 35.0).counts[0] == 4608
+    asked = first_range(4.0, 70.0, everywhere=True, angle_range_deg=None, angle_step_deg=3.75, shift_range_px=12.0)
+    assert asked.detail_px == 4.0
+
+
 def test_places_fill_a_ball() -> None:
     places = place_grid(3.0, 1.0)
     assert (places[0] == 0).all()

@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 _SCALED_WITH = 48  # particles whose best nodes say how the first reference's grey values compare with the pictures
-_SCALED_WITH_GLOBALLY = 12
+_SCALED_WITH_GLOBALLY = 6
 _BATCH = 8  # particles per thread that are in memory at once
 
 
@@ -308,11 +308,12 @@ def _scaled(
     def fit(half: int, index: int) -> tuple[float, float]:
         noise = state.noise[half, setup.tomogram[index]]
         terms = setup.reader.read(index).at(compared).over_noise(noise)
+        terms = terms.up_to(round(setup.reader.box_px / state.search.detail_px))
         place = setup.place_px(state.positions_ang, index)
         search = grids.about(state.matrices[index], place, setup.matrices[index], setup.most_angle_deg)
         scores, places = grid_scores(transforms[half], terms, replace(search, any_scale=True), setup.prior(index))
         node = int(scores.argmax())
-        slices = take_terms(transforms[half], compared.index, terms.frames @ search.matrices[node], setup.reader.box_px)
+        slices = take_terms(transforms[half], terms.at.index, terms.frames @ search.matrices[node], setup.reader.box_px)
         cross = np.vdot(terms.moved(search.places_px[places[node]]), slices).real
         return float(cross), float(np.vdot(terms.squares, np.abs(slices) ** 2))
 

@@ -19,6 +19,7 @@ _TURN = 0.8
 """Spacing of orientations in details at the particle's rim: half of it is within reach of a climb."""
 _COARSEST_DEG = 15.0
 _MOVE = 0.3  # step of places, in details
+_GLOBAL_TURN, _GLOBAL_MOVE = 1.6, 0.4  # the same of a search everywhere, from whose best nodes many climbs begin
 _NARROWEST = 1.7
 """Radius of a later search, in steps: a node and its twenty-six neighbours; a climb finds what lies between."""
 _NARROWER = 3.0  # radius of a search over that of the next
@@ -60,16 +61,21 @@ def first_range(
     detail_px: float, diameter_px: float, *, everywhere: bool, angle_range_deg: float | None,
     angle_step_deg: float | None, shift_range_px: float,
 ) -> SearchRange:  # fmt: skip
-    """The first iteration's: a reference of details of `detail_px`; None: chosen here."""
-    step = angle_step_deg or _angle_step(detail_px, diameter_px)
-    if everywhere and angle_step_deg is None:
-        step = min(2 * step, _COARSEST_DEG)
+    """The first iteration's: a reference of details of `detail_px`; None: chosen here.
+
+    A search everywhere is as coarse as can be, and compares no finer detail than such steps can tell: nodes grow with
+    the detail's sixth power. From many of its nodes the reference's own detail is then climbed by.
+    """
+    step, move = angle_step_deg or _angle_step(detail_px, diameter_px), _MOVE
+    if everywhere:
+        step, move = angle_step_deg or _COARSEST_DEG, _GLOBAL_MOVE
+        detail_px = max(detail_px, float(np.deg2rad(step)) * diameter_px / _GLOBAL_TURN)
     return SearchRange(
         everywhere=everywhere,
         angle_range_deg=angle_range_deg or _LOCAL_DEG,
         angle_step_deg=step,
         shift_range_px=shift_range_px,
-        shift_step_px=_MOVE * detail_px,
+        shift_step_px=move * detail_px,
         detail_px=detail_px,
         peaks=_GLOBAL_PEAKS if everywhere else _FIRST_PEAKS,
     )
