@@ -56,6 +56,11 @@ class StageTable(_Table):
         0.45, "fraction", "of its direction that differs from tilt to tilt; the rest is repeated", ge=0, le=1
     )
     settling_height: float = _field(0.3, "fraction", "of its in-plane size that it has along the beam", ge=0, le=2)
+    settling_slow: float = _field(0.0, "fraction", "of its size that decays in settling_slow_time", ge=0, le=1)
+    settling_slow_time: float = _field(200.0, "s", "in which that part falls to 1/e", gt=0)
+    creep: Range = _error(
+        (0.0, 0.0), "µm", "in-plane displacement in the first minute after a long turn, growing as log(1 + t / 5 s)"
+    )
     wander: Range = _error((0.0, 0.0), "µm", "rms step at each tilt, across and along the axis each, which stays")
     wander_height: Range = _error((0.0, 0.0), "µm", "the same along the beam")
     jump: Range = _error((0.0, 0.0), "µm", "sudden in-plane displacement at some tilts, which stays")
@@ -81,6 +86,7 @@ class OpticsTable(_Table):
     tilt_axis_error: float = _error(0.0, "deg", "size of the true axis's difference from it", ge=0, le=20)
     shift_scale_error: float = _error(0.0, "fraction", "by which image shifts are longer or shorter", ge=0, le=0.2)
     shift_turn_error: float = _error(0.0, "deg", "by which image shifts are turned", ge=0, le=20)
+    shift_bend: float = _error(0.0, "µm", "of an image shift of 8 µm, by which it is off as its square", ge=0, le=1)
     shift_hysteresis: float = _error(
         0.0, "µm", "by which an image shift reached from one side differs from one reached from the other", ge=0, le=1
     )
@@ -92,6 +98,9 @@ class OpticsTable(_Table):
     beam_tilt_scale_error: float = _error(0.0, "fraction", "by which a beam tilt is larger or smaller", ge=0, le=0.5)
     matching: float = _error(
         0.0, "px", "sd of a displacement between two pictures, at 0° and the full dose of the preset", ge=0, le=100
+    )
+    matching_tilt: float = _error(
+        0.0, "px", "sd beside that of a whole picture at 60°, as sin²; two pictures' contents differ", ge=0, le=100
     )
     shift_limit: float = _field(15.0, "µm", "longest image shift", gt=0)
     tilt_limit: float = _field(70.0, "deg", "largest tilt to both sides", gt=0, lt=90)
@@ -128,6 +137,8 @@ class GridTable(_Table):
     target_height: float = _error(
         0.0, "µm", "greatest height of a target's own (its film) off the terrain, up or down", ge=0
     )
+    own_motion: Range = _error((0.0, 0.0), "µm", "by which each target's film moves for itself in the session")
+    own_motion_time: float = _field(1800.0, "s", "in which it comes to 1 - 1/e of that", gt=0)
     spacing: float = _field(2.5, "µm", "between neighbouring holes", gt=0)
     hole: float = _field(1.2, "µm", "diameter of the holes; 0: no foil", ge=0)
     foil: float = _field(0.7, "fraction", "of the beam that passes the foil between the holes", ge=0, le=1)

@@ -70,13 +70,17 @@ class Column:
             told_deg=self.stage.read_deg,
             middle_um=self.seen(self.lenses.shift_um, purpose.target, time_s)[:2],
             surface=lambda places: self.surface(places, purpose.target),
-            appear=lambda points: self.appear(points, time_s),
-            defocus_um=lambda points: self.defocus_um(points, time_s),
+            appear=lambda points: self.appear(points, purpose.target, time_s),
+            defocus_um=lambda points: self.defocus_um(points, purpose.target, time_s),
         )
 
-    def appear(self, points_um: Array, time_s: float) -> Array:
-        """``(..., 2)`` where points ``(..., 3)`` of the grid appear, µm from the picture's middle."""
-        placed = self.stage.placed(points_um, time_s)
+    def placed(self, points_um: Array, area: int, time_s: float) -> Array:
+        """``(..., 3)`` where points of an area are: across, along, height."""
+        return self.stage.placed(points_um + self.grid.own_motion_um(area, time_s), time_s)
+
+    def appear(self, points_um: Array, area: int, time_s: float) -> Array:
+        """``(..., 2)`` where points ``(..., 3)`` of an area appear, µm from the picture's middle."""
+        placed = self.placed(points_um, area, time_s)
         off = placed[..., :2] - self.lenses.shift_um
         beam_tilt = self.lenses.beam_tilt_mrad
         if beam_tilt.any():
@@ -85,9 +89,9 @@ class Column:
         appear: Array = off @ self._camera.T
         return appear
 
-    def defocus_um(self, points_um: Array, time_s: float) -> Array:
-        """``(...)`` true defocus of points of the grid; positive is underfocus."""
-        defocus: Array = self.lenses.defocus_um + self._hand * self.stage.placed(points_um, time_s)[..., 2]
+    def defocus_um(self, points_um: Array, area: int, time_s: float) -> Array:
+        """``(...)`` true defocus of points of an area; positive is underfocus."""
+        defocus: Array = self.lenses.defocus_um + self._hand * self.placed(points_um, area, time_s)[..., 2]
         return defocus
 
     def surface(self, places_um: Array, area: int) -> Array:
@@ -98,9 +102,10 @@ class Column:
     def seen(self, shift_um: Array, area: int, time_s: float) -> Array:
         """``(3,)`` the point of an area's surface that a place across the beam shows."""
         point: Array = np.zeros(3)
+        moved_um = self.grid.own_motion_um(area, time_s)
         # The line of sight meets the surface: slopes of the terrain are small, so this converges like 0.2ⁿ or faster.
         for _ in range(40):
-            place = self.stage.grid_place(shift_um, float(point[2]), time_s)
+            place = self.stage.grid_place(shift_um, float(point[2] + moved_um[2]), time_s) - moved_um[:2]
             found = self.surface(np.clip(place, -_FARTHEST_UM, _FARTHEST_UM), area)
             moved = float(np.abs(found - point).max())
             point = found

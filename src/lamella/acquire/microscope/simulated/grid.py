@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lamella.acquire.microscope.simulated.draws import signed, size
+from lamella.acquire.microscope.simulated.draws import signed, size, sphere
 from lamella.acquire.world_tables import GridTable, TargetTable
 from lamella.errors import SettingsError
 
@@ -49,6 +49,7 @@ class Terrain:
         self.spacing_um = table.spacing
         self.hole_um, self.foil = table.hole, table.foil
         self._own_um = table.target_height
+        self._own_motion, self._own_motion_s = table.own_motion, table.own_motion_time
         self._own_seed = int(rng.integers(2**31))
 
     def height_um(self, places_um: ArrayLike) -> Array:
@@ -65,6 +66,14 @@ class Terrain:
             return 0.0
         draw = np.random.default_rng([self._own_seed, area + 2**16])
         return float(draw.uniform(-self._own_um, self._own_um))
+
+    def own_motion_um(self, area: int, time_s: float) -> Array:
+        """``(3,)`` how far an area's film has moved for itself since the session began."""
+        if not self._own_motion[1]:
+            return np.zeros(3)
+        draw = np.random.default_rng([self._own_seed, area + 2**16, 1])
+        gone = 1.0 - float(np.exp(-time_s / self._own_motion_s))
+        return size(self._own_motion, draw) * gone * sphere(draw)
 
     def lattice_um(self) -> Array:
         """``(2, 2)`` the two steps from hole to hole, as rows."""

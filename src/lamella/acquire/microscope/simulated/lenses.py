@@ -12,6 +12,8 @@ __all__ = ["TrueLenses"]
 
 Array = NDArray[np.float64]
 
+_BEND_AT_UM = 8.0
+
 
 class TrueLenses:
     """What the lenses do.
@@ -33,6 +35,8 @@ class TrueLenses:
         self._focus_offset_um = signed(table.focus_offset, rng)
         self._focus_scale = 1.0 + signed((table.focus_scale_error,) * 2, rng)
         self._beam_tilt_scale = 1.0 + signed((table.beam_tilt_scale_error,) * 2, rng)
+        bends = rng.spawn(1)[0].normal(size=(2, 3))
+        self._bend: Array = table.shift_bend / _BEND_AT_UM**2 * bends / np.linalg.norm(bends)
         self.picture_turn_deg = signed((table.tilt_axis_error,) * 2, rng)
         self.shift_set_um: Array = np.zeros(2)
         self.focus_set_um = 0.0
@@ -60,7 +64,8 @@ class TrueLenses:
 
     def shift_of(self, set_um: Array) -> Array:
         """``(2,)`` the shift that setting one makes, but for hysteresis."""
-        shift: Array = self._matrix @ set_um
+        x, y = set_um
+        shift: Array = self._matrix @ set_um + self._bend @ np.array([x * x, x * y, y * y])
         return shift
 
     @property

@@ -91,7 +91,9 @@ class SimulatedMicroscope:
         )
         field = min(self._calibrations.presets[RECORD].field_um)
         self.full: FullPictures | None = None
-        self._maker: PictureMaker = LandmarkPictures(field, world.optics.matching, stream(seed, "pictures"))
+        self._maker: PictureMaker = LandmarkPictures(
+            field, world.optics.matching, stream(seed, "pictures"), matching_tilt_px=world.optics.matching_tilt
+        )
         if pictures != "landmarks":
             blobs = BlobPictures(self._column.grid, world.optics.tilt_axis, stream(seed, "blobs"))
         if pictures == "full":

@@ -82,12 +82,16 @@ class LandmarkPictures:
         sd of a comparison's error at 0° and the preset's own dose. It grows as the noise, by 1 / √dose and 1 / √cosθ.
     rng
         a stream of random numbers.
+    matching_tilt_px
+        sd at 60° of what all of a picture is displaced by beside that; it grows as sin²θ.
     """
 
-    def __init__(self, field_um: float, matching_px: float, rng: np.random.Generator) -> None:
+    def __init__(
+        self, field_um: float, matching_px: float, rng: np.random.Generator, *, matching_tilt_px: float = 0.0
+    ) -> None:
         self._spread_um = _SPREAD * field_um
-        self._matching_px = matching_px
-        self._features_rng, self._errors_rng = rng.spawn(2)
+        self._matching_px, self._matching_tilt_px = matching_px, matching_tilt_px
+        self._features_rng, self._errors_rng, self._content_rng = rng.spawn(3)
         self._seed = int(self._features_rng.integers(2**31))
         self._areas: dict[tuple[str, int, int], Array] = {}
         self.files: tuple[str, ...] = ()
@@ -96,7 +100,7 @@ class LandmarkPictures:
         """Features where they appear; one outside the field is taken for another somewhere in it."""
         features = self._features(scene)
         sd = self._sd_um(scene)
-        places = scene.appear(features) + sd * self._errors_rng.normal(size=(_FEATURES, 2))
+        places = scene.appear(features) + sd * self._errors_rng.normal(size=(_FEATURES, 2)) + self._content_um(scene)
         return Landmarks(places_um=self._inside(scene, places), sd_um=sd)
 
     def dark(self, scene: Scene) -> Landmarks:
@@ -120,6 +124,12 @@ class LandmarkPictures:
         share = scene.dose / scene.preset.dose if scene.preset.dose else 1.0
         growth = 1 / np.sqrt(max(share, 1e-6) * np.cos(np.deg2rad(scene.tilt_deg)))
         return float(np.sqrt(_FEATURES) * self._matching_px * scene.preset.pixel_size_ang * 1e-4 * growth)
+
+    def _content_um(self, scene: Scene) -> Array:
+        """``(2,)`` by which a whole picture seems elsewhere, because it shows other projections of the specimen."""
+        sine = np.sin(np.deg2rad(scene.tilt_deg)) / np.sin(np.deg2rad(60.0))
+        sd = self._matching_tilt_px * scene.preset.pixel_size_ang * 1e-4 * sine**2
+        return np.asarray(sd * self._content_rng.normal(size=2))
 
     def _inside(self, scene: Scene, places: Array) -> Array:
         half = 0.5 * np.array(scene.preset.field_um[::-1])

@@ -3,7 +3,7 @@
 A point of the specimen's holder turns about the tilt axis by the true angle (`lamella.geometry`'s Ry); the axis lies
 beside the beam's middle, and the whole is displaced by what a stage does of itself:
 
-    place = axis + Ry(θ) · (holder place − axis) + wander + jumps + play + settling · e^(−t/τ) + drift
+    place = axis + Ry(θ) · (holder place − axis) + wander + jumps + play + settling · e^(−t/τ) + creep + drift
 
 Each term is drawn anew at a tilt or a move from the stage's own stream of random numbers, so that two sessions of one
 seed have the same stage, whatever else they do between the tilts.
@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 _NM_UM = 1e-3  # 1 nm in µm
 _SIZES_DIFFER = 0.1  # by which part of its range settling after alike turns differs in size
 _STOOD_S = 5.0  # a turn that follows another within this time goes on with it: an approach against the backlash
+_CREEP_S = 5.0  # from which on creep goes with the logarithm of the time
 _WHOLE_DRIFT_UM = 10.0  # a move of the stage this long makes it drift as at the session's start
 
 
@@ -58,6 +59,9 @@ class TrueStage:
         self._readback_error_deg = 0.0
         self._base_um: Array = np.zeros(3)
         self._settling_um: Array = np.zeros(3)
+        self._slow_um: Array = np.zeros(3)
+        self._creep_um: Array = np.zeros(3)
+        self._creep_size = size(table.creep, rng.spawn(1)[0]) / np.log(1 + 60.0 / _CREEP_S)
         self._drift_um_s: Array = _NM_UM * size(table.drift, rng) * sphere(rng)
         self._turn: Array = np.eye(3)
         self._turned()
@@ -78,19 +82,25 @@ class TrueStage:
         table, rng = self._table, self._rng
         steps, random = self._wander_um * rng.normal(size=3), self._settling_vector(rng)
         jump = size(table.jump, rng) * sphere(rng, flat=True)
-        jumps, settling = rng.random() < table.jump_rate, self._settling_size(angle_deg, time_s)
+        jumps, before_s, crept = rng.random() < table.jump_rate, self._turned_s, self._crept_um(time_s)
+        turn = self._turn_share(angle_deg, time_s)
+        settling = self._settling_size(turn)
         errors = rng.normal(size=2)
         if angle_deg == self.told_deg:
+            self._turned_s = before_s
             return
         self._sense = 1 if angle_deg > self.told_deg else -1
         self.told_deg = angle_deg
         self._angle_error_deg = table.angle_error * errors[0]
         self._readback_error_deg = table.readback_error * errors[1]
-        self._base_um = self._base_um + steps + (jump if jumps else 0.0)
+        self._base_um = self._base_um + crept + steps + (jump if jumps else 0.0)
         share = table.settling_random
         way = (1 - share) * self._sense * self._repeated + share * random
         # The last turn wipes out what was left of the one before: what the bearings strain into, they strain anew.
-        self._settling_um = settling * way / max(float(np.hypot(way[0], way[1])), 1e-9)
+        way = way / max(float(np.hypot(way[0], way[1])), 1e-9)
+        self._settling_um = (1 - table.settling_slow) * settling * way
+        self._slow_um = table.settling_slow * settling * way
+        self._creep_um = self._creep_size * turn**2 * way
         self._turned()
 
     def move(self, place_um: Array, time_s: float) -> None:
@@ -112,7 +122,8 @@ class TrueStage:
     def displacement_um(self, time_s: float) -> Array:
         """``(3,)`` of the holder from where an ideal stage would have it."""
         self._advance(time_s)
-        return self._base_um + self._settling_um + 0.5 * self._sense * self._play_um
+        moved = self._base_um + self._settling_um + self._slow_um + self._crept_um(time_s)
+        return moved + 0.5 * self._sense * self._play_um
 
     def placed(self, points_um: ArrayLike, time_s: float) -> Array:
         """``(..., 3)`` where points of the grid (as at 0° on a stage at its zero) are: across, along, height."""
@@ -130,13 +141,21 @@ class TrueStage:
         x = (lateral[0] - self._turn[0, 2] * z) / self._turn[0, 0]
         return np.array([x, lateral[1]]) + (self.axis_um - self._true_um)[:2]
 
-    def _settling_size(self, angle_deg: float, time_s: float) -> float:
-        """How much a turn sets free: with its length from where the stage stood last, back and forth counts once."""
+    def _crept_um(self, time_s: float) -> Array:
+        """``(3,)`` by how much it crept since it stands."""
+        crept: Array = self._creep_um * np.log1p(max(time_s - self._turned_s, 0.0) / _CREEP_S)
+        return crept
+
+    def _turn_share(self, angle_deg: float, time_s: float) -> float:
+        """A turn's length from where the stage stood last (back and forth counts once), of the one that does most."""
         if time_s - self._turned_s > _STOOD_S:
             self._stood_deg = self.told_deg
         self._turned_s = time_s
+        return min(1.0, abs(angle_deg - self._stood_deg) / self._table.settling_turn)
+
+    def _settling_size(self, turn: float) -> float:
+        """How much a turn sets free."""
         least, most = self._table.settling
-        turn = min(1.0, abs(angle_deg - self._stood_deg) / self._table.settling_turn)
         greatest = least + (most - least) * turn**2
         return float(greatest - _SIZES_DIFFER * (greatest - least) * self._rng.random())
 
@@ -158,4 +177,5 @@ class TrueStage:
         self._base_um = self._base_um + self._drift_um_s * table.drift_time * (1 - left)
         self._drift_um_s = self._drift_um_s * left
         self._settling_um = self._settling_um * float(np.exp(-passed / table.settling_time))
+        self._slow_um = self._slow_um * float(np.exp(-passed / table.settling_slow_time))
         self._time_s = time_s

@@ -98,7 +98,7 @@ class Truth:
         if purpose.target not in self.places_um or purpose.kind not in ("record", "track"):
             return
         place = self.places_um[purpose.target]
-        placed = self._column.stage.placed(place, time_s)
+        placed = self._column.placed(place, purpose.target, time_s)
         self.views.append(
             TrueView(
                 purpose=purpose,
@@ -106,7 +106,7 @@ class Truth:
                 time_s=time_s,
                 tilt_deg=self._column.stage.true_deg,
                 offset_um=placed[:2] - self._column.lenses.shift_um,
-                defocus_um=float(self._column.defocus_um(place, time_s)),
+                defocus_um=float(self._column.defocus_um(place, purpose.target, time_s)),
             )
         )
 
