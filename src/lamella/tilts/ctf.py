@@ -11,7 +11,7 @@ from lamella.errors import ImageError
 from lamella.geometry import TiltGeometry
 from lamella.parallel import each, part_of
 from lamella.progress import Progress, no_progress
-from lamella.records import ImageSource, TiltSeries
+from lamella.records import SESSION_DEFOCUS, ImageSource, TiltSeries
 from lamella.tilts.ctf_lens import Lens
 from lamella.tilts.ctf_profile import profile_of
 from lamella.tilts.ctf_record import profiles_of, record_of
@@ -141,7 +141,10 @@ def _fitted(
     for part in ((0.0, 0.8), (0.8, 1.0)):
         plan = _plan(series, lens, settings, edge)
         there, views = _all_spectra(sources, series, geometry, plan, part_of(progress, *part))
-        fit = fit_series(views, geometry.select(there), lens, settings, hand=series.hand) if views else None
+        fit = None
+        if views:
+            near = _session_defocus(series)
+            fit = fit_series(views, geometry.select(there), lens, settings, hand=series.hand, near_ang=near)
         wider = 0.0 if fit is None else _TILE_ANG * float(np.median(fit.defocus_ang())) / _FAR_ANG
         if settings.tile or wider <= edge:
             break
@@ -208,3 +211,9 @@ def _spectra(
 
 def _weighted(part: Looked, whole: Looked) -> Looked:
     return replace(part, weight=whole.weight)
+
+
+def _session_defocus(series: TiltSeries) -> float | None:
+    """The defocus that the session set, Å; None where nobody said it."""
+    stated = series.scores.get(SESSION_DEFOCUS)
+    return None if stated is None or not np.isfinite(stated).all() else float(np.median(stated))

@@ -30,6 +30,8 @@ SERIES_SURE = 0.95
 """Confidence from which the data's hand is taken."""
 TELLS = 8.0
 """Log-likelihood of a view's rings over none from which its own fit is believed: noise gives half of it."""
+_NEAR_ANG = 15000.0  # to both sides of the defocus that a session set
+_HELD = 0.7  # of that: rings farther off may be those of another defocus
 _BEYOND_DOUBT = 1 - 1e-6  # confidence from which a hand need not be heard with the other one's fit
 _FIRST_RING = 0.75  # of the first zero's squared frequency: where the fit begins
 _PHASES_DEG = np.arange(0.0, 180.0, 20.0)  # of a phase plate, tried in the search
@@ -88,8 +90,26 @@ class SeriesFit:
         return np.array([state.defocus_ang for state in self.joint.states])
 
 
+def _found(views: Sequence[ViewSpectra], lens: Lens, settings: CtfSettings, near_ang: float | None) -> Found:
+    """Where the rings are: about a stated defocus if they are there, clear of that range's ends."""
+    whole, phases = (settings.min_defocus, settings.max_defocus), _phases(lens, settings)
+    if near_ang is not None:
+        near = (max(whole[0], near_ang - _NEAR_ANG), min(whole[1], near_ang + _NEAR_ANG))
+        if near[1] - near[0] > _NEAR_ANG:
+            found = search(views, lens, near, phases, joint=settings.joint)
+            if found.certain and abs(float(np.median(found.defocus_ang)) - near_ang) < _HELD * _NEAR_ANG:
+                return found
+    return search(views, lens, whole, phases, joint=settings.joint)
+
+
 def fit_series(
-    views: Sequence[ViewSpectra], geometry: TiltGeometry, lens: Lens, settings: CtfSettings, *, hand: int
+    views: Sequence[ViewSpectra],
+    geometry: TiltGeometry,
+    lens: Lens,
+    settings: CtfSettings,
+    *,
+    hand: int,
+    near_ang: float | None = None,
 ) -> SeriesFit | None:
     """Fit all views; None where there are no rings.
 
@@ -99,10 +119,10 @@ def fit_series(
         spectra and geometry of the same views.
     hand
         what the record says; kept where the data cannot tell.
+    near_ang
+        defocus that the microscope was set to; sought about it first, and everywhere where no rings are found there.
     """
-    found = search(
-        views, lens, (settings.min_defocus, settings.max_defocus), _phases(lens, settings), joint=settings.joint
-    )
+    found = _found(views, lens, settings, near_ang)
     if not found.certain:
         return None
     work = _Work(views, geometry, lens, settings, found)
