@@ -12,6 +12,9 @@ from lamella.settings import setting
 
 __all__ = ["AcquireSettings"]
 
+_LEVEL = 5  # targets whose heights tell the plane well enough
+_FAR_DEG = 20.0  # from the start tilt, where a slope of 10° takes a target 8 µm away off by 0.5 µm
+
 
 class AcquireSettings(BaseModel):
     """Settings of one run of many tilt series."""
@@ -92,10 +95,19 @@ class AcquireSettings(BaseModel):
     eucentric: bool = setting(True, "bring the stage to eucentric height at the start")
     eucentric_tilt: float = setting(10.0, "to both sides, to measure height", unit="deg", gt=0, le=30)
     eucentric_threshold: float = setting(0.3, "height that is let be", unit="µm", gt=0)
-    level: int = setting(
-        0, "targets near which the height is measured by focus at the start, to know the plane; 0: none", ge=0
+    level: int | None = setting(
+        None,
+        "targets near which the height is measured by focus at the start, to know the plane; 0: none; left out: 5 "
+        "where the first tilt is far from the start tilt and no plane is given, else none",
+        ge=0,
     )
-    pre_tilt: float = setting(0.0, "of the targets' plane, where it is not measured", unit="deg", ge=-60, le=60)
+    pre_tilt: float = setting(
+        0.0,
+        "of the targets' plane as it lies at the start tilt, where it is not measured",
+        unit="deg",
+        ge=-60,
+        le=60,
+    )
     plane_rotation: float = setting(
         0.0, "direction, from the axis's x towards y, in which the plane rises", unit="deg", ge=-360, le=360
     )
@@ -137,6 +149,14 @@ class AcquireSettings(BaseModel):
         except SettingsError as error:
             raise ValueError(str(error)) from error
         return self
+
+    @property
+    def levelled(self) -> int:
+        """Targets near which the height is measured at the start."""
+        if self.level is not None:
+            return self.level
+        away = abs(float(self.tilt_scheme().tilt_deg[0]) - self.start_tilt)
+        return _LEVEL if away > _FAR_DEG and not self.pre_tilt else 0
 
     def tilt_scheme(self) -> TiltScheme:
         """The tilts in the order of recording, with their doses.

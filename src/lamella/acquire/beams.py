@@ -104,6 +104,7 @@ def beam_doses(
     beam = calibrations.presets[RECORD].beam_um
     beside = _areas_with_dose(areas, calibrations, settings)
     places = np.concatenate([places_of(targets), np.array([(*place, 0.0) for _, place, _, _ in beside]).reshape(-1, 3)])
+    places = tilted(places, -settings.start_tilt, calibrations.axis_offset_um)
     radius = np.array([beam / 2] * len(targets) + [preset.beam_um / 2 for _, _, preset, _ in beside])
     by_area = np.array([dose for *_, dose in beside])
     total = np.zeros(len(targets))

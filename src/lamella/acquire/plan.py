@@ -85,7 +85,8 @@ def plan_session(
     shots = with_heights(with_shots(targets, settings.shots, settings.shot_radius), plane)
     _check_names(shots)
     _check_tilts(scheme, limits, settings)
-    places = places_of(shots)
+    # Where they lie at 0°: their coordinates are those at the start tilt.
+    places = tilted(places_of(shots), -settings.start_tilt, calibrations.axis_offset_um)
     reachable, notes = _reach(shots, places, scheme, limits, calibrations)
     areas = choose_areas(places, scheme, calibrations, limits, settings)
     doses, beam_notes = beam_doses(shots, areas, scheme, calibrations, settings)

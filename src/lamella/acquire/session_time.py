@@ -108,7 +108,7 @@ def _between_targets(targets: int, tilts: int, settings: AcquireSettings) -> flo
 def _start_s(focus_s: float, tracks: bool, calibrations: Calibrations, settings: AcquireSettings) -> float:
     """Before the first tilt: eucentric height, the plane, the lens's scale, the references."""
     clock, presets = calibrations.timings, calibrations.presets
-    seconds = focus_s * (settings.level + (2 if settings.focus_scale_step and settings.predictor == "shared" else 1))
+    seconds = focus_s * (settings.levelled + (2 if settings.focus_scale_step and settings.predictor == "shared" else 1))
     if settings.eucentric:
         turn = clock.tilt_s + 3 * settings.eucentric_tilt / clock.tilt_deg_per_s
         picture = presets[TRACK_LOW].exposure_s + clock.readout_s

@@ -24,11 +24,16 @@ _CALIBRATION = 0.02  # of the defocus: how well a beam tilt is known
 
 @dataclass(frozen=True, kw_only=True)
 class Focus:
-    """What the beam tilt told of an area: its true defocus and its height, µm, and their standard error."""
+    """What the beam tilt told of an area: its true defocus and its height, µm, and their standard error.
+
+    `at_height_um` is the height that the lens was set for, `view` that of the measurement.
+    """
 
     defocus_um: float
     height_um: float
     sd_um: float
+    at_height_um: float
+    view: View
 
 
 def measure_focus(desk: Desk, area: int, *, off_um: float = 0.0) -> Focus | None:
@@ -84,7 +89,7 @@ def measure_focus(desk: Desk, area: int, *, off_um: float = 0.0) -> Focus | None
             time_s=view.time_s,
         )
     )
-    return Focus(defocus_um=defocus, height_um=height, sd_um=sd)
+    return Focus(defocus_um=defocus, height_um=height, sd_um=sd, at_height_um=at_height, view=view)
 
 
 def _follow(desk: Desk, view: View, picture: Picture, shift: Array, beam_um: float) -> None:

@@ -92,8 +92,9 @@ def height_by_tilting(desk: Desk, start_deg: float, shift_um: Array, reach_deg: 
 
     Notes
     -----
-    A point at height z above the axis appears at z · sin θ; between two tilts it moves by z (sin θ₁ − sin θ₂). The
-    place across the axis counts with cos θ₁ − cos θ₂, which is 0 for tilts to both sides of 0° alike. Three pictures,
+    A point at height z above the axis appears at z · sin θ, θ against the start tilt; between two tilts it moves by
+    z (sin θ₁ − sin θ₂). The place across the axis counts with cos θ₁ − cos θ₂, which is 0 for tilts to both sides
+    alike. Three pictures,
     −, +, −, are free of a steady drift; what the stage makes at each tilt is left, and counts less at larger ones.
     """
     least, most = desk.scope.limits.tilt_deg
@@ -108,7 +109,7 @@ def height_by_tilting(desk: Desk, start_deg: float, shift_um: Array, reach_deg: 
         middle, last = series.measure(pictures[1]), series.measure(pictures[2])
     except ImageError as error:
         raise MicroscopeError(f"no eucentric height: {error.problem}", mend=error.mend) from error
-    angles = np.deg2rad([one.status.tilt_deg for one in pictures])
+    angles = np.deg2rad([one.status.tilt_deg - start_deg for one in pictures])
     sines, cosines = np.sin(angles), np.cos(angles)
     moved = float(middle.shift_um[0] - last.shift_um[0] / 2) - float(shift_um[0]) * float(
         cosines[1] - (cosines[0] + cosines[2]) / 2

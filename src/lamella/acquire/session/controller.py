@@ -8,17 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from lamella.acquire.acquire_settings import AcquireSettings
-from lamella.acquire.beams import Areas
 from lamella.acquire.comparing import AlignedSeries
 from lamella.acquire.microscope.port import TRACK, TRACK_LOW, Calibrations, Purpose
 from lamella.acquire.plan import Plan
 from lamella.acquire.predictor.interface import Predictor, TargetPlace
 from lamella.acquire.routines.autofocus import measure_focus
-from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk, Moment
-from lamella.acquire.routines.eucentric import height_by_tilting, to_eucentric_height
+from lamella.acquire.routines.desk import TRACKING_AREA, Desk, Moment
+from lamella.acquire.routines.eucentric import height_by_tilting
 from lamella.acquire.routines.focus_position import own_areas, position_places
-from lamella.acquire.routines.levelling import levelling_places, measure_plane
 from lamella.acquire.routines.tracking import take_references, track
+from lamella.acquire.session.beginning import area_places, places_at_zero, prepare, walk_to_first_tilt
 from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.steady import SteadyMicroscope
 from lamella.acquire.session.tilt_loop import TiltLoop
@@ -68,7 +67,7 @@ def control(
     MicroscopeError
         if the session cannot begin, or the stage does not tilt any more.
     """
-    start = settings.start_tilt if not settings.tilts else float(plan.scheme.tilt_deg[0])
+    start = settings.start_tilt
     series: dict[tuple[int, str], AlignedSeries] = {}
     brightness: dict[str, list[float]] = {}
 
@@ -76,7 +75,9 @@ def control(
         status = scope.status()
         return Desk(
             scope=scope,
-            predictor=make_predictor(name, places, scope.calibrations),
+            predictor=make_predictor(
+                name, places_at_zero(places, start, scope.calibrations.axis_offset_um), scope.calibrations
+            ),
             settings=settings,
             tell=tell,
             moment=Moment(tilt=-1, asked_deg=start, tilt_deg=status.tilt_deg, stood_s=status.time_s, branch=0),
@@ -86,11 +87,15 @@ def control(
         )
 
     scope.tilt(start)
-    targets = _prepared_targets(desk_for, plan, settings, start)
+    targets, heights = prepare(desk_for, plan, settings, start)
     if settings.tracking == "position":
         _record_singly(desk_for, plan, targets, start, progress)
         return
-    desk = desk_for(settings.predictor, _places(targets, plan.areas))
+    desk = desk_for(settings.predictor, area_places(targets, plan.areas))
+    if desk.predictor.focuses_on == "tracking-area":
+        # It learns the plane from them; others would take each for the error of focus everywhere.
+        for height in heights:
+            desk.observe_height(height.view, height.height_um, height.sd_um, height.at_height_um)
     _record(desk, plan, tuple(range(len(targets))), _follows_area(desk), progress, feedback)
 
 
@@ -102,7 +107,7 @@ def _record_singly(
     The places' first pictures, at low magnification, are taken at once, so that what the stage does in one series does
     not shift the next target.
     """
-    desk = desk_for("flat", _places(targets, plan.areas))
+    desk = desk_for("flat", area_places(targets, plan.areas))
     settings = desk.settings
     for number, target in enumerate(targets):
         places = position_places(number, target, settings, target.z_um or 0.0)
@@ -125,39 +130,6 @@ def _record_singly(
             moved_um = moved_um if seen is None else seen.place_um - place_um
 
 
-def _prepared_targets(
-    desk_for: DeskFor,
-    plan: Plan,
-    settings: AcquireSettings,
-    start_deg: float,
-) -> Sequence[Target]:
-    """Bring the stage to eucentric height and measure the plane: the targets with the heights that follow."""
-    desk = desk_for("flat", _places(plan.targets, plan.areas))
-    middle = np.array(plan.areas.tracking_um if settings.tracking in ("auto", "area") else (0.0, 0.0))
-    if settings.eucentric:
-        to_eucentric_height(desk, start_deg, middle)
-    if not settings.level:
-        return plan.targets
-    areas = levelling_places(plan.targets, settings.level, settings.position_distance, desk.scope.limits.image_shift_um)
-    plane = measure_plane(desk_for("flat", areas), areas)
-    # The middle stands at eucentric height; what focus says of it is the lens's own error.
-    at_middle = float(plane.heights(middle))
-    return [
-        replace(target, z_um=float(plane.heights((target.x_um, target.y_um))) - at_middle) for target in plan.targets
-    ]
-
-
-def _places(targets: Sequence[Target], areas: Areas) -> dict[int, TargetPlace]:
-    """The targets' places by their numbers, and those of the tracking and the focus area."""
-    places = {
-        number: TargetPlace(place_um=(one.x_um, one.y_um, one.z_um or 0.0), sd_um=_KNOWN_SD_UM)
-        for number, one in enumerate(targets)
-    }
-    for area, (x, y) in ((TRACKING_AREA, areas.tracking_um), (FOCUS_AREA, areas.focus_um)):
-        places[area] = TargetPlace(place_um=(x, y, 0.0), sd_um=_AREA_SD_UM)
-    return places
-
-
 def _record(
     desk: Desk,
     plan: Plan,
@@ -171,6 +143,8 @@ def _record(
         measure_focus(desk, desk.focus_area, off_um=off)
     if follow_area and desk.series_of(TRACKING_AREA, TRACK).empty:
         take_references(desk)
+    if follow_area:
+        walk_to_first_tilt(desk, desk.moment.asked_deg, float(plan.scheme.tilt_deg[0]))
     TiltLoop(desk=desk, plan=plan, targets=targets, follow_area=follow_area, progress=progress, feedback=feedback).run()
 
 

@@ -1,0 +1,135 @@
+"""What comes before the first tilt: eucentric height, the plane, and the way to where the tilts begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lamella.acquire.acquire_settings import AcquireSettings
+from lamella.acquire.beams import Areas
+from lamella.acquire.plan import Plan
+from lamella.acquire.predictor.interface import TargetPlace, View
+from lamella.acquire.predictor.turning import turned
+from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk
+from lamella.acquire.routines.eucentric import to_eucentric_height
+from lamella.acquire.routines.levelling import levelling_places, measure_plane
+from lamella.acquire.routines.tracking import track
+from lamella.acquire.targets import Target
+from lamella.errors import MicroscopeError
+
+__all__ = ["Levelled", "area_places", "places_at_zero", "prepare", "walk_to_first_tilt"]
+
+_KNOWN_SD_UM = (0.02, 0.02, 0.3)
+_AREA_SD_UM = (0.0, 0.0, 0.5)
+_STEP_DEG = 10.0  # between looks at the tracking area on the way to the first tilt
+_OFF_PLANE_UM = 0.3  # by which a target may lie off the plane, and the area beside it too
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Levelled:
+    """A target's height as it follows from focus beside it; `at_height_um` is what the lens was set for."""
+
+    view: View
+    height_um: float
+    sd_um: float
+    at_height_um: float
+
+
+def area_places(targets: Sequence[Target], areas: Areas) -> dict[int, TargetPlace]:
+    """The targets' places at the start tilt by their numbers, and those of the tracking and the focus area."""
+    places = {
+        number: TargetPlace(place_um=(one.x_um, one.y_um, one.z_um or 0.0), sd_um=_KNOWN_SD_UM)
+        for number, one in enumerate(targets)
+    }
+    for area, (x, y) in ((TRACKING_AREA, areas.tracking_um), (FOCUS_AREA, areas.focus_um)):
+        places[area] = TargetPlace(place_um=(x, y, 0.0), sd_um=_AREA_SD_UM)
+    return places
+
+
+def places_at_zero(places: Mapping[int, TargetPlace], start_deg: float, axis_um: float) -> dict[int, TargetPlace]:
+    """Places at 0°, which a predictor is made with, of those at the start tilt."""
+    found = {}
+    for number, one in places.items():
+        x, y, z = (float(value) for value in turned(np.array(one.place_um, np.float64), -start_deg, axis_um))
+        found[number] = replace(one, place_um=(x, y, z))
+    return found
+
+
+def prepare(
+    desk_for: Callable[..., Desk], plan: Plan, settings: AcquireSettings, start_deg: float
+) -> tuple[Sequence[Target], Sequence[Levelled]]:
+    """Bring the stage to eucentric height and measure the plane.
+
+    Parameters
+    ----------
+    desk_for
+        makes the desk of a predictor, by its name, with places.
+    plan, settings
+        of the session.
+    start_deg
+        the start tilt, at which the stage stands.
+
+    Returns
+    -------
+    targets
+        with the heights that follow.
+    heights
+        of some of them, as measured; none where the plane is not measured.
+
+    Raises
+    ------
+    MicroscopeError
+        if the height cannot be measured.
+    """
+    desk = desk_for("flat", area_places(plan.targets, plan.areas))
+    middle = np.array(plan.areas.tracking_um if settings.tracking in ("auto", "area") else (0.0, 0.0))
+    if settings.eucentric:
+        to_eucentric_height(desk, start_deg, middle)
+    count = settings.levelled
+    if not count:
+        return plan.targets, ()
+    reach_um = desk.scope.limits.image_shift_um
+    areas, chosen = levelling_places(plan.targets, count, settings.position_distance, reach_um)
+    plane, measured = measure_plane(desk_for("flat", areas), areas)
+    # The middle stands at eucentric height; what focus says of it is the lens's own error.
+    at_middle = float(plane.heights(middle))
+    targets = [
+        replace(target, z_um=float(plane.heights((target.x_um, target.y_um))) - at_middle) for target in plan.targets
+    ]
+    heights = []
+    for (area, place), number in zip(areas.items(), chosen, strict=True):
+        if area in measured:
+            focus, target = measured[area], plan.targets[number]
+            beside = float(plane.heights((target.x_um, target.y_um)) - plane.heights(place.place_um[:2]))
+            heights.append(
+                Levelled(
+                    view=replace(focus.view, target=number),
+                    height_um=focus.height_um + beside,
+                    sd_um=float(np.hypot(focus.sd_um, np.sqrt(2.0) * _OFF_PLANE_UM)),
+                    at_height_um=focus.at_height_um + beside,
+                )
+            )
+    return targets, heights
+
+
+def walk_to_first_tilt(desk: Desk, start_deg: float, first_deg: float) -> None:
+    """Turn from the start tilt towards the first one, looking at the tracking area so often that it is not lost.
+
+    Its places on the way tell the predictor its height. A place where the stage does not stand is passed over.
+    """
+    steps = int(np.ceil(round(abs(first_deg - start_deg) / _STEP_DEG, 6)))
+    for angle in np.linspace(start_deg, first_deg, steps + 1)[1:-1]:
+        try:
+            status = desk.scope.tilt(float(angle))
+        except MicroscopeError:
+            continue
+        desk.moment = replace(
+            desk.moment,
+            asked_deg=float(angle),
+            tilt_deg=status.tilt_deg,
+            stood_s=status.time_s,
+            branch=int(np.sign(first_deg - start_deg)),
+        )
+        track(desk, low=True)
