@@ -13,6 +13,7 @@ from lamella.particles.search_plan import plan_search
 from lamella.particles.search_state import SearchState
 from lamella.particles.template_weights import SearchWeights
 from lamella.records import ArrayVolume
+from lamella.runtime import prepare
 
 VOXEL, SHAPE = 12.0, (64, 120, 64)
 SETTINGS = PickSettings(angle_step=60.0, diameter=DIAMETER, memory=0.03)
@@ -37,6 +38,7 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def search():
+    prepare(torch=True)  # as pick does: numba's first loop would set torch's threads, and they decide how it rounds
     volume = ArrayVolume(np.random.default_rng(3).normal(size=SHAPE).astype(np.float32))
     template = prepare_template(blob_map(30, VOXEL), VOXEL, VOXEL, diameter_ang=DIAMETER)
     plan = plan_search(template, SETTINGS)
@@ -45,7 +47,6 @@ def search():
     def run(keeper=None):
         return search_tomogram(volume, template, weights, plan, SETTINGS, keeper=keeper)
 
-    run()  # a process' first transforms may round otherwise than the later ones
     return run
 
 

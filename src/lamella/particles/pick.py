@@ -23,6 +23,7 @@ from lamella.particles.template import Template
 from lamella.particles.template_weights import Correction, SearchWeights, measure_noise
 from lamella.progress import Progress, no_progress
 from lamella.records import PARTICLE_DIAMETER, Particles, Tomogram, VolumeSink, VolumeSource
+from lamella.runtime import prepare
 
 __all__ = ["CORRECTION", "PickResult", "pick"]
 
@@ -137,6 +138,7 @@ def pick(
     4. The threshold is where `settings.false_positives` peaks of noise are expected (`noise_among`).
     5. The best picks are compared with the template's mirror image (`compare_hands`).
     """
+    prepare(torch=True)  # the number of threads decides how transforms round, and numba would change it under way
     _check(tomogram, volume, template)
     plan = plan_search(template, settings)
     weights = _weights(tomogram, volume, template, plan, settings, _correction(tomogram, correction), dose_weighted)
