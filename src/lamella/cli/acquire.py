@@ -38,6 +38,13 @@ def _plan(
     pictures: Annotated[
         str, Option(name="--pictures", help="of a simulated microscope: landmarks, blobs, or full (images and movies)")
     ] = "landmarks",
+    calibration: Annotated[
+        Path | None, Option(name="--calibration", help="of a microscope that SerialEM controls: its microscope.toml")
+    ] = None,
+    address: Annotated[
+        str, Option(name="--address", help="of SerialEM's computer; empty: SerialEM itself started this program")
+    ] = "",
+    port: Annotated[int, Option(name="--port", help="of SerialEM's socket for Python")] = 48888,
     json: Json = False,
     given: dict[str, Any],
 ) -> int:
@@ -47,7 +54,15 @@ def _plan(
 
     chosen = validate(
         MicroscopeSettings,
-        {"microscope": microscope, "world": world, "seed": seed, "pictures": pictures},
+        {
+            "microscope": microscope,
+            "world": world,
+            "seed": seed,
+            "pictures": pictures,
+            "calibration": str(calibration.resolve()) if calibration else "",
+            "address": address,
+            "port": port,
+        },
         "acquire plan",
     )
     overrides = given_settings(AcquireSettings, given, "acquire plan")

@@ -20,7 +20,9 @@ from typing import Any
 import tomlkit
 
 from lamella.acquire.acquire_settings import AcquireSettings
-from lamella.acquire.microscope.port import Microscope
+from lamella.acquire.microscope.port import Calibrations, Limits, Microscope
+from lamella.acquire.microscope.serialem import SerialEMMicroscope
+from lamella.acquire.microscope.serialem_calibration import SerialEMCalibration, read_serialem_calibration
 from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
 from lamella.acquire.microscope.simulated.full_settings import FullSettings, full_settings
 from lamella.acquire.navigator_targets import navigator_targets
@@ -101,9 +103,8 @@ def plan_folder(
     if microscope.microscope == "simulated":
         values = {**load_world(microscope.world).session, **values}
     settings = validate(AcquireSettings, values, "acquire")
-    scope = _open(microscope, targets)
-    chosen = _targets(scope, targets)
-    plan = plan_session(scope.calibrations, scope.limits, chosen, settings)
+    calibrations, limits, chosen = _known(microscope, targets)
+    plan = plan_session(calibrations, limits, chosen, settings)
     folder.mkdir(parents=True, exist_ok=True)
     write_targets(folder / TARGETS_FILE, chosen)
     _write(folder / SESSION_FILE, microscope, settings)
@@ -139,8 +140,8 @@ def read_folder(folder: Path | str) -> PlannedSession:
     microscope = validate(MicroscopeSettings, tables["microscope"], f"{SESSION_FILE}: [microscope]")
     settings = validate(AcquireSettings, tables["session"], f"{SESSION_FILE}: [session]")
     targets = read_targets(folder / TARGETS_FILE)
-    scope = _open(microscope, targets)
-    plan = plan_session(scope.calibrations, scope.limits, targets, settings)
+    calibrations, limits, targets = _known(microscope, targets)
+    plan = plan_session(calibrations, limits, targets, settings)
     return PlannedSession(folder=folder, microscope=microscope, settings=settings, targets=targets, plan=plan)
 
 
@@ -227,12 +228,22 @@ def crashes_told(folder: Path | None = None) -> Iterator[None]:
 
 
 def _open(
+    microscope: MicroscopeSettings, targets: Sequence[Target], folder: Path, *, crashes: bool = True
+) -> Microscope:
+    """The microscope that a session is recorded on."""
+    if microscope.microscope == "serialem":
+        names = tuple(one.name for one in targets)
+        return SerialEMMicroscope(_calibration(microscope), microscope.address, microscope.port, names=names)
+    return _simulated(microscope, targets, folder, crashes=crashes)
+
+
+def _simulated(
     microscope: MicroscopeSettings,
     targets: Sequence[Target] | int,
     folder: Path | None = None,
     *,
     crashes: bool = True,
-) -> Microscope:
+) -> SimulatedMicroscope:
     """The microscope; a simulated one crashes where its world's script says so, but not when it is gone on with."""
     places = targets if isinstance(targets, int) else places_of(targets)[:, :2]
     world = load_world(microscope.world)
@@ -249,12 +260,24 @@ def _open(
     return SimulatedMicroscope(world, microscope.seed, targets=places, pictures=microscope.pictures, full=full)
 
 
-def _targets(scope: Microscope, targets: Sequence[Target] | int) -> tuple[Target, ...]:
-    if not isinstance(targets, int):
-        return tuple(targets)
-    if not isinstance(scope, SimulatedMicroscope):
-        raise SettingsError("no targets", mend="name a file of them with --targets")
-    return tuple(simulated_targets(scope))
+def _known(
+    microscope: MicroscopeSettings, targets: Sequence[Target] | int
+) -> tuple[Calibrations, Limits, tuple[Target, ...]]:
+    """What is known of the microscope before it is asked for anything, and the targets."""
+    if microscope.microscope == "serialem":
+        if isinstance(targets, int):
+            raise SettingsError("no targets", mend="name a file of them with --targets")
+        calibration = _calibration(microscope)
+        return calibration.calibrations(), calibration.limits(), tuple(targets)
+    scope = _simulated(microscope, targets)
+    chosen = simulated_targets(scope) if isinstance(targets, int) else targets
+    return scope.calibrations, scope.limits, tuple(chosen)
+
+
+def _calibration(microscope: MicroscopeSettings) -> SerialEMCalibration:
+    if not microscope.calibration:
+        raise SettingsError("no calibrations of the microscope", mend="name their TOML file with --calibration")
+    return read_serialem_calibration(microscope.calibration)
 
 
 def _write(path: Path, microscope: MicroscopeSettings, settings: AcquireSettings) -> None:

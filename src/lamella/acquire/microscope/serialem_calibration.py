@@ -124,7 +124,7 @@ def read_serialem_calibration(path: Path | str) -> SerialEMCalibration:
     except OSError as error:
         raise InputError(
             f"{path}: the microscope's calibrations cannot be read ({error.strerror})",
-            mend="write them as docs/serialem.md shows, and name the file with --calibration",
+            mend="write them as docs/how-to/serialem.md shows, and name the file with --calibration",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML: {error}", mend="correct that line") from None
