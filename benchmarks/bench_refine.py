@@ -66,6 +66,7 @@ def main() -> None:
             for number, one in enumerate(relion_passes(case, ours.ranges, LOW_PASS_ANG, threads()), start=1):
                 print(
                     f"RELION {number}: {one.whole_s:6.1f} s, of them expectation {one.expectation_s:6.1f} s; "
+                    f"{one.cpu_s:.1f} s of processors; "
                     f"{one.orientations} × {one.places} nodes; "
                     f"{_reached(case, one.volume, one.matrices, one.positions_ang)}; {one.peak_mib:.0f} MiB"
                 )
@@ -89,6 +90,7 @@ class Ours:
     case: RefineCase
     ranges: list[SearchRange] = field(default_factory=list)
     _last: float = 0.0
+    _last_cpu: float = 0.0
 
     def run(self, iterations: int) -> None:
         """Refine, and print a line for each iteration."""
@@ -110,21 +112,23 @@ class Ours:
             )
         )
         source = open_particles(case.particles, case.root)
-        begun = self._last = time.perf_counter()
+        begun, self._last_cpu = time.perf_counter(), time.process_time()
+        self._last = begun
         result = refine(case.particles, source, case.body, settings, on_iteration=self._tell)
         print(f"ours: {time.perf_counter() - begun:.1f} s; half maps agree to {result.resolution_ang:.1f} Å")
         del self.ranges[iterations:]
 
     def _tell(self, state: RefineState) -> None:
-        now, entry = time.perf_counter(), state.history[-1]
+        now, cpu, entry = time.perf_counter(), time.process_time(), state.history[-1]
         print(
-            f"ours {state.iteration}: {now - self._last:6.1f} s; {entry.orientations} × {entry.places} nodes, compared "
+            f"ours {state.iteration}: {now - self._last:6.1f} s, {cpu - self._last_cpu:.1f} s of processors; "
+            f"{entry.orientations} × {entry.places} nodes, compared "
             f"to {entry.compared_ang:.1f} Å; {_reached(self.case, state.whole, state.matrices, state.positions_ang)}; "
             f"{peak_mib():.0f} MiB",
             flush=True,
         )
         self.ranges.append(state.search)
-        self._last = time.perf_counter()
+        self._last, self._last_cpu = time.perf_counter(), time.process_time()
 
 
 def _reached(case: RefineCase, volume: NDArray[np.float32], matrices: Array, positions_ang: Array) -> str:

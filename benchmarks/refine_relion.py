@@ -35,6 +35,8 @@ class RelionPass:
     ----------
     expectation_s, whole_s
         of the expectation alone, and of expectation and maximisation.
+    cpu_s
+        of the whole process, all threads together: other work on the machine does not count.
     orientations, places
         nodes of the coarse grid, each particle's; RELION refines the best of them twofold in each of six dimensions.
     peak_mib
@@ -47,6 +49,7 @@ class RelionPass:
 
     expectation_s: float
     whole_s: float
+    cpu_s: float
     orientations: int
     places: int
     peak_mib: float
@@ -77,10 +80,11 @@ def _pass(case: RefineCase, number: int, search: SearchRange, low_pass_ang: floa
     command += ["--healpix_order", str(order), "--sigma_ang", f"{range_deg / 3:.3f}"]
     command += ["--offset_range", f"{search.shift_range_px:.3f}", "--offset_step", f"{search.shift_step_px:.3f}"]
     command += ["--j", str(threads), "--pool", "4"]
-    expectation, whole, peak = _timed(command, case.root, number)
+    expectation, whole, cpu, peak = _timed(command, case.root, number)
     return RelionPass(
         expectation_s=expectation,
         whole_s=whole,
+        cpu_s=cpu,
         orientations=_orientations(order, range_deg),
         places=len(place_grid(search.shift_range_px, search.shift_step_px)),
         peak_mib=peak,
@@ -89,8 +93,8 @@ def _pass(case: RefineCase, number: int, search: SearchRange, low_pass_ang: floa
     )
 
 
-def _timed(command: list[str], folder: Path, number: int) -> tuple[float, float, float]:
-    """Seconds of the expectation and of the iteration, and the memory that the process held most, MiB."""
+def _timed(command: list[str], folder: Path, number: int) -> tuple[float, float, float, float]:
+    """Seconds of the expectation, the iteration and the processors, and the memory that the process held most, MiB."""
     times: dict[str, float] = {}
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
@@ -106,7 +110,8 @@ def _timed(command: list[str], folder: Path, number: int) -> tuple[float, float,
         raise RuntimeError("".join(said[-20:]))
     end = time.perf_counter()
     begun = times["Expectation"]
-    return times["Maximization"] - begun, end - begun, used.ru_maxrss / 1024
+    cpu = used.ru_utime + used.ru_stime
+    return times["Maximization"] - begun, end - begun, cpu, used.ru_maxrss / 1024
 
 
 def _range_of(order: int, nodes: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,12 +116,21 @@ def test_refinement_killed_in_an_iteration_goes_on_to_the_same_map(project, tmp_
     assert "goes on" not in capsys.readouterr().out
 
 
+def test_pictures_of_mixed_pixel_sizes_are_one_error(project, capsys):
+    first, second = read_record(project, RecordName("extract"))
+    other = second.with_changes(images=replace(second.images, pixel_size_ang=1.1 * PIXEL))
+    put_record(project, RecordName("extract"), [first, other])
+    capsys.readouterr()
+    assert run("refine", project.root, *REFINE) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "36 px of 10 Å, 36 px of 11 Å" in told[0]
+
+
 def test_refinement_that_makes_the_halves_agree_less_is_undone(project, monkeypatch, capsys):
     real = refine_step.refine
 
     def scrambled(record, source, reference, settings, **more):
-        from dataclasses import replace
-
         settings = settings.model_copy(update={"iterations": 1})
         made = real(record, source, reference, settings, **more)
         rng = np.random.default_rng(1)
@@ -179,8 +189,6 @@ def test_duplicates_and_particles_out_of_every_view_are_left_out_and_said(projec
 
 
 def test_mixed_pixel_sizes_are_one_error(project, capsys):
-    from dataclasses import replace
-
     first, second = picks(project)
     series = replace(second.tilt_series, pixel_size_ang=1.1 * PIXEL)
     other = replace(second, tomogram=replace(second.tomogram, tilt_series=series))
