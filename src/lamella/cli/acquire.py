@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lamella.acquire.plan import Plan
     from lamella.acquire.session.result import SessionResult
 
-__all__ = ["plan", "replay", "resume", "run", "simulate"]
+__all__ = ["plan", "replay", "report", "resume", "run", "simulate"]
 
 SessionPath = Annotated[Path, Option(help="the session's folder")]
 
@@ -126,6 +126,22 @@ def replay(
     with open_view():
         result = replay_session(folder, predictor)
     return _tell_end(result, json)
+
+
+def report(folder: SessionPath, /, *, json: Json = False) -> int:
+    """Write FOLDER/report/index.html from the session's log: what was off, the stage, focus, time, what was left out.
+
+    Of a simulated session the truth stands beside. The page opens without a network.
+    """
+    from lamella.cli.view import open_view
+    from lamella.workflow.acquisition import report as write_report
+
+    with open_view():
+        path = write_report(folder)
+    print(f"report: {path}")
+    if json:
+        print(json_text.dumps({"report": str(path)}, ensure_ascii=False))
+    return 0
 
 
 def _tell_plan(plan: Plan) -> None:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "acquire plan": ("lamella.cli.acquire:plan", "check targets, limits and dose of a session, and tell its time"),
     "acquire run": ("lamella.cli.acquire:run", "record the planned session"),
     "acquire resume": ("lamella.cli.acquire:resume", "go on with a session that was stopped"),
+    "acquire report": ("lamella.cli.acquire:report", "write the page with pictures and numbers of a session"),
     "acquire replay": ("lamella.cli.acquire:replay", "try another predictor on a recorded session"),
     "acquire simulate": ("lamella.cli.acquire:simulate", "record a session on a simulated microscope, and score it"),
 }

@@ -17,7 +17,9 @@ def text(value: object) -> str:
     return escape(str(value), quote=True)
 
 
-def page(title: str, links: Sequence[tuple[str, str]], body: Iterable[str], footer: str) -> str:
+def page(
+    title: str, links: Sequence[tuple[str, str]], body: Iterable[str], footer: str, *, refresh_s: int | None = None
+) -> str:
     """A whole page that needs no other file.
 
     Parameters
@@ -30,7 +32,10 @@ def page(title: str, links: Sequence[tuple[str, str]], body: Iterable[str], foot
         HTML of the sections.
     footer
         HTML.
+    refresh_s
+        after which a browser loads the page anew; None: it does not.
     """
+    refresh = [] if refresh_s is None else [f'<meta http-equiv="refresh" content="{refresh_s}">']
     style = files("lamella.report").joinpath("style.css").read_text(encoding="utf-8")
     menu = "".join(f'<a href="{text(address)}">{text(name)}</a>' for address, name in links)
     return "\n".join(
@@ -43,6 +48,7 @@ def page(title: str, links: Sequence[tuple[str, str]], body: Iterable[str], foot
             # Nothing is fetched and nothing runs, whatever a name or a message may hold.
             '<meta http-equiv="Content-Security-Policy" '
             "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+            *refresh,
             f"<title>{text(title)}</title>",
             f"<style>\n{style}</style>",
             "</head>",

@@ -27,6 +27,7 @@ from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicros
 from lamella.acquire.microscope.simulated.full_settings import FullSettings, full_settings
 from lamella.acquire.navigator_targets import navigator_targets
 from lamella.acquire.plan import Plan, plan_session
+from lamella.acquire.session.events import Event, Tell
 from lamella.acquire.session.files import SessionFiles
 from lamella.acquire.session.log import LOG_NAME
 from lamella.acquire.session.result import SessionResult
@@ -37,10 +38,11 @@ from lamella.acquire.world import load_world, world_text
 from lamella.errors import LamellaError, MicroscopeError, ProjectError, SettingsError
 from lamella.formats.atomic import atomic_text
 from lamella.progress import Progress, no_progress
+from lamella.workflow.acquisition_report import LivePage, make_session_report
 from lamella.workflow.acquisition_settings import MicroscopeSettings
 from lamella.workflow.settings_file import settings_table, validate
 
-__all__ = ["PlannedSession", "crashes_told", "go_on", "plan_folder", "read_folder", "record", "targets_of"]
+__all__ = ["PlannedSession", "crashes_told", "go_on", "plan_folder", "read_folder", "record", "report", "targets_of"]
 
 SESSION_FILE, TARGETS_FILE, WORLD_FILE = "session.toml", "targets.csv", "world.toml"
 
@@ -169,7 +171,7 @@ def record(session: PlannedSession, progress: Progress = no_progress) -> Session
             session.folder,
             about=session.microscope.model_dump(mode="json"),
             pictures=files.picture,
-            watch=files.watch,
+            watch=_both(files.watch, LivePage(session.folder, session.plan).watch),
             progress=progress,
         )
 
@@ -189,11 +191,45 @@ def go_on(folder: Path | str, progress: Progress = no_progress) -> SessionResult
     microscope = validate(MicroscopeSettings, head.about, "the log's microscope")
     if microscope.microscope == "simulated":
         microscope = microscope.model_copy(update={"world": str(folder / WORLD_FILE)})
-    targets = plan_session(head.calibrations, head.limits, head.targets, head.settings).targets
+    plan = plan_session(head.calibrations, head.limits, head.targets, head.settings)
+    targets = plan.targets
     scope = _open(microscope, targets, folder, crashes=False)
     files = SessionFiles(folder, targets, head.settings, scope.calibrations)
     with _finished(files):
-        return resume_session(folder, scope, pictures=files.picture, watch=files.watch, progress=progress)
+        return resume_session(
+            folder,
+            scope,
+            pictures=files.picture,
+            watch=_both(files.watch, LivePage(folder, plan).watch),
+            progress=progress,
+        )
+
+
+def report(folder: Path | str) -> Path:
+    """Write the page of a session, with the truth beside where it is a simulated one: ``report/index.html``.
+
+    Raises
+    ------
+    ProjectError, FormatError
+        if there is no session, or its log cannot be read.
+    """
+    folder = Path(folder)
+    head = read_head(folder)
+    microscope = validate(MicroscopeSettings, head.about, "the log's microscope")
+    if microscope.microscope != "simulated":
+        return make_session_report(folder)
+    # Whatever its pictures show, the truth is the same; landmarks are the cheapest.
+    again = microscope.model_copy(update={"world": str(folder / WORLD_FILE), "pictures": "landmarks"})
+    targets = plan_session(head.calibrations, head.limits, head.targets, head.settings).targets
+    return make_session_report(folder, lambda: _simulated(again, targets, crashes=False))
+
+
+def _both(first: Tell, second: Tell) -> Tell:
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
 
 
 @contextmanager

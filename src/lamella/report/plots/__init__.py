@@ -34,6 +34,16 @@ if TYPE_CHECKING:
         plot_track_residuals,
         plot_tracks_on_views,
     )
+    from lamella.report.plots.session import (
+        plot_session_dose,
+        plot_session_focus,
+        plot_session_heights,
+        plot_session_map,
+        plot_session_off,
+        plot_session_settling,
+        plot_session_time,
+        plot_session_tracking,
+    )
     from lamella.report.plots.slice_movie import SliceMovie, slice_movie
     from lamella.report.plots.slices import plot_heights, plot_slices
     from lamella.report.plots.spectra import plot_power, plot_power_images, plot_shell_correlation
@@ -71,6 +81,14 @@ __all__ = [
     "plot_power_images",
     "plot_residuals",
     "plot_scores",
+    "plot_session_dose",
+    "plot_session_focus",
+    "plot_session_heights",
+    "plot_session_map",
+    "plot_session_off",
+    "plot_session_settling",
+    "plot_session_time",
+    "plot_session_tracking",
     "plot_shell_correlation",
     "plot_shifts",
     "plot_slices",
@@ -116,6 +134,14 @@ open_room(
         "plot_power_images": "spectra",
         "plot_residuals": "residuals",
         "plot_scores": "residuals",
+        "plot_session_dose": "session",
+        "plot_session_focus": "session",
+        "plot_session_heights": "session",
+        "plot_session_map": "session",
+        "plot_session_off": "session",
+        "plot_session_settling": "session",
+        "plot_session_time": "session",
+        "plot_session_tracking": "session",
         "plot_shell_correlation": "spectra",
         "plot_shifts": "alignment",
         "plot_slices": "slices",
