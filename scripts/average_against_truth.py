@@ -27,6 +27,7 @@ from lamella.records import Map
 from lamella.records.map_fsc import MapFsc
 from lamella.report import Section
 from lamella.report.plots import plot_map, plot_map_fsc
+from lamella.runtime import prepare
 
 Volume = NDArray[np.float32]
 
@@ -214,5 +215,6 @@ def _coarse_pose(volume: Volume, truth: Volume, voxel: float) -> NDArray[np.floa
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
+    prepare(torch=True)
     for name, value in compare_average(Path(sys.argv[1]), Path(sys.argv[2])).numbers.items():
         print(f"{name}: {value}")
