@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class TargetPlace:
-    """What is known of a target before the first tilt: its place in the stage frame and the place's errors, µm.
+    """What is known of a target before the first tilt: its place at the start tilt, and the place's errors, µm.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class View:
     tilt
         number of the tilt in the order of recording, from 0.
     tilt_deg
-        the stage's angle.
+        the stage's angle against the start tilt.
     time_s
         of the microscope's clock.
     since_tilt_s

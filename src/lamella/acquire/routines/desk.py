@@ -94,13 +94,17 @@ class Desk:
         key = (self.areas.get(area, area), preset)
         return self.series.setdefault(key, AlignedSeries(self.scope.calibrations.tilt_axis_deg))
 
+    def against_start(self, tilt_deg: float) -> float:
+        """An angle of the stage as predictors know it: the targets' places are those at the start tilt."""
+        return tilt_deg - self.settings.start_tilt
+
     def view(self, target: int, time_s: float | None = None) -> View:
         """A view of a target or an area at this tilt, at a time of the microscope's clock (now, where left out)."""
         time_s = self.scope.time_s if time_s is None else time_s
         return View(
             target=target,
             tilt=self.moment.tilt,
-            tilt_deg=self.moment.tilt_deg,
+            tilt_deg=self.against_start(self.moment.tilt_deg),
             time_s=time_s,
             since_tilt_s=time_s - self.moment.stood_s,
             branch=self.moment.branch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,6 @@ from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.beams import Areas
 from lamella.acquire.plan import Plan
 from lamella.acquire.predictor.interface import TargetPlace, View
-from lamella.acquire.predictor.turning import turned
 from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk
 from lamella.acquire.routines.eucentric import to_eucentric_height
 from lamella.acquire.routines.levelling import levelling_places, measure_plane
@@ -19,7 +18,7 @@ from lamella.acquire.routines.tracking import track
 from lamella.acquire.targets import Target
 from lamella.errors import MicroscopeError
 
-__all__ = ["Levelled", "area_places", "places_at_zero", "prepare", "walk_to_first_tilt"]
+__all__ = ["Levelled", "area_places", "prepare", "walk_to_first_tilt"]
 
 _KNOWN_SD_UM = (0.02, 0.02, 0.3)
 _AREA_SD_UM = (0.0, 0.0, 0.5)
@@ -46,15 +45,6 @@ def area_places(targets: Sequence[Target], areas: Areas) -> dict[int, TargetPlac
     for area, (x, y) in ((TRACKING_AREA, areas.tracking_um), (FOCUS_AREA, areas.focus_um)):
         places[area] = TargetPlace(place_um=(x, y, 0.0), sd_um=_AREA_SD_UM)
     return places
-
-
-def places_at_zero(places: Mapping[int, TargetPlace], start_deg: float, axis_um: float) -> dict[int, TargetPlace]:
-    """Places at 0°, which a predictor is made with, of those at the start tilt."""
-    found = {}
-    for number, one in places.items():
-        x, y, z = (float(value) for value in turned(np.array(one.place_um, np.float64), -start_deg, axis_um))
-        found[number] = replace(one, place_um=(x, y, z))
-    return found
 
 
 def prepare(

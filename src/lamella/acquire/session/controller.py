@@ -17,7 +17,7 @@ from lamella.acquire.routines.desk import TRACKING_AREA, Desk, Moment
 from lamella.acquire.routines.eucentric import height_by_tilting
 from lamella.acquire.routines.focus_position import own_areas, position_places
 from lamella.acquire.routines.tracking import take_references, track
-from lamella.acquire.session.beginning import area_places, places_at_zero, prepare, walk_to_first_tilt
+from lamella.acquire.session.beginning import area_places, prepare, walk_to_first_tilt
 from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.steady import SteadyMicroscope
 from lamella.acquire.session.tilt_loop import TiltLoop
@@ -75,9 +75,7 @@ def control(
         status = scope.status()
         return Desk(
             scope=scope,
-            predictor=make_predictor(
-                name, places_at_zero(places, start, scope.calibrations.axis_offset_um), scope.calibrations
-            ),
+            predictor=make_predictor(name, places, scope.calibrations),
             settings=settings,
             tell=tell,
             moment=Moment(tilt=-1, asked_deg=start, tilt_deg=status.tilt_deg, stood_s=status.time_s, branch=0),

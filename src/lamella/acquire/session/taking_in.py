@@ -49,7 +49,7 @@ def take_in(
         if lens is None:
             continue
         angle, lens_um = lens
-        view = replace(desk.view(numbers[one.target]), tilt_deg=angle)
+        view = replace(desk.view(numbers[one.target]), tilt_deg=desk.against_start(angle))
         desk.observe_height(
             view,
             desk.hand * (one.value_um - lens_um),
