@@ -27,9 +27,15 @@ def _plan(
         Option(
             name="--targets",
             help="a table (CSV: name, x_um, y_um[, z_um][, group]), a SerialEM navigator (.nav: the points marked for "
-            "acquisition), or, on a simulated microscope, how many",
+            "acquisition), a montage (.mrc: its good holes), or, on a simulated microscope, how many",
         ),
     ] = "25",
+    hole_diameter: Annotated[
+        float | None, Option(name="--hole-diameter", help="of the holes in a montage of targets, µm")
+    ] = None,
+    montage_pixel: Annotated[
+        float | None, Option(name="--montage-pixel", help="pixel size of it, Å, where its header is silent")
+    ] = None,
     microscope: Annotated[str, Option(name="--microscope", help="what records: simulated or serialem")] = "simulated",
     world: Annotated[
         str, Option(name="--world", help="of a simulated microscope: rigid, bisect, pace, faults, or a TOML file")
@@ -66,7 +72,8 @@ def _plan(
         "acquire plan",
     )
     overrides = given_settings(AcquireSettings, given, "acquire plan")
-    session = plan_folder(folder, chosen, overrides, targets_of(targets))
+    places = targets_of(targets, chosen, hole_um=hole_diameter, pixel_size_ang=montage_pixel)
+    session = plan_folder(folder, chosen, overrides, places)
     _tell_plan(session.plan)
     print(f"next: lamella acquire run {folder}")
     if json:

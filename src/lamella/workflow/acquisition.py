@@ -25,6 +25,7 @@ from lamella.acquire.microscope.serialem import SerialEMMicroscope
 from lamella.acquire.microscope.serialem_calibration import SerialEMCalibration, read_serialem_calibration
 from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
 from lamella.acquire.microscope.simulated.full_settings import FullSettings, full_settings
+from lamella.acquire.montage import find_holes, hole_targets
 from lamella.acquire.navigator_targets import navigator_targets
 from lamella.acquire.plan import Plan, plan_session
 from lamella.acquire.session.events import Event, Tell
@@ -35,8 +36,9 @@ from lamella.acquire.session.run import read_head, read_session, resume_session,
 from lamella.acquire.simulated_session import simulated_targets
 from lamella.acquire.targets import Target, places_of, read_targets, write_targets
 from lamella.acquire.world import load_world, world_text
-from lamella.errors import LamellaError, MicroscopeError, ProjectError, SettingsError
+from lamella.errors import ImageError, LamellaError, MicroscopeError, ProjectError, SettingsError
 from lamella.formats.atomic import atomic_text
+from lamella.formats.mrc import read_mrc
 from lamella.progress import Progress, no_progress
 from lamella.workflow.acquisition_report import LivePage, make_session_report
 from lamella.workflow.acquisition_settings import MicroscopeSettings
@@ -45,6 +47,9 @@ from lamella.workflow.settings_file import settings_table, validate
 __all__ = ["PlannedSession", "crashes_told", "go_on", "plan_folder", "read_folder", "record", "report", "targets_of"]
 
 SESSION_FILE, TARGETS_FILE, WORLD_FILE = "session.toml", "targets.csv", "world.toml"
+
+_MONTAGES = (".mrc", ".map", ".st")
+_REACH = 0.8  # of the image shift: the rest is for what the stage does
 
 _HEADER = "A session of `lamella acquire`; edit it before `lamella acquire run`, which checks it again."
 
@@ -113,18 +118,58 @@ def plan_folder(
     return PlannedSession(folder=folder, microscope=microscope, settings=settings, targets=chosen, plan=plan)
 
 
-def targets_of(text: str) -> tuple[Target, ...] | int:
-    """Targets of a file (CSV, or a navigator's points that are marked for acquisition), or how many a grid shall have.
+def targets_of(
+    text: str, microscope: MicroscopeSettings, *, hole_um: float | None = None, pixel_size_ang: float | None = None
+) -> tuple[Target, ...] | int:
+    """Targets of a file, or how many a grid shall have.
+
+    Parameters
+    ----------
+    text
+        a number, or the name of a table (CSV), of a navigator (``.nav``: its points marked for acquisition), or of a
+        montage (``.mrc``, ``.map``, ``.st``: its good holes within the reach of the image shift).
+    microscope
+        that is to record them.
+    hole_um
+        diameter of the montage's holes.
+    pixel_size_ang
+        of the montage, where its header does not state it.
 
     Raises
     ------
     InputError
-        if it is neither a number nor a file that can be read.
+        if it is neither a number nor a file that can be read, or there is no good hole in it.
     """
     if text.isdecimal():
         return int(text)
     path = Path(text)
-    return navigator_targets(path) if path.suffix.lower() == ".nav" else read_targets(path)
+    kind = path.suffix.lower()
+    if kind in _MONTAGES:
+        return _montage_targets(path, microscope, hole_um, pixel_size_ang)
+    return navigator_targets(path) if kind == ".nav" else read_targets(path)
+
+
+def _montage_targets(
+    path: Path, microscope: MicroscopeSettings, hole_um: float | None, pixel_size_ang: float | None
+) -> tuple[Target, ...]:
+    """The good holes of a montage, about its middle."""
+    images, stated = read_mrc(path)
+    pixel = stated if pixel_size_ang is None else pixel_size_ang
+    if hole_um is None:
+        raise SettingsError(f"{path}: how wide are its holes?", mend="give their diameter in µm with --hole-diameter")
+    if pixel is None:
+        raise SettingsError(f"{path}: its header states no pixel size", mend="give it in Å with --montage-pixel")
+    if len(images) != 1:
+        raise ImageError(f"{path}: {len(images)} images", mend="give the montage as one image, as its map shows it")
+    if microscope.microscope == "serialem":
+        known = _calibration(microscope)
+        axis, reach = known.tilt_axis, known.shift_limit
+    else:
+        optics = load_world(microscope.world).optics
+        axis, reach = optics.tilt_axis, optics.shift_limit
+    holes = find_holes(images[0], pixel, hole_um)
+    height, width = images[0].shape
+    return hole_targets(holes, (height, width), pixel, axis, reach_um=_REACH * reach)
 
 
 def read_folder(folder: Path | str) -> PlannedSession:
