@@ -134,8 +134,10 @@ def prepare_template(
     edge = values.shape[0] * voxel_size_ang
     if diameter_ang > edge:
         raise SettingsError(
-            f"a diameter of {diameter_ang:.0f} Å in a template that is {edge:.0f} Å wide",
-            mend="give a smaller pick.diameter, or a map in a larger box: lamella convert --box",
+            f"a diameter of {diameter_ang:.0f} Å in a template that is {edge:.0f} Å wide in voxels of "
+            f"{voxel_size_ang:g} Å",
+            mend="see whether its file states the right voxel size (lamella convert --input-pixel-size); else give a "
+            "smaller pick.diameter, or a map in a larger box: lamella convert --box",
         )
     if target_voxel_ang > diameter_ang / 4:
         raise SettingsError(
