@@ -34,7 +34,7 @@ def write_session_page(path: Path | str, session: Acquisition) -> None:
     title = f"Session {session.name}"
     off = [
         _off(session),
-        (lambda: plots.plot_session_map(session), "map", "Targets; arrows: mean displacement; cross: lost."),
+        (lambda: plots.plot_session_map(session), "map", "Targets; arrows: median displacement; cross: lost."),
     ]
     if session.targeting_um is not None:
         off.append(

@@ -56,9 +56,9 @@ def summarise(name: str, plan: Plan, events: Sequence[Event]) -> Acquisition:
     for view in views:
         for field, values in single.items():
             values[view.target, view.tilt] = getattr(view, field)
-        for field, values in double.items():
+        for field, pairs in double.items():
             pair = getattr(view, field)
-            values[view.target, view.tilt] = np.nan if pair is None else pair
+            pairs[view.target, view.tilt] = np.nan if pair is None else pair
     stood = np.full(tilts, np.nan)
     for event in events:
         if isinstance(event, TiltBegun):

@@ -29,19 +29,21 @@ _TILT = "tilt / °, in the order of recording"
 
 
 def plot_session_map(session: Acquisition) -> Figure:
-    """Where the targets lie, and by how much each was off in the mean of its last views, as arrows."""
+    """Where the targets lie, and by how much each was off in the median of its views, as arrows."""
     figure, axes = line_figure(6.0, 5.0)
     axis = axes[0, 0]
     x, y = session.places_um.T
-    known = np.isfinite(session.displacement_um).all(axis=2)
-    weights = known / np.maximum(known.sum(axis=1), 1)[:, None]
-    mean = (np.nan_to_num(session.displacement_um) * weights[..., None]).sum(axis=1)
-    off = np.array([np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in session.off_um])
+    known = np.isfinite(session.off_um)
+    middle, off = np.zeros((len(x), 2)), np.full(len(x), np.nan)
+    for number in np.flatnonzero(known.any(axis=1)):
+        # Medians: one wrong peak of a correlation is no drift.
+        middle[number] = np.median(session.displacement_um[number, known[number]], axis=0)
+        off[number] = np.median(session.off_um[number, known[number]])
     dots = axis.scatter(x, y, c=1e3 * off, cmap="viridis", s=60, linewidths=0.8, edgecolors=INK)
     lost = np.array([ending == "lost" for ending in session.endings])
     axis.scatter(x[lost], y[lost], marker="x", color=COLOURS[4], s=90, zorder=3)
-    arrows = axis.quiver(x, y, *(1e3 * mean).T, color=INK, angles="xy", width=0.004)
-    longest = 1e3 * float(np.hypot(*mean.T).max(initial=0.0))
+    arrows = axis.quiver(x, y, *(1e3 * middle).T, color=INK, angles="xy", width=0.004)
+    longest = 1e3 * float(np.hypot(*middle.T).max(initial=0.0))
     if longest > 0:
         axis.quiverkey(arrows, 0.88, 1.03, longest, f"{longest:.2g} nm", labelpos="E", color=INK, labelcolor=INK)
     if len(x) <= _FEW:
@@ -161,6 +163,7 @@ def plot_session_settling(session: Acquisition) -> Figure:
     middles = [float(np.median(times[place == one])) for one in bins]
     axis.plot(middles, [np.median(off[place == one]) for one in bins], "o-", color=COLOURS[1], label="median")
     axis.set_ylim(0, 1.3 * float(np.percentile(off, 98)) + 1e-3)
+    axis.set_xlim(0, 1.1 * float(np.percentile(times, 98)) + 1e-3)
     legend(axis, loc="best")
     return figure
 
@@ -188,7 +191,7 @@ def plot_session_time(session: Acquisition) -> Figure:
     _tilt_ticks(axis, session)
     axis.set_ylabel("time / s")
     axis.set_ylim(0, 1.25 * max(float(below.max(initial=0.0)), 1.0))
-    legend(axis, loc="upper left", ncols=4)
+    legend(axis, loc="upper left", ncols=2)
     return figure
 
 
