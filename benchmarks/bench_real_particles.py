@@ -37,7 +37,6 @@ from lamella.runtime import prepare
 
 Floats = NDArray[np.float32]
 
-DEFAULT = Path("/work/shared/data/particles_real")
 DIAMETER_ANG, COARSEST_ANG, FINEST_ANG = 300.0, 100.0, 30.0
 RANDOM = 30  # sets of random orientations
 Picture = Callable[[Floats], Floats]
@@ -85,10 +84,10 @@ def mirrored(volume: Floats) -> Floats:
 
 def main() -> None:
     """Print likenesses, their chance, and what refinement gives."""
-    folder = Path(os.environ.get("REAL_PARTICLES", DEFAULT))
+    folder = Path(os.environ.get("REAL_PARTICLES", "real_particles"))
     stars = sorted(folder.glob("*_optimisation_set.star")) if folder.is_dir() else []
     if not stars:
-        print(f"no real particles at {folder} (set REAL_PARTICLES): nothing to do")
+        print("no real particles: set REAL_PARTICLES to their folder")
         return
     prepare(torch=True)
     given = _read(stars[0], next(folder.glob("*_reconstruct.mrc")))
