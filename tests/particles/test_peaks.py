@@ -39,6 +39,22 @@ def test_particles_among_chosen_peaks_do_not_lift_the_threshold(rng, particles):
     assert (noise > fit.threshold(1.0)).sum() <= 8
 
 
+def test_places_that_differ_do_not_push_the_threshold_into_the_gap(rng):
+    # crowded and empty places: peaks are spread over what lumps leave there, up to a bound that the densest sets
+    def draw(count):
+        return np.abs(rng.normal(size=(count, 400))).max(axis=1) + 6 * rng.beta(1.5, 1.5, count)
+
+    particles = rng.normal(19, 1, 60)
+    noise = [draw(240) for _ in range(8)]
+    fits = [noise_among(np.concatenate([one, particles]), 300.0) for one in noise]
+    middle = [noise_peaks(one) for one in noise]
+    least = np.array([fit.threshold(1.0) for fit in fits])
+    assert (least < np.array([fit.threshold(1.0) for fit in middle]) - 0.7).all()
+    passed = np.array([(one >= value).sum() for one, value in zip(noise, least, strict=True)])
+    assert passed.mean() <= 2.0  # about the one that was asked for
+    assert (particles > least.max()).all()
+
+
 def test_too_few_peaks_tell_nothing():
     assert noise_peaks(np.arange(10.0)) is None
     assert noise_among(np.arange(10.0), 300.0) is None

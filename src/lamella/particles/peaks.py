@@ -18,6 +18,8 @@ Integers = NDArray[np.int64]
 
 _FIT = (0.3, 0.85)
 """Quantiles of the peaks between which noise is fitted: below are borders, above are particles."""
+_TAIL = (0.6, 0.98)
+"""The same where particles were left out already: near the tail that the fit is drawn out to."""
 _FEWEST = 40
 
 
@@ -86,7 +88,7 @@ class NoisePeaks:
         return math.sqrt(max(self.location + self.scale * reduced, 0.0))
 
 
-def noise_peaks(scores: Array, count: float | None = None) -> NoisePeaks | None:
+def noise_peaks(scores: Array, count: float | None = None, quantiles: tuple[float, float] = _FIT) -> NoisePeaks | None:
     """Fit the heights ``(n,)`` of peaks of which most, or a known number, are noise; None where they are too few.
 
     Parameters
@@ -95,6 +97,8 @@ def noise_peaks(scores: Array, count: float | None = None) -> NoisePeaks | None:
         of peaks.
     count
         how many of them are noise, where that is known: the lowest ones are taken for it. None: all but a few.
+    quantiles
+        of the noise, between which the line is fitted.
 
     Notes
     -----
@@ -109,7 +113,7 @@ def noise_peaks(scores: Array, count: float | None = None) -> NoisePeaks | None:
         return None
     finite = finite[:noise]
     part = (np.arange(noise) + 0.5) / noise
-    used = (part > _FIT[0]) & (part < _FIT[1])
+    used = (part > quantiles[0]) & (part < quantiles[1])
     reduced = -np.log(-np.log(part[used]))
     square = np.sign(finite[used]) * finite[used] ** 2
     scale, location = np.polyfit(reduced, square, 1)
@@ -132,6 +136,10 @@ def noise_among(scores: Array, most: float, false_positives: float = 1.0) -> Noi
     -----
     Beginning with the lowest quarter, all are taken for noise that lie below the score that so many peaks of noise pass
     (`NoisePeaks.threshold`), until there are no more: up to the gap between noise and particles, where there is one.
+
+    That fit may reach into the gap. Places differ (crowded, empty, beside a membrane), so the middle of such peaks is
+    broader than noise of one kind, and a line through it lies above their tail. So the noise found is fitted again by
+    its own upper part, and what lies above the lower threshold is left out, until there is no more of it.
     """
     count = max(len(scores) // 4, _FEWEST)
     fit = noise_peaks(scores, count)
@@ -140,9 +148,22 @@ def noise_among(scores: Array, most: float, false_positives: float = 1.0) -> Noi
             return None
         grown = min(int((scores <= fit.threshold(false_positives)).sum()), int(most))
         if grown <= count:
-            return fit
+            break
         count = grown
         fit = noise_peaks(scores, count)
+    return fit if fit is None else _by_the_tail(scores, fit, false_positives)
+
+
+def _by_the_tail(scores: Array, fit: NoisePeaks, false_positives: float) -> NoisePeaks:
+    """The fit of the same noise by its upper part, where that lies lower."""
+    for _ in range(len(scores)):
+        tail = noise_peaks(scores, fit.count, _TAIL)
+        if tail is None or tail.threshold(false_positives) >= fit.threshold(false_positives):
+            return fit
+        below = int((scores <= tail.threshold(false_positives)).sum())
+        if below >= tail.count:
+            return tail
+        fit = NoisePeaks(below, tail.location, tail.scale)
     return fit
 
 
