@@ -18,9 +18,9 @@ __all__ = ["AXIS_SIZE_PX", "WholeViews", "align_whole_views"]
 
 _FAR_OFF_DEG = 10.0
 _ALL_AXES_DEG = 90.0
-_PRIOR_REACH = 0.06  # of the field: how far a session's shifts may be off
+_PRIOR_REACH = 0.12  # of the field: how far a session's shifts may be off
 _PRIOR_AXIS_DEG = 5.0  # of an axis by which image shifts were made, and held the targets
-_PRIOR_WRONG = 0.5  # of the links that may disagree before the prior is given up
+_PRIOR_WRONG = 0.2  # of the links that may disagree before the prior is given up
 AXIS_SIZE_PX = 192
 """Longer side of the images on which the axis is sought."""
 
