@@ -73,6 +73,7 @@ def test_a_template_of_the_wrong_hand_is_told(scene):
     assert wrong.own == pytest.approx(right.mirrored, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_template_that_is_its_own_mirror_image_has_no_hand(scene):
     _centres, _matrices, volume = scene
     line = np.arange(30) - 15
@@ -125,6 +126,7 @@ def test_what_few_views_show_is_left_out():
     assert list(Exclusion(tomogram=moved_record, **given).allows(places)) == [False, True, True]
 
 
+@pytest.mark.slow
 def test_a_particle_at_the_rim_scores_by_the_part_that_is_there(rng):
     # half of it lies inside: in noise its score is at least the root of a half of the whole one's, not a half
     shape = (32, 64, 64)
