@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.cli.commands import COMMANDS, find_command, root_help
 from lamella.cli.help import command_help
 from lamella.simulate.settings import SimulateSettings
@@ -36,6 +37,7 @@ def settings_page() -> str:
     parts = [_table("run", "how work is done; nothing here changes a result", RunSettings)]
     parts += [_table(step.name, step.summary, step.settings_class()) for step in steps.all_steps()]
     parts.append(_table("convert", "options of `lamella convert`; no table of lamella.toml", ConvertSettings))
+    parts.append(_table("acquire", "table `[session]` of a session's session.toml", AcquireSettings))
     parts.append(_table("simulate", "given with `--set`; no table of lamella.toml", SimulateSettings))
     return "\n\n".join(parts) + "\n"
 
