@@ -189,5 +189,5 @@ def test_a_session_through_it_targets_as_directly() -> None:
         assert len(result.views) == 45
         score = score_session(scope, tilts=5, defocus_um=settings.defocus)
         medians.append((score.targeting_um.median, score.defocus_um.median))
-    assert medians[1][0] == pytest.approx(medians[0][0], abs=0.01)
-    assert medians[1][1] == pytest.approx(medians[0][1], abs=0.05)
+    assert medians[1][0] == pytest.approx(medians[0][0], abs=0.02)
+    assert medians[1][1] == pytest.approx(medians[0][1], abs=0.1)
