@@ -45,7 +45,7 @@ def plot_session_map(session: Acquisition) -> Figure:
     arrows = axis.quiver(x, y, *(1e3 * middle).T, color=INK, angles="xy", width=0.004)
     longest = 1e3 * float(np.hypot(*middle.T).max(initial=0.0))
     if longest > 0:
-        axis.quiverkey(arrows, 0.88, 1.03, longest, f"{longest:.2g} nm", labelpos="E", color=INK, labelcolor=INK)
+        axis.quiverkey(arrows, 0.78, 0.05, longest, f"{longest:.2g} nm", labelpos="E", color=INK, labelcolor=INK)
     if len(x) <= _FEW:
         for name, across, along in zip(session.targets, x, y, strict=True):
             axis.annotate(name, (across, along), (5, 5), textcoords="offset points", fontsize=8, color=INK)
@@ -163,7 +163,7 @@ def plot_session_settling(session: Acquisition) -> Figure:
     middles = [float(np.median(times[place == one])) for one in bins]
     axis.plot(middles, [np.median(off[place == one]) for one in bins], "o-", color=COLOURS[1], label="median")
     axis.set_ylim(0, 1.3 * float(np.percentile(off, 98)) + 1e-3)
-    axis.set_xlim(0, 1.1 * float(np.percentile(times, 98)) + 1e-3)
+    axis.set_xlim(0, 1.1 * float(np.percentile(times, 95)) + 1e-3)
     legend(axis, loc="best")
     return figure
 
