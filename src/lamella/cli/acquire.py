@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lamella.acquire.plan import Plan
     from lamella.acquire.session.result import SessionResult
 
-__all__ = ["plan", "replay", "report", "resume", "run", "simulate"]
+__all__ = ["feedback", "plan", "replay", "report", "resume", "run", "simulate"]
 
 SessionPath = Annotated[Path, Option(help="the session's folder")]
 
@@ -133,6 +133,24 @@ def replay(
     with open_view():
         result = replay_session(folder, predictor)
     return _tell_end(result, json)
+
+
+def feedback(
+    folder: SessionPath,
+    project: Annotated[Path, Option(help="the project that processes the session's series")],
+    /,
+    *,
+    input_: Annotated[str, Option(name="--input", help="record whose defocus and thickness are told")] = "ctf",
+    json: Json = False,
+) -> int:
+    """Tell a running session what processing measured of its series; it takes that in before its next tilt."""
+    from lamella.workflow.acquisition import tell_session
+
+    count = tell_session(folder, project, input_)
+    print(f"{count} measurements of {input_} told to the session in {folder}")
+    if json:
+        print(json_text.dumps({"measurements": count}))
+    return 0
 
 
 def report(folder: SessionPath, /, *, json: Json = False) -> int:

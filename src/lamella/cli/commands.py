@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "acquire run": ("lamella.cli.acquire:run", "record the planned session"),
     "acquire resume": ("lamella.cli.acquire:resume", "go on with a session that was stopped"),
     "acquire report": ("lamella.cli.acquire:report", "write the page with pictures and numbers of a session"),
+    "acquire feedback": ("lamella.cli.acquire:feedback", "tell a running session what processing measured"),
     "acquire replay": ("lamella.cli.acquire:replay", "try another predictor on a recorded session"),
     "acquire simulate": ("lamella.cli.acquire:simulate", "record a session on a simulated microscope, and score it"),
 }
