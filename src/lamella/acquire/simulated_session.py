@@ -13,7 +13,7 @@ from lamella.acquire.microscope.simulated import SimulatedMicroscope, score_sess
 from lamella.acquire.microscope.simulated.score import SessionScore
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import run_session
-from lamella.acquire.targets import Target
+from lamella.acquire.targets import Target, places_of, with_shots
 from lamella.acquire.world import World
 from lamella.errors import SettingsError
 from lamella.progress import Progress, no_progress
@@ -98,7 +98,12 @@ def simulate_session(
     """
     settings = session_settings(world, overrides or {})
     microscope = SimulatedMicroscope(world, seed, targets=targets)
-    result = run_session(microscope, simulated_targets(microscope), settings, progress=progress)
+    marked = simulated_targets(microscope)
+    if settings.shots > 1:
+        # Every shot is a target of its own, for the one who knows the truth too.
+        shots = with_shots(marked, settings.shots, settings.shot_radius)
+        microscope = SimulatedMicroscope(world, seed, targets=places_of(shots)[:, :2])
+    result = run_session(microscope, marked, settings, progress=progress)
     score = score_session(
         microscope,
         tilts=len(settings.tilt_scheme()),

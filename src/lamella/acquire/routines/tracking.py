@@ -19,7 +19,7 @@ from lamella.acquire.routines.desk import TRACKING_AREA, Desk
 from lamella.acquire.session.events import Tracked
 from lamella.errors import ImageError, MicroscopeError
 
-__all__ = ["Sighting", "take_references", "track"]
+__all__ = ["Sighting", "find_again", "take_references", "track"]
 
 Array = NDArray[np.float64]
 
@@ -100,6 +100,22 @@ def track(desk: Desk, *, low: bool, area: int = TRACKING_AREA) -> Sighting | Non
         if np.hypot(*(one.place_um - last.place_um)) <= _AGREE_UM:
             desk.observe_place(one.view, one.place_um, one.sd_um)
     return last
+
+
+def find_again(desk: Desk, area: int) -> Sighting | None:
+    """Where a target is that is not in its picture, by the low magnification; None where it is not seen there.
+
+    The targets that follow one of them would stay where it was otherwise: a stage can jump further than a picture.
+    """
+    if desk.series_of(area, TRACK_LOW).empty:
+        return None
+    prediction = desk.predict(area)
+    lens = desk.settings.defocus - desk.hand * prediction.height_um
+    field_um = max(desk.scope.calibrations.presets[TRACK_LOW].field_um)
+    seen = _Round(desk, area, TRACK_LOW, lens, field_um).run(
+        np.array(prediction.shift_um, np.float64), desk.settings.tracking_low_threshold * 1e-3
+    )
+    return seen[-1] if seen else None
 
 
 @dataclass(eq=False)

@@ -141,6 +141,9 @@ def _record(
         measure_focus(desk, desk.focus_area, off_um=off)
     if follow_area and desk.series_of(TRACKING_AREA, TRACK).empty:
         take_references(desk)
+    elif not follow_area and desk.settings.tracking != "none" and desk.series_of(targets[0], TRACK_LOW).empty:
+        # In case that the target which the others follow leaves its picture.
+        take_references(desk, targets[0], presets=(TRACK_LOW,))
     if follow_area:
         walk_to_first_tilt(desk, desk.moment.asked_deg, float(plan.scheme.tilt_deg[0]))
     TiltLoop(desk=desk, plan=plan, targets=targets, follow_area=follow_area, progress=progress, feedback=feedback).run()

@@ -11,6 +11,7 @@ from lamella.acquire.comparing import Displacement
 from lamella.acquire.microscope.port import RECORD, Picture, Purpose
 from lamella.acquire.predictor.interface import Prediction, View
 from lamella.acquire.routines.desk import TRACKING_AREA, DarkPicture, Desk
+from lamella.acquire.routines.tracking import find_again
 from lamella.acquire.session.events import ViewLeftOut, ViewRecorded
 from lamella.errors import ImageError, LimitError, MicroscopeError
 
@@ -140,6 +141,11 @@ def _take(
         found = series.measure(picture)
     except ImageError:
         return _Taken(picture=picture, prediction=prediction, view=view)
+    if leads and found.confidence < _LEAST_CONFIDENCE:
+        again = find_again(desk, target)
+        if again is not None:
+            desk.observe_place(view, again.place_um, again.sd_um)
+            return _Taken(picture=picture, prediction=prediction, view=view, displacement=found, learned=True)
     near = leads or found.length_um <= desk.settings.max_displacement
     sound = near and found.confidence >= _LEAST_CONFIDENCE
     if sound:

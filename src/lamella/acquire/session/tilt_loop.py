@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.acquire.microscope.port import RECORD
+from lamella.acquire.microscope.port import RECORD, TRACK
 from lamella.acquire.plan import Plan
 from lamella.acquire.routines.autofocus import measure_focus
 from lamella.acquire.routines.desk import TRACKING_AREA, Desk, Moment
@@ -25,6 +25,7 @@ __all__ = ["TiltLoop"]
 Array = NDArray[np.float64]
 
 _EXTRA_TRACKINGS = 2  # at one tilt, of a predictor that stays unsure
+_SEEN = 0.5  # of the field: the largest standard deviation with which an area is looked for in it first
 _LOST_TILTS = 3  # one after the other, after which the microscope is not what it should be
 _FINISHED = 0.9  # of the views planned, that make a series
 
@@ -118,7 +119,9 @@ class TiltLoop:
             if settings.mode == "slow" or self.desk.moment.tilt == 0:
                 self._track(low=True)
             elif place_sd > settings.unsure:
-                self._track(low=place_sd > settings.tracking_low_threshold * 1e-3)
+                self._track(low=place_sd > _SEEN * min(desk.scope.calibrations.presets[TRACK].field_um))
+                if not self._sightings:
+                    self._track(low=True)
         every = settings.autofocus_every
         if every and self.desk.moment.tilt and self.desk.moment.tilt % every == 0:
             self._focus()
