@@ -30,7 +30,7 @@ from lamella.acquire.navigator_targets import navigator_targets
 from lamella.acquire.plan import Plan, plan_session
 from lamella.acquire.session.events import Event, Tell
 from lamella.acquire.session.feedback import add_feedback, measurements_of, read_feedback
-from lamella.acquire.session.files import SessionFiles
+from lamella.acquire.session.files import LEFT_OUT_NAME, SessionFiles
 from lamella.acquire.session.log import LOG_NAME
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import read_head, read_session, resume_session, run_session
@@ -245,7 +245,8 @@ def go_on(folder: Path | str, progress: Progress = no_progress) -> SessionResult
         if none has begun there, or its microscope is not where it was.
     """
     folder = Path(folder)
-    if (logged := read_session(folder)).ended:
+    # A session that ended but was killed before its files were whole is asked again, all from the log.
+    if (logged := read_session(folder)).ended and (folder / LEFT_OUT_NAME).is_file():
         return logged
     head = read_head(folder)
     microscope = validate(MicroscopeSettings, head.about, "the log's microscope")

@@ -26,7 +26,9 @@ from lamella.acquire.session.series_files import SeriesFiles, SessionFacts
 from lamella.acquire.targets import Target
 from lamella.formats.atomic import atomic_text
 
-__all__ = ["SessionFiles", "SessionOutput"]
+__all__ = ["LEFT_OUT_NAME", "SessionFiles", "SessionOutput"]
+
+LEFT_OUT_NAME = "left_out.csv"
 
 CLOCK_ZERO = datetime(2024, 3, 1, 9, 0, 0)
 """Of a clock that begins at 0 with the session: the same session gives the same bytes."""
@@ -116,12 +118,14 @@ class SessionFiles:
             )
             for place, one in enumerate(begun, start=1)
         ]
-        table = self._folder / "left_out.csv"
+        geometry = write_geometry(self._folder, records) if records else None
+        # Last of all files: where it stands, the others do.
+        table = self._folder / LEFT_OUT_NAME
         atomic_text(table, self._left_out_table())
         return SessionOutput(
             stacks=tuple(one.stack_path for one in begun),
             mdocs=tuple(one.mdoc_path for one in begun),
-            geometry=write_geometry(self._folder, records) if records else None,
+            geometry=geometry,
             left_out=table,
         )
 
