@@ -46,11 +46,11 @@ def test_the_world_bisect_stays_within_what_is_known_of_stages() -> None:
         assert least <= pair[0] <= pair[1] <= most
     assert world.stage.settling_time == 60
     assert world.stage.jump_rate == 0.025
-    assert world.stage.drift_time <= 300
+    assert world.stage.drift_time <= 480
     assert (world.optics.shift_scale_error, world.optics.shift_turn_error) == (0.005, 0.3)
     assert (world.optics.shift_hysteresis, world.optics.focus_scale_error) == (0.01, 0.05)
     assert world.grid.target_height == 0.3
-    assert 0.3 <= world.stage.settling_random <= 0.6
+    assert 0.2 <= world.stage.settling_random <= 0.6
 
 
 def test_overrides_and_a_file_of_ones_own(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class AcquireSettings(BaseModel):
     level: int | None = setting(
         None,
         "targets near which the height is measured by focus at the start, to know the plane; 0: none; left out: 5 "
-        "where the first tilt is far from the start tilt and no plane is given, else none",
+        "for `shared`, and where the first tilt is far from the start tilt and no plane is given, else none",
         ge=0,
     )
     pre_tilt: float = setting(
@@ -155,6 +155,8 @@ class AcquireSettings(BaseModel):
         """Targets near which the height is measured at the start."""
         if self.level is not None:
             return self.level
+        if self.predictor == "shared":
+            return _LEVEL
         away = abs(float(self.tilt_scheme().tilt_deg[0]) - self.start_tilt)
         return _LEVEL if away > _FAR_DEG and not self.pre_tilt else 0
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.beams import Areas
+from lamella.acquire.grid_plane import GridPlane, fit_plane
 from lamella.acquire.plan import Plan
 from lamella.acquire.predictor.interface import TargetPlace, View
 from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk
@@ -37,13 +38,19 @@ class Levelled:
 
 
 def area_places(targets: Sequence[Target], areas: Areas) -> dict[int, TargetPlace]:
-    """The targets' places at the start tilt by their numbers, and those of the tracking and the focus area."""
+    """The targets' places at the start tilt by their numbers, and those of the tracking and the focus area.
+
+    The areas lie on the plane through the targets whose heights are known: what is measured there else passes for an
+    error of the focus of all.
+    """
+    known = [(one.x_um, one.y_um, one.z_um) for one in targets if one.z_um is not None]
+    plane = fit_plane([one[:2] for one in known], [one[2] for one in known]) if known else GridPlane()
     places = {
         number: TargetPlace(place_um=(one.x_um, one.y_um, one.z_um or 0.0), sd_um=_KNOWN_SD_UM)
         for number, one in enumerate(targets)
     }
     for area, (x, y) in ((TRACKING_AREA, areas.tracking_um), (FOCUS_AREA, areas.focus_um)):
-        places[area] = TargetPlace(place_um=(x, y, 0.0), sd_um=_AREA_SD_UM)
+        places[area] = TargetPlace(place_um=(x, y, float(plane.heights((x, y)))), sd_um=_AREA_SD_UM)
     return places
 
 

@@ -23,7 +23,7 @@ __all__ = ["TrueStage"]
 Array = NDArray[np.float64]
 
 _NM_UM = 1e-3  # 1 nm in µm
-_SIZES_DIFFER = 0.1  # by which part of its range settling after alike turns differs in size
+_SIZES_DIFFER = 0.02  # by which part of its range settling after alike turns differs in size
 _STOOD_S = 5.0  # a turn that follows another within this time goes on with it: an approach against the backlash
 _CREEP_S = 5.0  # from which on creep goes with the logarithm of the time
 _WHOLE_DRIFT_UM = 10.0  # a move of the stage this long makes it drift as at the session's start
