@@ -27,6 +27,7 @@ __all__ = [
     "GeometryError",
     "ImageError",
     "InputError",
+    "Interruption",
     "LamellaError",
     "LimitError",
     "MicroscopeError",
@@ -110,6 +111,10 @@ class MicroscopeError(StageError):
 
 class PassingFault(MicroscopeError):
     """A fault that may be gone when the same is asked again."""
+
+
+class Interruption(PassingFault):
+    """The session was stopped here, and goes on later: the microscope may have drifted meanwhile."""
 
 
 class LimitError(MicroscopeError):

@@ -12,7 +12,7 @@ import numpy as np
 from lamella.acquire.microscope.port import Calibrations, Limits, Microscope, Picture, Pixels, Purpose, Status
 from lamella.acquire.session.codec import decode_answer, decode_fault, encode_answer, encode_fault
 from lamella.acquire.session.log import Journal
-from lamella.errors import MicroscopeError, ProjectError
+from lamella.errors import Interruption, MicroscopeError, ProjectError
 
 __all__ = ["PictureSink", "RecordingMicroscope"]
 
@@ -138,9 +138,9 @@ class RecordingMicroscope:
             self._set[verb] = arguments
         if not self._journal.live:
             return self._again(line, call)
-        if not self._taken_over:
-            self._take_over()
         try:
+            if not self._taken_over:
+                self._take_over()
             answer = call()
         except MicroscopeError as fault:
             self._journal.write({**line, "fault": encode_fault(fault)})
@@ -173,14 +173,23 @@ class RecordingMicroscope:
 
         Raises
         ------
+        Interruption
+            once it is: the session must look where everything is now.
         ProjectError
             if its stage was moved in between: the targets are elsewhere then.
         """
         self._taken_over = True
         self._journal.note("the session goes on from here")
-        if self.repeatable or self._last is None:
+        if self.repeatable:
             return
-        now, before = self._microscope.status(), self._last
+        if self._last is not None:
+            self._set_state(self._last)
+        # In the log, this is the answer to the call: a second resumed run meets it in the same place.
+        raise Interruption("the session was stopped here, and goes on", mend="")
+
+    def _set_state(self, before: Status) -> None:
+        """Check the stage, and set tilt, image shift, focus and beam tilt to what they were."""
+        now = self._microscope.status()
         away = max(abs(a - b) for a, b in zip(now.stage_um, before.stage_um, strict=True))
         if away > _SAME_STAGE_UM:
             raise ProjectError(

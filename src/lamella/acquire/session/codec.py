@@ -19,7 +19,7 @@ from lamella.acquire.microscope.port import (
     Status,
     Timings,
 )
-from lamella.errors import FormatError, LimitError, MicroscopeError, PassingFault
+from lamella.errors import FormatError, Interruption, LimitError, MicroscopeError, PassingFault
 from lamella.formats.atomic import atomic_path
 
 __all__ = [
@@ -32,12 +32,12 @@ __all__ = [
     "read_limits",
 ]
 
-_FAULTS = {kind.__name__: kind for kind in (MicroscopeError, PassingFault, LimitError)}
+_FAULTS = {kind.__name__: kind for kind in (Interruption, PassingFault, LimitError, MicroscopeError)}
 
 
 def encode_fault(fault: MicroscopeError) -> dict[str, str]:
     """A fault by its kind, problem and mend."""
-    kind = next(name for name in ("PassingFault", "LimitError", "MicroscopeError") if isinstance(fault, _FAULTS[name]))
+    kind = next(name for name, one in _FAULTS.items() if isinstance(fault, one))
     return {"kind": kind, "problem": fault.problem, "mend": fault.mend}
 
 

@@ -13,7 +13,7 @@ from lamella.acquire.predictor.interface import Prediction, View
 from lamella.acquire.routines.desk import TRACKING_AREA, DarkPicture, Desk
 from lamella.acquire.routines.tracking import find_again
 from lamella.acquire.session.events import ViewLeftOut, ViewRecorded
-from lamella.errors import ImageError, LimitError, MicroscopeError
+from lamella.errors import ImageError, Interruption, LimitError, MicroscopeError
 
 __all__ = ["FirstView", "TargetState", "predicted_sd_um", "record_view"]
 
@@ -100,6 +100,8 @@ def record_view(
     prediction = desk.predict(target)
     try:
         taken = _take(desk, target, shot, dose, prediction, follow_area, leads)
+    except Interruption:
+        raise
     except LimitError as error:
         desk.tell(ViewLeftOut(target=target, tilt=desk.moment.tilt, kind="limit", reason=str(error)))
         return None

@@ -10,7 +10,7 @@ import numpy as np
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.microscope.port import Calibrations, Limits, Microscope, Picture, Purpose, Status
 from lamella.acquire.session.events import FaultSurvived, Tell
-from lamella.errors import LimitError, MicroscopeError, PassingFault
+from lamella.errors import Interruption, LimitError, MicroscopeError, PassingFault
 
 __all__ = ["SteadyMicroscope"]
 
@@ -36,6 +36,9 @@ class SteadyMicroscope:
     ----------
     time_s
         the microscope's clock at its last answer.
+    interrupted
+        whether the session was stopped since this was last set to False: a picture that was asked for then is not
+        taken again unasked, since it may have been exposed.
     """
 
     def __init__(self, microscope: Microscope, settings: AcquireSettings, tell: Tell) -> None:
@@ -43,6 +46,7 @@ class SteadyMicroscope:
         self._settings = settings
         self._tell = tell
         self.time_s = 0.0
+        self.interrupted = False
 
     @property
     def calibrations(self) -> Calibrations:
@@ -166,6 +170,13 @@ class SteadyMicroscope:
         for attempt in range(self._settings.retries + 1):
             try:
                 return call()
+            except Interruption as stop:
+                self.interrupted = True
+                self._tell(FaultSurvived(verb=name, problem=str(stop), attempt=0, waited_s=0.0))
+                self.status()
+                if name == "expose":
+                    raise
+                return self._asked(name, call)
             except PassingFault as fault:
                 if attempt == self._settings.retries:
                     raise MicroscopeError(

@@ -17,7 +17,7 @@ from lamella.acquire.session.events import TargetEnded, TiltBegun, TiltLeftOut, 
 from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.recording import FirstView, TargetState, predicted_sd_um, record_view
 from lamella.acquire.session.taking_in import take_in
-from lamella.errors import ImageError, LimitError, MicroscopeError
+from lamella.errors import ImageError, Interruption, LimitError, MicroscopeError
 from lamella.progress import Progress, no_progress
 
 __all__ = ["TiltLoop"]
@@ -154,15 +154,30 @@ class TiltLoop:
             return None
         if not self._sure(target):
             return None
-        return record_view(
-            self.desk,
-            target,
-            self.plan.targets[target].shot,
-            float(self.plan.scheme.dose[number]),
-            state,
-            follow_area=self.follow_area,
-            leads=target == self._leader,
-        )
+        dose = float(self.plan.scheme.dose[number])
+        for _ in range(2):
+            self._look_again()
+            try:
+                return record_view(
+                    self.desk,
+                    target,
+                    self.plan.targets[target].shot,
+                    dose,
+                    state,
+                    follow_area=self.follow_area,
+                    leads=target == self._leader,
+                )
+            except Interruption:
+                # It may have been exposed as the session was stopped.
+                state.dose += dose
+        return None
+
+    def _look_again(self) -> None:
+        """After the session was stopped: where the area went meanwhile."""
+        while self.desk.scope.interrupted:
+            self.desk.scope.interrupted = False
+            if self.follow_area:
+                self._track(low=True)
 
     @property
     def _leader(self) -> int | None:
