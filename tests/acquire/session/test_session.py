@@ -7,6 +7,7 @@ import pytest
 
 from lamella.acquire import AcquireSettings, SessionResult, Target, run_session
 from lamella.acquire.microscope.simulated import SimulatedMicroscope, score_session
+from lamella.acquire.simulated_session import simulate_session
 from lamella.acquire.world import load_world
 
 
@@ -44,3 +45,40 @@ def test_several_shots_and_the_order_of_visiting() -> None:
     _, result = session("rigid", 1, 2, shots=2, shot_radius=0.3, tilt_range=10, tilt_step=10, visiting="alternating")
     by_tilt = [[view.target for view in result.views if view.tilt == tilt] for tilt in range(3)]
     assert by_tilt == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3]]
+
+
+def errors_um(scope: SimulatedMicroscope) -> np.ndarray:
+    return np.array([np.hypot(*view.offset_um) for view in scope.truth.views if view.purpose.kind == "record"])
+
+
+def test_a_lamellas_start_tilt_is_as_good_as_none() -> None:
+    for start in (0.0, -20.0):
+        scope, result = session("bisect", 1, 9, predictor="shared", start_tilt=start, tilt_range=40, tilt_step=5)
+        assert result.counts["finished"] == 9
+        assert np.median(errors_um(scope)) < 0.02
+
+
+def test_a_session_walks_to_a_high_first_tilt() -> None:
+    scope, result = session("bisect", 2, 9, predictor="shared", scheme="unidirectional", tilt_step=6)
+    assert result.counts["finished"] == 9
+    assert len(result.views) == 9 * 21
+    assert np.median(errors_um(scope)) < 0.05
+    looked_at = {event.tilt for event in result.events if type(event).__name__ == "Tracked"}
+    assert -1 in looked_at
+
+
+def test_targets_follow_the_first_through_jumps() -> None:
+    scope, result = session("bisect", 1, 9, predictor="incremental", tilt_step=6)
+    assert result.counts["finished"] == 9
+    assert np.median(errors_um(scope)) < 0.3
+
+
+def test_every_shot_has_a_series_of_its_own() -> None:
+    done = simulate_session(
+        load_world("bisect"),
+        1,
+        targets=2,
+        overrides={"shots": 3, "shot_radius": 0.3, "tilt_range": 9, "dose_budget": 900},
+    )
+    assert done.score.targets_finished == 6
+    assert float(np.median(done.score.targeting)) < 0.03
