@@ -35,7 +35,7 @@ def test_faults_lose_nothing() -> None:
 def test_a_target_out_of_reach_at_high_tilts_ends_as_planned() -> None:
     scope = SimulatedMicroscope(load_world("rigid"), 1, targets=[[2.0, 0.0], [14.5, 0.0]])
     targets = [Target(name="near", x_um=2, y_um=0), Target(name="far", x_um=14.5, y_um=0, z_um=9)]
-    settings = AcquireSettings(predictor="flat", tilt_range=40, tilt_step=20, eucentric=False)
+    settings = AcquireSettings(predictor="flat", tilt_range=40, tilt_step=20, eucentric=False, lost=3)
     result = run_session(scope, targets, settings)
     assert [result.endings[number].kind for number in (0, 1)] == ["finished", "limit"]
     assert "far" in str(result.plan.notes[0])
