@@ -37,7 +37,7 @@ class SteadyMicroscope:
     time_s
         the microscope's clock at its last answer.
     interrupted
-        whether the session was stopped since this was last set to False: a picture that was asked for then is not
+        whether the session was stopped since this was last set to False: a target's view that was asked for then is not
         taken again unasked, since it may have been exposed.
     """
 
@@ -145,7 +145,7 @@ class SteadyMicroscope:
             return picture
 
         self.until_ready()
-        return self._asked("expose", take)
+        return self._asked("expose", take, view=purpose.kind == "record")
 
     def until_ready(self) -> None:
         """Wait out a refill, or whatever else keeps the microscope from recording.
@@ -166,7 +166,7 @@ class SteadyMicroscope:
             self.time_s += _READY_STEP_S
             waited += _READY_STEP_S
 
-    def _asked(self, name: str, call: Callable[[], Answer]) -> Answer:
+    def _asked(self, name: str, call: Callable[[], Answer], *, view: bool = False) -> Answer:
         for attempt in range(self._settings.retries + 1):
             try:
                 return call()
@@ -174,7 +174,7 @@ class SteadyMicroscope:
                 self.interrupted = True
                 self._tell(FaultSurvived(verb=name, problem=str(stop), attempt=0, waited_s=0.0))
                 self.status()
-                if name == "expose":
+                if view:
                     raise
                 return self._asked(name, call)
             except PassingFault as fault:
