@@ -49,7 +49,7 @@ class AcquireSettings(BaseModel):
     )
     visiting: Literal["auto", "given", "nearest", "alternating"] = setting(
         "auto",
-        "order of the targets: as given, by a short way, or as given and backward in turn (a drift then cannot pass "
+        "order of the targets: as given, by a short way, or by a short way and back in turn (a drift then cannot pass "
         "for a height); auto: alternating for `shared`, else given",
     )
 

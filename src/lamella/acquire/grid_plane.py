@@ -55,7 +55,13 @@ class GridPlane:
         return heights
 
 
-def fit_plane(places_um: ArrayLike, heights_um: ArrayLike, *, tolerance_um: float = 1.0) -> GridPlane:
+SLOPE_SD = 0.2
+"""Of grids, as far as slopes are known before: a tilt by 11°."""
+
+
+def fit_plane(
+    places_um: ArrayLike, heights_um: ArrayLike, *, tolerance_um: float = 1.0, height_sd_um: float = 0.0
+) -> GridPlane:
     """The plane through measured heights, by least squares; heights far off it count less (Huber's weights).
 
     Parameters
@@ -66,6 +72,9 @@ def fit_plane(places_um: ArrayLike, heights_um: ArrayLike, *, tolerance_um: floa
         ``(n,)``; values that are no number are left out.
     tolerance_um
         distance from the plane from which a height counts less.
+    height_sd_um
+        by which single heights lie off the plane: places close to one line then tell no slope across it, since grids
+        are not steeper than `SLOPE_SD`. 0: the heights are believed as they are.
 
     Returns
     -------
@@ -90,9 +99,11 @@ def fit_plane(places_um: ArrayLike, heights_um: ArrayLike, *, tolerance_um: floa
     if len(places) < 3 or np.linalg.matrix_rank(design, tol=1e-3) < 3:
         return GridPlane(height_um=float(heights.mean()), residual_um=float(heights.std()))
     weights = np.ones(len(places))
+    flat = (height_sd_um / SLOPE_SD) * np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     for _ in range(20):
         root = np.sqrt(weights)
-        terms = np.linalg.lstsq(root[:, None] * design, root * heights, rcond=None)[0]
+        rows = np.concatenate([root[:, None] * design, flat])
+        terms = np.linalg.lstsq(rows, np.append(root * heights, [0.0, 0.0]), rcond=None)[0]
         off = np.abs(heights - design @ terms)
         weights = np.where(off <= tolerance_um, 1.0, tolerance_um / np.maximum(off, 1e-12))
     residual = float(np.sqrt(np.mean((heights - design @ terms) ** 2)))

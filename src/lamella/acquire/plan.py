@@ -179,19 +179,34 @@ def _reach(
 
 
 def _visits(places: Array, tilts: int, areas: Areas, settings: AcquireSettings) -> tuple[tuple[int, ...], ...]:
-    order = list(range(len(places)))
-    if settings.visiting == "nearest":
-        order = _short_way(places[:, :2], np.asarray(areas.tracking_um))
     alternate = settings.visiting == "alternating" or (settings.visiting == "auto" and settings.predictor == "shared")
+    order = list(range(len(places)))
+    if alternate or settings.visiting == "nearest":
+        order = _short_way(places[:, :2], np.asarray(areas.tracking_um))
     return tuple(tuple(order[::-1] if alternate and tilt % 2 else order) for tilt in range(tilts))
 
 
 def _short_way(places_um: Array, start_um: Array) -> list[int]:
-    """From the start always to the nearest place that was not visited."""
+    """From the start always to the nearest place that was not visited, then without the crossings of that way.
+
+    Parts of the way are turned round as long as that makes it shorter (Croes 1958, "2-opt").
+    """
     left, here, way = list(range(len(places_um))), start_um, []
     while left:
         nearest = min(left, key=lambda number: float(np.hypot(*(places_um[number] - here))))
         left.remove(nearest)
         way.append(nearest)
         here = places_um[nearest]
+    found = True
+    while found:
+        found = False
+        for first in range(len(way) - 1):
+            for last in range(first + 1, len(way)):
+                turned = way[:first] + way[first : last + 1][::-1] + way[last + 1 :]
+                if _length(places_um[turned], start_um) < _length(places_um[way], start_um) - 1e-9:
+                    way, found = turned, True
     return way
+
+
+def _length(places_um: Array, start_um: Array) -> float:
+    return float(np.hypot(*np.diff(np.concatenate([start_um[None], places_um]), axis=0).T).sum())

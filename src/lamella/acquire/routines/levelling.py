@@ -15,6 +15,8 @@ from lamella.acquire.targets import Target, places_of
 
 __all__ = ["levelling_places", "measure_plane"]
 
+_OFF_PLANE_UM = 0.3  # by which heights lie off the plane, with what focus measures wrong
+
 LEVELLING_AREA = -1001
 """Number of the first area near a target whose height is measured; the others follow downwards."""
 
@@ -66,7 +68,7 @@ def measure_plane(desk: Desk, areas: Mapping[int, TargetPlace]) -> tuple[GridPla
     plane = GridPlane()
     if known:
         heights = [focus.height_um for focus in known.values()]
-        plane = fit_plane([areas[area].place_um[:2] for area in known], heights)
+        plane = fit_plane([areas[area].place_um[:2] for area in known], heights, height_sd_um=_OFF_PLANE_UM)
     desk.tell(
         PlaneFitted(pre_tilt_deg=plane.pre_tilt_deg, rotation_deg=plane.rotation_deg, residual_um=plane.residual_um)
     )
