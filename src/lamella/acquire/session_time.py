@@ -78,7 +78,7 @@ def session_seconds(
     focus_s = _PICTURES * (presets[FOCUS].exposure_s + clock.readout_s + set_s + clock.beam_tilt_s)
     every = settings.autofocus_every
     spent["focus"] = passes * (((len(scheme) - 1) // every if every else 0) * (focus_s + clock.beam_tilt_s))
-    spent["start"] = _start_s(focus_s, tracks, calibrations, settings)
+    spent["start"] = _start_s(focus_s, min(settings.levelled, len(places_um)), tracks, calibrations, settings)
     record = presets[RECORD]
     for tilt, order in enumerate(visits):
         seen = tilted(places_um, float(scheme.tilt_deg[tilt]), calibrations.axis_offset_um)[:, :2]
@@ -105,10 +105,12 @@ def _between_targets(targets: int, tilts: int, settings: AcquireSettings) -> flo
     return (np.ceil(targets / first) if first else 0.0) + ((targets - 1) // later * (tilts - 1) if later else 0.0)
 
 
-def _start_s(focus_s: float, tracks: bool, calibrations: Calibrations, settings: AcquireSettings) -> float:
+def _start_s(
+    focus_s: float, levelled: int, tracks: bool, calibrations: Calibrations, settings: AcquireSettings
+) -> float:
     """Before the first tilt: eucentric height, the plane, the lens's scale, the references."""
     clock, presets = calibrations.timings, calibrations.presets
-    seconds = focus_s * (settings.levelled + (2 if settings.focus_scale_step and settings.predictor == "shared" else 1))
+    seconds = focus_s * (levelled + (2 if settings.focus_scale_step and settings.predictor == "shared" else 1))
     if settings.eucentric:
         turn = clock.tilt_s + 3 * settings.eucentric_tilt / clock.tilt_deg_per_s
         picture = presets[TRACK_LOW].exposure_s + clock.readout_s

@@ -21,11 +21,11 @@ from lamella.records import Defocus, TiltSeries
 CRASH = {"kind": "crash", "tilt": 6, "target": 2, "purpose": "record"}
 
 
-def session(folder, *, script=(), resume=False, feedback=True):
+def session(folder, *, script=(), resume=False, feedback=True, seed=5):
     """Four targets, nine tilts; a processing that tells the true defocus of every view two tilts later."""
     # Heights off the plane are large: focus is measured elsewhere.
     world = load_world("bisect", {"faults.script": list(script), "grid.target_height": 1.0})
-    microscope = SimulatedMicroscope(world, 5, targets=4)
+    microscope = SimulatedMicroscope(world, seed, targets=4)
     settings = session_settings(world, {"predictor": "shared", "tilt_range": 24.0, "tilt_step": 3.0})
     targets = simulated_targets(microscope)
     told = 0
@@ -60,9 +60,12 @@ def session(folder, *, script=(), resume=False, feedback=True):
 
 
 def test_defoci_from_processing_bring_targets_into_focus(tmp_path) -> None:
-    _, without = session(tmp_path / "without", feedback=False)
-    _, focused = session(tmp_path / "with")
-    assert focused < 0.75 * without
+    # One session's luck is as large as the gain: five together.
+    without, focused = [], []
+    for seed in range(1, 6):
+        without.append(session(tmp_path / f"without{seed}", feedback=False, seed=seed)[1])
+        focused.append(session(tmp_path / f"with{seed}", seed=seed)[1])
+    assert np.mean(focused) < 0.75 * np.mean(without)
 
 
 def test_a_resumed_session_takes_in_the_same(tmp_path) -> None:
