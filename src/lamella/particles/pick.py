@@ -14,7 +14,7 @@ from lamella.parallel import part_of
 from lamella.particles.exclusion import Exclusion
 from lamella.particles.peak_poses import Poses, polish_poses
 from lamella.particles.peaks import NoisePeaks, local_maxima, noise_among, noise_peaks, strongest_apart, top_hat
-from lamella.particles.pick_hand import HandTest, compare_hands
+from lamella.particles.pick_hand import FEWEST_PLACES, HandTest, compare_hands
 from lamella.particles.pick_settings import PickSettings
 from lamella.particles.score_volume import ScoreVolume, search_tomogram
 from lamella.particles.search_plan import SearchPlan, plan_search
@@ -166,9 +166,14 @@ def pick(
     chosen = kept[scores[kept] >= threshold]
     if settings.maximum:
         chosen = chosen[: settings.maximum]
+    # With too few picks the best peaks are asked: a template of the other hand may find nothing at all.
+    enough = len(chosen) >= FEWEST_PLACES
     hand = compare_hands(
-        volume, template, weights, plan, settings.symmetry, own.select(chosen), progress=part_of(progress, 0.96, 1.0)
-    )
+        volume, template, weights, plan, settings.symmetry, own.select(chosen if enough else kept),
+        progress=part_of(progress, 0.96, 1.0),
+    )  # fmt: skip
+    if hand is not None and not (enough or hand.wrong):
+        hand = None  # peaks of noise tell nothing of a hand
     progress(1.0, "picked")
     return PickResult(
         particles=_record(tomogram, volume, template, own, behind, chosen, threshold), plan=plan,

@@ -16,7 +16,7 @@ from lamella.particles.template_weights import SearchWeights
 from lamella.progress import Progress, no_progress
 from lamella.records import VolumeSource
 
-__all__ = ["HandTest", "compare_hands"]
+__all__ = ["FEWEST_PLACES", "HandTest", "compare_hands"]
 
 Array = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ SURE, DOUBT = 4.0, 2.5
 The places were chosen by the template's score, which favours it: the mirror image needs less.
 """
 _PLACES = 16
-_FEWEST = 4
+FEWEST_PLACES = 4
 _FINEST = 8.0  # part of the search's step to which orientations are polished
 
 
@@ -95,7 +95,7 @@ def compare_hands(
     orientations of the search and then polished, alike.
     """
     some = poses.select(np.arange(min(_PLACES, len(poses.scores))))
-    if len(some.scores) < _FEWEST:
+    if len(some.scores) < FEWEST_PLACES:
         return None
     scores = [
         _best_scores(volume, one, weights, plan, symmetry, some.places_px, part_of(progress, begin, begin + 0.5))
