@@ -27,9 +27,11 @@ __all__ = [
     "Picture",
     "Pixels",
     "Preset",
+    "PresetNumbers",
     "Purpose",
     "Status",
     "Timings",
+    "presets_of",
 ]
 
 Array = NDArray[np.float64]
@@ -73,6 +75,61 @@ class Preset:
         """Height and width of its field of view."""
         height, width = self.shape_px
         return height * self.pixel_size_ang * 1e-4, width * self.pixel_size_ang * 1e-4
+
+
+class PresetNumbers(Protocol):
+    """What a file's table says of a preset: Å, px, s, e/Å², µm."""
+
+    @property
+    def pixel_size(self) -> float:
+        """Of its pictures."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Of its pictures."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Of its pictures."""
+        ...
+
+    @property
+    def exposure(self) -> float:
+        """Of one picture."""
+        ...
+
+    @property
+    def dose(self) -> float:
+        """Of one picture."""
+        ...
+
+    @property
+    def beam(self) -> float:
+        """Its diameter."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """Of one picture."""
+        ...
+
+
+def presets_of(tables: Mapping[str, PresetNumbers]) -> dict[str, Preset]:
+    """The presets that a file's tables state, by name."""
+    return {
+        name: Preset(
+            name=name,
+            pixel_size_ang=table.pixel_size,
+            shape_px=(table.height, table.width),
+            exposure_s=table.exposure,
+            dose=table.dose,
+            beam_um=table.beam,
+            frames=table.frames,
+        )
+        for name, table in tables.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lamella.acquire.microscope.port import Calibrations, Limits, Preset
+from lamella.acquire.microscope.port import Calibrations, Limits, presets_of
 from lamella.errors import InputError, SettingsError
 from lamella.settings import setting
 
@@ -78,18 +78,7 @@ class SerialEMCalibration(_Table):
     def calibrations(self) -> Calibrations:
         """As a session knows them."""
         return Calibrations(
-            presets={
-                name: Preset(
-                    name=name,
-                    pixel_size_ang=table.pixel_size,
-                    shape_px=(table.height, table.width),
-                    exposure_s=table.exposure,
-                    dose=table.dose,
-                    beam_um=table.beam,
-                    frames=table.frames,
-                )
-                for name, table in self.presets.items()
-            },
+            presets=presets_of(self.presets),
             tilt_axis_deg=self.tilt_axis,
             hand=self.hand,
             axis_offset_um=self.axis_offset,

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lamella.acquire.microscope.port import RECORD, Calibrations, Limits, Picture, Preset, Purpose, Status, Timings
+from lamella.acquire.microscope.port import (
+    RECORD,
+    Calibrations,
+    Limits,
+    Picture,
+    Preset,
+    Purpose,
+    Status,
+    Timings,
+    presets_of,
+)
 from lamella.acquire.microscope.simulated.blobs import BlobPictures, small_presets
 from lamella.acquire.microscope.simulated.column import Column
 from lamella.acquire.microscope.simulated.draws import stream
@@ -311,18 +321,7 @@ def _calibrations(world: World) -> Calibrations:
     """What the world's microscope says of itself."""
     optics = world.optics
     return Calibrations(
-        presets={
-            name: Preset(
-                name=name,
-                pixel_size_ang=table.pixel_size,
-                shape_px=(table.height, table.width),
-                exposure_s=table.exposure,
-                dose=table.dose,
-                beam_um=table.beam,
-                frames=table.frames,
-            )
-            for name, table in world.presets.items()
-        },
+        presets=presets_of(world.presets),
         tilt_axis_deg=optics.tilt_axis,
         hand=optics.hand,
         voltage_kv=optics.voltage,
