@@ -6,7 +6,7 @@ and without: rms distance, over the specimen and all views, between where the fo
 (after the best rigid motion), and seconds.
 
     python -m benchmarks.bench_acquire_loop                       9 targets, ±60° by 3°
-    python -m benchmarks.bench_acquire_loop --targets 2 --range 36 --step 6
+    python -m benchmarks.bench_acquire_loop --targets 2 --range 36 --step 6 --folder DIR
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lamella.acquire.session.run import run_session
 from lamella.acquire.simulated_session import session_settings, simulated_targets
 from lamella.acquire.world import load_world
 from lamella.formats.images import open_images
-from lamella.formats.relion_tilt_series import read_tilt_series
+from lamella.formats.relion_tilt_series import read_tilt_series, write_tilt_series
 from lamella.records import TiltSeries
 from lamella.tilts import align
 from lamella.tilts.align_settings import AlignSettings
@@ -58,8 +58,13 @@ def record(folder: Path, arguments: argparse.Namespace) -> list[TiltSeries]:
     assert microscope.full is not None
     true = [microscope.full.true_series(number) for number in range(len(targets))]
     spent = time.perf_counter() - began
-    print(f"session: {result.counts}, {len(result.views)} views in {spent:.0f} s, {spent / len(result.views):.2f} each")
-    return [one.sorted_by_tilt() for one in true]
+    print(
+        f"session: {result.counts}, {len(result.views)} views in {spent:.0f} s, {spent / len(result.views):.2f} each",
+        flush=True,
+    )
+    true = [one.sorted_by_tilt() for one in true]
+    write_tilt_series(folder / "true" / "tilt_series.star", true, folder)
+    return true
 
 
 def process(session: Path, project: Path) -> None:
@@ -69,7 +74,7 @@ def process(session: Path, project: Path) -> None:
     for command in (["new", str(project), "--mdoc", f"{session}/*.mdoc"], ["run", str(project), "--to", "reconstruct"]):
         subprocess.run([lamella, *command], check=True, stdout=subprocess.DEVNULL)
     made = len(list((project / "reconstruct").glob("T[0-9][0-9].mrc")))
-    print(f"tomograms: {made} in {time.perf_counter() - began:.0f} s")
+    print(f"tomograms: {made} in {time.perf_counter() - began:.0f} s", flush=True)
 
 
 def specimen_points(series: TiltSeries) -> np.ndarray:
@@ -100,7 +105,7 @@ def compare(project: Path, true: list[TiltSeries]) -> None:
                 assert same.geometry is not None
                 errors.append(geometry_error(aligned.geometry, same.geometry, specimen_points(truth)).rms_ang)
             label = f"{method}, {'session' if start else 'nominal'} start"
-            print(f"{label:24}{np.median(errors):10.1f}{max(errors):10.1f}{np.mean(seconds):8.1f}")
+            print(f"{label:24}{np.median(errors):10.1f}{max(errors):10.1f}{np.mean(seconds):8.1f}", flush=True)
 
 
 def main() -> None:
@@ -113,10 +118,12 @@ def main() -> None:
     parser.add_argument("--world", default="bisect")
     parser.add_argument("--predictor", default="shared")
     parser.add_argument("--beads", type=int, default=10)
+    parser.add_argument("--folder", type=Path, help="keep the session and the project here")
     arguments = parser.parse_args()
-    print(machine_name())
-    with tempfile.TemporaryDirectory(prefix="lamella-loop-") as folder:
-        session, project = Path(folder) / "session", Path(folder) / "project"
+    print(machine_name(), flush=True)
+    with tempfile.TemporaryDirectory(prefix="lamella-loop-") as temporary:
+        folder = arguments.folder or Path(temporary)
+        session, project = folder / "session", folder / "project"
         true = record(session, arguments)
         process(session, project)
         compare(project, true)
