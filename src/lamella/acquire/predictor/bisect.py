@@ -78,12 +78,17 @@ class BisectPredictor:
 
     def observe(self, observation: Observation) -> None:
         """Learn the shared offset from the tracking area, the focus from any height, z from a target's own places."""
+        if observation.kind == "axis":
+            axis_um = float(observation.value_um[0])
+            self._shared.move_axis(axis_um - self._axis_um)
+            self._axis_um = axis_um
+            return
         view = observation.view
         place = turned(place_of(self._places, view), view.tilt_deg, self._axis_um)
         if observation.kind == "height":
-            self._shared.focus(float(observation.value_um[0] - place[2]))
+            self._shared.focus(float(observation.value_um[0] - place[2]), view.tilt_deg)
         elif view.target == TRACKING_AREA:
-            self._shared.track(view.tilt, observation.value_um - place[:2])
+            self._shared.track(view.tilt, observation.value_um - place[:2], view.tilt_deg)
         else:
             self._refine(view, float(observation.value_um[0] - self._shared.at(view.tilt)[0]))
 

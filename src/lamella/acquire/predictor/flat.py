@@ -48,12 +48,17 @@ class FlatPredictor:
 
     def observe(self, observation: Observation) -> None:
         """Learn the shared offset from the tracking area, and that of the focus from any height."""
+        if observation.kind == "axis":
+            axis_um = float(observation.value_um[0])
+            self._shared.move_axis(axis_um - self._axis_um)
+            self._axis_um = axis_um
+            return
         view = observation.view
         place = turned(place_of(self._places, view), view.tilt_deg, self._axis_um)
         if observation.kind == "height":
-            self._shared.focus(float(observation.value_um[0] - place[2]))
+            self._shared.focus(float(observation.value_um[0] - place[2]), view.tilt_deg)
         elif view.target == TRACKING_AREA:
-            self._shared.track(view.tilt, observation.value_um - place[:2])
+            self._shared.track(view.tilt, observation.value_um - place[:2], view.tilt_deg)
 
     def _covariance(self, view: View) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """Of the given place's errors turned; where the tilt was not tracked yet, of the stage's steps too."""

@@ -128,6 +128,7 @@ class IncrementalPredictor:
         self._branches: dict[tuple[int, int], _Branch] = {}
         self._focus_um = 0.0
         self._start_deg = start_deg
+        self._tilt = 0
         if pretilt_deg is not None:
             for place in self._places.values():
                 place[2] = plane_height(place[0] - axis_um, place[1], pretilt_deg, rotation_deg)
@@ -150,11 +151,21 @@ class IncrementalPredictor:
     def observe(self, observation: Observation) -> None:
         """Align the view, share the first target's shift, refit z; a height before the first tilt sets the focus."""
         view = observation.view
-        if observation.kind == "height":
+        if observation.kind == "axis":
+            self._move_axis(float(observation.value_um[0]))
+        elif observation.kind == "height":
             if view.tilt < 0 or self._follow_focus:
                 self._focus_um += float(observation.value_um[0]) - self._height_now(view)
-        elif view.tilt >= 0:
+        elif view.tilt >= self._tilt:
+            self._tilt = view.tilt
             self._align(view, observation.value_um)
+
+    def _move_axis(self, axis_um: float) -> None:
+        """Go on with an axis that is better known; where views were aligned stays as it was measured."""
+        by_um = axis_um - self._axis_um
+        for state in self._branches.values():
+            state.height_um += by_um * float(np.sin(np.deg2rad(state.tilt_deg)))
+        self._axis_um = axis_um
 
     def _branch(self, view: View) -> _Branch:
         """A target's state on a view's side, made when it is first asked for."""

@@ -85,7 +85,9 @@ class Observation:
     ----------
     kind
         ``"place"``: `value_um` ``(2,)`` is the image shift that would have brought the area into the middle (the one
-        set plus the displacement measured). ``"height"``: `value_um` ``(1,)`` is the area's height, from its focus.
+        set plus the displacement measured); of a view of an earlier tilt it is what processing found since.
+        ``"height"``: `value_um` ``(1,)`` is the area's height, from its focus. ``"axis"``: `value_um` ``(1,)`` is x of
+        the tilt axis from the middle of the beam, whatever the view.
     sd_um
         of each value.
     at_height_um
@@ -95,7 +97,7 @@ class Observation:
     """
 
     view: View
-    kind: Literal["place", "height"]
+    kind: Literal["place", "height", "axis"]
     value_um: Array
     sd_um: float
     at_height_um: float | None = None
@@ -119,5 +121,5 @@ class Predictor(Protocol):
         ...
 
     def observe(self, observation: Observation) -> None:
-        """Take in a measurement; those made earlier in the session come earlier."""
+        """Take in a measurement; those made earlier in the session come earlier, but for what processing found."""
         ...

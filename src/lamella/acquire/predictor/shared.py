@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lamella.acquire.predictor.flat import TRACKING_AREA
 from lamella.acquire.predictor.interface import Observation, Prediction, TargetPlace, View
+from lamella.acquire.predictor.shared_late import StageThen
 from lamella.acquire.predictor.shared_motion import pass_time, tilt_stage
 from lamella.acquire.predictor.shared_noise import Scatter
 from lamella.acquire.predictor.shared_rows import Expected, expected_height, expected_place
@@ -71,6 +72,7 @@ class SharedPredictor:
         self._origin_variance = {target: np.square(place.sd_um[:2]) for target, place in places.items()}
         self._first_tilts: dict[int, int] = {}
         self._trail = ShiftTrail()
+        self._then = StageThen()
         self._time_s: float | None = None
         self._stood_at_s: float | None = None
         self._seen_since_tilt = False
@@ -82,6 +84,7 @@ class SharedPredictor:
         self._go_to(view)
         self._trail.plan(view, self._expected_place(view, of_first_view=False).value)
         place = self._expected_place(view, of_first_view=False)
+        self._then.keep(view, place, self._state)
         height = self._expected_height(view, None)
         if view.target >= 0 and self._first_tilts.setdefault(view.target, view.tilt) == view.tilt >= 0:
             self._begin_series(view, place)
@@ -96,6 +99,12 @@ class SharedPredictor:
 
     def observe(self, observation: Observation) -> None:
         """Learn from a measurement of any area."""
+        if observation.kind == "axis":
+            self._see_axis(observation)
+            return
+        if observation.kind == "place" and 0 <= observation.view.tilt < self._then.tilt:
+            self._see_earlier(observation)
+            return
         self._go_to(observation.view)
         if observation.kind == "height":
             self._see_height(observation)
@@ -193,6 +202,25 @@ class SharedPredictor:
                 self._scatter.see(float(difference[axis] ** 2), float(known[axis]))
         self._state.update(difference, expected.rows, noise)
         self._suspect = None
+
+    def _see_earlier(self, observation: Observation) -> None:
+        """A target's place that was found late is believed where it agrees with what the stage did then."""
+        now = self._expected_place(observation.view, of_first_view=True)
+        found = self._then.expected(observation.view, now, self._state)
+        if found is None:
+            return
+        expected, of_stage = found
+        difference = observation.value_um - expected.value
+        noise = (observation.sd_um**2 + self._scatter.variance) * np.eye(2) + of_stage
+        if self._strangeness(expected.rows, difference, noise) <= _GATE:
+            self._state.update(difference, expected.rows, noise)
+
+    def _see_axis(self, observation: Observation) -> None:
+        """Where the axis lies was measured by itself."""
+        row = np.zeros((1, self._index.size))
+        row[0, SHARED.axis] = 1.0
+        difference = observation.value_um - self._axis_um - self._state.mean[SHARED.axis]
+        self._state.update(difference, row, np.array([[observation.sd_um**2]]))
 
     def _confirms(self, observation: Observation, expected: Expected, difference: Array) -> bool:
         """Whether another target was off by the same just before: then all are."""
