@@ -41,7 +41,7 @@ class TiltScheme:
     dose: Array
 
     def __post_init__(self) -> None:
-        tilt = np.atleast_1d(np.array(self.tilt_deg, np.float64))
+        tilt = np.atleast_1d(np.array(self.tilt_deg, np.float64)) + 0.0  # no −0, which texts would show
         dose = np.array(np.broadcast_to(np.asarray(self.dose, np.float64), tilt.shape))
         if tilt.size == 0 or not np.isfinite(tilt).all():
             raise SettingsError(f"tilt angles {tilt.tolist()}", mend="give at least one angle, each a number")

@@ -159,7 +159,10 @@ class Desk:
                 f"a dark picture ({picture.mean_counts:.3g} counts)", mend="look for a grid bar or a closed valve"
             )
             if attempt < self.settings.dark_retries:
-                self.tell(FaultSurvived(verb="expose", problem=str(fault), attempt=attempt, waited_s=0.0))
+                time_s = self.scope.time_s
+                self.tell(
+                    FaultSurvived(verb="expose", problem=str(fault), attempt=attempt, waited_s=0.0, time_s=time_s)
+                )
         raise fault
 
     def _usual(self, preset: str) -> float | None:

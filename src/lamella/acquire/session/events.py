@@ -9,14 +9,19 @@ from typing import Any, get_args
 from lamella.errors import FormatError
 
 __all__ = [
+    "AxisMeasured",
+    "Doubted",
     "Event",
     "FaultSurvived",
+    "FeedbackTaken",
     "HeightMeasured",
     "PlaneFitted",
+    "SessionBegun",
     "SessionEnded",
     "StageLifted",
     "TargetEnded",
     "Tell",
+    "ThicknessMeasured",
     "TiltBegun",
     "TiltLeftOut",
     "Tracked",
@@ -27,6 +32,13 @@ __all__ = [
 ]
 
 Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionBegun:
+    """The first answer of the microscope, by its clock."""
+
+    time_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +103,30 @@ class Tracked:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Doubted:
+    """The predictor was unsure of a target or area, and what was done for it.
+
+    Attributes
+    ----------
+    target, tilt
+        its numbers.
+    predicted_sd_um
+        of the place and of the height.
+    done
+        ``track``: the tracking area was looked at again, after `waited_s`; ``focus``: focus was measured.
+    waited_s, time_s
+        the wait, and when.
+    """
+
+    target: int
+    tilt: int
+    predicted_sd_um: Pair
+    done: str
+    waited_s: float
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ViewRecorded:
     """A view of a target.
 
@@ -148,7 +184,8 @@ class ViewLeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetEnded:
-    """A target's series is over: ``finished``, ``limit`` (it left the image shift's range, as planned), ``lost``."""
+    """A target's series is over: ``finished``, ``limit`` (it left the image shift's range, as planned), ``lost``, or
+    ``thick`` (ended early, since processing found it thicker than is wanted)."""
 
     target: int
     kind: str
@@ -157,13 +194,58 @@ class TargetEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeedbackTaken:
+    """Measurements of processing were taken in: how many the predictor was told, and how many were left out.
+
+    Attributes
+    ----------
+    tilt
+        at which.
+    defoci, shifts
+        that the predictor was told.
+    left_out
+        of views that were not recorded or are known already, or that the predictor has no use for.
+    time_s
+        by the microscope's clock.
+    """
+
+    tilt: int
+    defoci: int
+    shifts: int
+    left_out: int
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisMeasured:
+    """Processing found where the tilt axis lies: x from the middle of the beam, as a calibration states it, µm."""
+
+    tilt: int
+    axis_um: float
+    sd_um: float
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThicknessMeasured:
+    """Processing found how thick a target's specimen is, µm."""
+
+    target: int
+    tilt: int
+    thickness_um: float
+    sd_um: float
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaultSurvived:
-    """A call that the microscope failed and that is asked again after a wait."""
+    """A call that the microscope failed and that is asked again after a wait, or a pause of its that was waited for."""
 
     verb: str
     problem: str
     attempt: int
     waited_s: float
+    time_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,15 +257,20 @@ class SessionEnded:
 
 
 Event = (
-    StageLifted
+    SessionBegun
+    | StageLifted
     | HeightMeasured
     | PlaneFitted
     | TiltBegun
     | TiltLeftOut
     | Tracked
+    | Doubted
     | ViewRecorded
     | ViewLeftOut
     | TargetEnded
+    | FeedbackTaken
+    | AxisMeasured
+    | ThicknessMeasured
     | FaultSurvived
     | SessionEnded
 )

@@ -19,7 +19,7 @@ from lamella.acquire.plan import plan_session
 from lamella.acquire.predictor.factory import make_predictor
 from lamella.acquire.session.codec import encode_calibrations, read_calibrations, read_limits
 from lamella.acquire.session.controller import MakePredictor, control
-from lamella.acquire.session.events import Event, SessionEnded, Tell, event_json, read_event
+from lamella.acquire.session.events import Event, SessionBegun, SessionEnded, Tell, event_json, read_event
 from lamella.acquire.session.feedback import Feedback, journalled_feedback, no_feedback
 from lamella.acquire.session.log import FORMAT, Journal, LogFile, read_log
 from lamella.acquire.session.result import SessionResult
@@ -260,6 +260,7 @@ def _run(
     )
     scope = SteadyMicroscope(recorded, head.settings, tell)
     started = scope.status().time_s
+    tell(SessionBegun(time_s=started))
     taken_in: Feedback = no_feedback
     if head.feedback and journal.file is not None:
         taken_in = journalled_feedback(journal.file.folder, journal)
@@ -276,5 +277,5 @@ def _logged(head: SessionHead, lines: Sequence[Mapping[str, Any]]) -> SessionRes
     last = events[-1] if events else None
     if isinstance(last, SessionEnded):
         return SessionResult(plan=plan, events=events, started_s=last.started_s, ended_s=last.ended_s)
-    times = [float(getattr(event, "time_s", 0.0)) for event in events]
-    return SessionResult(plan=plan, events=events, started_s=0.0, ended_s=max(times, default=0.0))
+    times = [float(event.time_s) for event in events if hasattr(event, "time_s")] or [0.0]
+    return SessionResult(plan=plan, events=events, started_s=times[0], ended_s=max(times))

@@ -165,6 +165,8 @@ class SteadyMicroscope:
             self._microscope.wait(_READY_STEP_S)
             self.time_s += _READY_STEP_S
             waited += _READY_STEP_S
+        if waited:
+            self._told("ready", "the microscope was not ready: a refill, or a closed valve", 0, waited)
 
     def _asked(self, name: str, call: Callable[[], Answer], *, view: bool = False) -> Answer:
         for attempt in range(self._settings.retries + 1):
@@ -172,7 +174,7 @@ class SteadyMicroscope:
                 return call()
             except Interruption as stop:
                 self.interrupted = True
-                self._tell(FaultSurvived(verb=name, problem=str(stop), attempt=0, waited_s=0.0))
+                self._told(name, str(stop), 0, 0.0)
                 self.status()
                 if view:
                     raise
@@ -183,9 +185,12 @@ class SteadyMicroscope:
                         f"{fault.problem} ({attempt + 1} times)", mend=fault.mend or "look at the microscope"
                     ) from fault
                 pause = self._settings.back_off * 2**attempt
-                self._tell(FaultSurvived(verb=name, problem=str(fault), attempt=attempt, waited_s=pause))
+                self._told(name, str(fault), attempt, pause)
                 self._microscope.wait(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def _told(self, verb: str, problem: str, attempt: int, waited_s: float) -> None:
+        self._tell(FaultSurvived(verb=verb, problem=problem, attempt=attempt, waited_s=waited_s, time_s=self.time_s))
 
     def _sound(self, status: Status) -> Status:
         numbers = (

@@ -13,7 +13,7 @@ from lamella.acquire.plan import Plan
 from lamella.acquire.routines.autofocus import measure_focus
 from lamella.acquire.routines.desk import TRACKING_AREA, Desk, Moment
 from lamella.acquire.routines.tracking import Sighting, track
-from lamella.acquire.session.events import TargetEnded, TiltBegun, TiltLeftOut, ViewLeftOut
+from lamella.acquire.session.events import Doubted, TargetEnded, TiltBegun, TiltLeftOut, ViewLeftOut
 from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.recording import FirstView, TargetState, predicted_sd_um, record_view
 from lamella.acquire.session.taking_in import take_in
@@ -115,10 +115,12 @@ class TiltLoop:
         desk, settings = self.desk, self.desk.settings
         self._sightings, self._extra, self._focused = [], 0, False
         if self.follow_area:
-            place_sd, _ = predicted_sd_um(desk.predict(TRACKING_AREA))
+            known = predicted_sd_um(desk.predict(TRACKING_AREA))
+            place_sd = known[0]
             if settings.mode == "slow" or self.desk.moment.tilt == 0:
                 self._track(low=True)
             elif place_sd > settings.unsure:
+                self._doubt(TRACKING_AREA, known, "track")
                 self._track(low=place_sd > _SEEN * min(desk.scope.calibrations.presets[TRACK].field_um))
                 if not self._sightings:
                     self._track(low=True)
@@ -189,13 +191,15 @@ class TiltLoop:
     def _sure(self, target: int) -> bool:
         """Look again where the predictor is unsure of a target; False where that does not help."""
         settings = self.desk.settings
-        place_sd, height_sd = predicted_sd_um(self.desk.predict(target))
+        known = place_sd, height_sd = predicted_sd_um(self.desk.predict(target))
         if height_sd > settings.unsure_focus and not self._focused:
+            self._doubt(target, known, "focus")
             self._focus()
         if place_sd > settings.unsure and self.follow_area and self._extra < _EXTRA_TRACKINGS:
             self._extra += 1
-            if self._extra > 1:
-                self.desk.scope.wait(settings.wait_step)
+            waited_s = settings.wait_step if self._extra > 1 else 0.0
+            self._doubt(target, known, "track", waited_s)
+            self.desk.scope.wait(waited_s)
             self._track(low=False)
             place_sd, _ = predicted_sd_um(self.desk.predict(target))
         # A first view is taken however unsure its place is: nothing can be learned of a target without one.
@@ -204,6 +208,18 @@ class TiltLoop:
         reason = f"its place is known to {place_sd:.2f} µm only"
         self.desk.tell(ViewLeftOut(target=target, tilt=self.desk.moment.tilt, kind="unsure", reason=reason))
         return False
+
+    def _doubt(self, target: int, known_um: tuple[float, float], done: str, waited_s: float = 0.0) -> None:
+        self.desk.tell(
+            Doubted(
+                target=target,
+                tilt=self.desk.moment.tilt,
+                predicted_sd_um=known_um,
+                done=done,
+                waited_s=waited_s,
+                time_s=self.desk.scope.time_s,
+            )
+        )
 
     def _track(self, *, low: bool) -> None:
         seen = track(self.desk, low=low)
