@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 _REJECT = 4.0  # standard deviations from the median beyond which a feature moved for itself
 _AGREE_UM = 0.1  # and what heights within an area may make of it
 _AGREE_SHARE = 0.4  # of the features that must agree
+_MATCHES = 0.1  # confidence from which on two pictures match as they are said to be tilted
 _LEAST_COS = 0.1  # a picture tilted further shows nothing that can be stretched
 
 
@@ -125,6 +126,13 @@ def measure_shift(picture: Picture, reference: Picture | AlignedSeries, *, axis_
     axis_deg
         direction of the tilt axis in pictures of pixels, where `reference` is a picture.
 
+    Returns
+    -------
+    Displacement
+        Where two pictures of pixels do not match as they are said to be tilted, further foreshortenings across the axis
+        are tried: angles may be unknown, and a specimen that lies inclined is foreshortened otherwise than its stage.
+        The displacement is then that of what lies half-way between both middles, the same both ways.
+
     Raises
     ------
     ImageError
@@ -134,7 +142,12 @@ def measure_shift(picture: Picture, reference: Picture | AlignedSeries, *, axis_
         return reference.measure(picture)
     series = AlignedSeries(axis_deg)
     series.add(reference)
-    return series.measure(picture)
+    found = series.measure(picture)
+    if isinstance(picture.content, Landmarks) or found.confidence >= _MATCHES:
+        return found
+    from lamella.acquire.comparing_pixels import measure_stretched
+
+    return measure_stretched(picture, reference, axis_deg) or found
 
 
 def foreshortening(picture: Picture) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from lamella.acquire.microscope.port import Landmarks, Picture
 from lamella.errors import ImageError
 from lamella.fourier import band_pass, cross_correlate, edge_taper, find_peak, rescale
 
-__all__ = ["PixelAverage", "reduced_image"]
+__all__ = ["PixelAverage", "measure_stretched", "reduced_image"]
 
 Array = NDArray[np.float64]
 
@@ -24,6 +25,9 @@ _COARSE = 0.06  # cycles per compared pixel, to which structure is looked for fi
 _HIGH = 0.25  # cycles per compared pixel
 _EXTREME = 4.0  # standard deviations at which hot pixels and ice crystals are cut
 _TAPER = 0.12  # of the shorter side
+_STRETCHES = np.exp(0.05 * np.array([-1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6, -7, 7]))
+_ALIKE = 0.4  # correlation coefficient from which on a foreshortening that was only tried is taken for the true one
+_MOVED_PX = 3.0  # of the coarse structure, beyond which a fine match at no shift at all is the camera's fixed pattern
 _OWN_PX = 8.0  # about the highest peak, which is its own and no rival's
 
 
@@ -67,17 +71,13 @@ class PixelAverage:
         self._weight: Tensor | None = None
         self._shape: tuple[int, ...] = ()
 
-    def measure(self, picture: Picture) -> Displacement:
-        """See `lamella.acquire.comparing.AlignedSeries.measure`."""
+    def measure(self, picture: Picture, stretch: float = 1.0) -> Displacement:
+        """See `lamella.acquire.comparing.AlignedSeries.measure`.
+
+        `stretch`: by which the picture is longer across the axis than its angle says.
+        """
         image, pixel_um = self._read(picture)
-        if self._sum is None or self._weight is None:
-            raise ImageError("nothing to compare a picture with", mend="take a reference picture first")
-        average = self._sum / self._weight.clamp_min(1e-3)
-        cover = (self._weight > 1e-3).to(average.dtype)
-        matrix = _stretch(self._axis_deg, foreshortening(picture))
-        template = _moved(average * cover, np.linalg.inv(matrix).astype(np.float64))
-        taper = _taper(image)
-        correlation, shift_px, height = _peak(image * taper, template * taper)
+        correlation, shift_px, height = _peak(image * _taper(image), self._template(picture, stretch))
         confidence = _confidence(correlation, shift_px, float(height))
         shift_um = self._to_stage(shift_px.double().numpy()[::-1]) * pixel_um
         return Displacement(
@@ -87,6 +87,13 @@ class PixelAverage:
             sd_um=pixel_um * (0.05 + 1.0 / max(_significance(correlation, float(height)), 1.0)),
             confidence=confidence,
         )
+
+    def likeness(self, picture: Picture, stretch: float) -> float:
+        """Correlation coefficient of the coarse structure where the picture, stretched as `measure` does, fits best."""
+        image, _ = self._read(picture)
+        template = self._template(picture, stretch)
+        _, height = find_peak(cross_correlate(image * _taper(image), template, _coarse_filter(image)))
+        return float(height)
 
     def add(self, picture: Picture, shift_um: Array) -> None:
         """See `lamella.acquire.comparing.AlignedSeries.add`."""
@@ -100,6 +107,15 @@ class PixelAverage:
             self._sum, self._weight = weight * aligned, weight
         else:
             self._sum, self._weight = self._sum + weight * aligned, self._weight + weight
+
+    def _template(self, picture: Picture, stretch: float) -> Tensor:
+        """The average as it would look in the picture, tapered."""
+        if self._sum is None or self._weight is None:
+            raise ImageError("nothing to compare a picture with", mend="take a reference picture first")
+        average = self._sum / self._weight.clamp_min(1e-3)
+        cover = (self._weight > 1e-3).to(average.dtype)
+        matrix = _stretch(self._axis_deg, stretch * foreshortening(picture))
+        return _moved(average * cover, np.linalg.inv(matrix).astype(np.float64)) * _taper(average)
 
     def _read(self, picture: Picture) -> tuple[Tensor, float]:
         """The picture as compared, mean 0 and standard deviation 1, and its pixel size in µm."""
@@ -130,6 +146,33 @@ class PixelAverage:
     def _to_camera(self, stage_xy: Array) -> Array:
         turned: Array = _turn(self._axis_deg) @ stage_xy
         return turned
+
+
+def measure_stretched(picture: Picture, reference: Picture, axis_deg: float) -> Displacement | None:
+    """Displacement between two pictures that are foreshortened otherwise than they say; None where none is believed.
+
+    Of the foreshortenings tried the one with which they are most alike is taken. A camera's fixed pattern, which stands
+    still, is alike with none of them: it is as fine as pixels, and the coarse structure outweighs it.
+
+    Parameters
+    ----------
+    picture, reference, axis_deg
+        as `lamella.acquire.measure_shift`.
+
+    Returns
+    -------
+    Displacement
+        of what lies half-way between both middles: across the axis that of the reference's middle over √stretch, so
+        that the way back is as long.
+    """
+    average = PixelAverage(axis_deg)
+    average.add(reference, np.zeros(2))
+    alike = [average.likeness(picture, stretch) for stretch in _STRETCHES]
+    if max(alike) < _ALIKE:
+        return None
+    stretch = _STRETCHES[int(np.argmax(alike))]
+    found = average.measure(picture, stretch)
+    return replace(found, shift_um=found.shift_um / (math.sqrt(stretch), 1.0))
 
 
 def _turn(angle_deg: float) -> Array:
@@ -166,19 +209,39 @@ def _peak(image: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Correlation of the coarse structure; the fine peak (y, x) next to its highest, px; the coarse peak's height.
 
     Fine detail alone would match the camera's fixed pattern, which stands still; the coarse structure tells where to
-    look, the fine one exactly where.
+    look, the fine one exactly where. Where the specimen has moved, no peak of what has not is looked at.
     """
     shape = tuple(image.shape)
     low = _LOW_CYCLES / min(shape)
-    coarse = cross_correlate(image, template, band_pass(shape, low, max(_COARSE, 1.5 * low), low / 2))
+    coarse = cross_correlate(image, template, _coarse_filter(image))
     near, height = find_peak(coarse)
     whole = near.round()
     centred = torch.roll(image, (-int(whole[0]), -int(whole[1])), dims=(-2, -1))
     size = torch.fft.rfft2(image).abs() * torch.fft.rfft2(template).abs()
     floor = size.mean().clamp_min(torch.finfo(size.dtype).tiny)
     weights = band_pass(shape, low, _HIGH, low / 2) / (size + floor).sqrt()
-    fine, _ = find_peak(cross_correlate(centred, template, weights), max_shift=_OWN_PX)
+    correlation = cross_correlate(centred, template, weights)
+    if float(torch.linalg.vector_norm(whole)) > _MOVED_PX:
+        correlation = _without(correlation, weights, -whole)
+    fine, _ = find_peak(correlation, max_shift=_OWN_PX)
     return coarse, whole + fine, height
+
+
+def _without(correlation: Tensor, weights: Tensor, place: Tensor) -> Tensor:
+    """The correlation less what noise that both pictures share adds: its peak at a place (y, x), as wide as the filter.
+
+    One step of CLEAN (Högbom 1974), with the filter's own correlation as the beam.
+    """
+    rows, columns = int(place[0]), int(place[1])
+    beam = torch.fft.irfft2(weights, s=tuple(correlation.shape))
+    height = correlation[rows % correlation.shape[0], columns % correlation.shape[1]]
+    return correlation - height / beam[0, 0] * torch.roll(beam, (rows, columns), dims=(-2, -1))
+
+
+def _coarse_filter(image: Tensor) -> Tensor:
+    shape = tuple(image.shape)
+    low = _LOW_CYCLES / min(shape)
+    return band_pass(shape, low, max(_COARSE, 1.5 * low), low / 2)
 
 
 def _significance(correlation: Tensor, height: float) -> float:

@@ -10,6 +10,7 @@ import pytest
 from lamella.acquire.microscope.port import Purpose
 from lamella.acquire.microscope.simulated import SimulatedMicroscope, score_session
 from lamella.acquire.microscope.simulated.score import Spread
+from lamella.acquire.simulated_session import simulate_session
 from lamella.acquire.world import load_world
 
 
@@ -64,3 +65,13 @@ def test_a_session_without_views() -> None:
     assert score.tracking_nm is None
     assert score.targeting_um == Spread(median=None, iqr=None)
     assert score.targets_lost == 2
+
+
+@pytest.mark.parametrize("predictor", ["incremental", "bisect", "flat", "shared"])
+@pytest.mark.parametrize("tracking", ["auto", "none"])
+def test_a_flat_grid_on_an_ideal_stage_is_hit_whichever_tilt_comes_first(predictor: str, tracking: str) -> None:
+    settings = {"scheme": "unidirectional", "tilt_step": 15.0, "predictor": predictor, "tracking": tracking}
+    score = simulate_session(load_world("rigid"), 5, targets=3, overrides=settings).score
+    assert score.targets_finished == 3
+    assert score.targeting.max() < 1e-6
+    assert np.abs(score.defocus).max() < 1e-6

@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 TRACKING_AREA = -1
 
+_AT_START = ("focus", "reference")  # kinds of pictures that are taken before the first tilt at the start tilt alone
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrueView:
@@ -47,9 +49,11 @@ class TrueView:
 class Truth:
     """Kept beside a simulated microscope.
 
-    A target's coordinates are an image shift; its true place is the point of the grid that this shift centres when the
-    last reference picture of the tracking area is taken before the first tilt, or, where there is none, the first view.
-    The tracking area's is the point in that picture's middle.
+    A target's coordinates are an image shift at the start tilt; its true place is the point of the grid that this shift
+    centres when the last reference picture of the tracking area is taken before the first tilt. Where there is none, it
+    is that at the first view; where the stage is turned away from the start tilt before that (a scheme that begins at
+    one end), that at the last picture for focus or reference before. The tracking area's is the point in the middle of
+    its reference picture.
 
     Parameters
     ----------
@@ -74,6 +78,7 @@ class Truth:
         self._column = column
         self._targets_um = targets_um
         self._fixed = False
+        self._begun_deg: float | None = None  # angle of the last picture that tells where the session begins
         self.views: list[TrueView] = []
         self.places_um: dict[int, Array] = {}
         self.dose = DoseBook(len(targets_um), radius_um)
@@ -84,7 +89,8 @@ class Truth:
         column = self._column
         shift = column.lenses.shift_um
         if purpose.kind == "record" and not self._fixed:
-            self._fix(np.zeros(2), time_s)
+            if self._begun_deg in (None, column.stage.told_deg):
+                self._fix(np.zeros(2), time_s)
             self._fixed = True
         self.dose.expose(
             lambda points: column.stage.placed(points, time_s), (shift, preset.beam_um), dose, purpose.target
@@ -95,6 +101,9 @@ class Truth:
         if (purpose.kind, purpose.target) == ("reference", TRACKING_AREA) and purpose.tilt < 0:
             self._fix(self._column.lenses.shift_um, time_s)
             self._fixed = True
+        elif purpose.kind in _AT_START and purpose.tilt < 0 and not self._fixed:
+            self._fix(np.zeros(2), time_s)
+            self._begun_deg = self._column.stage.told_deg
         if purpose.target not in self.places_um or purpose.kind not in ("record", "track"):
             return
         place = self.places_um[purpose.target]
