@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.acquire.microscope.contract import MicroscopeContract
-from tests.acquire.microscope.serialem_stand_in import SEMerror, StandIn, ToldMicroscope, calibration_tables
+from tests.acquire.microscope.serialem_signatures import SIGNATURES
+from tests.acquire.microscope.serialem_stand_in import COMA, SEMerror, StandIn, ToldMicroscope, calibration_tables
 
 from lamella.acquire import AcquireSettings, run_session
 from lamella.acquire.microscope.port import RECORD, TRACK, TRACK_LOW, Pixels, Purpose
@@ -28,6 +30,21 @@ def opened(world: str = "rigid", targets: int = 2, changes: dict[str, Any] | Non
     return ToldMicroscope(StandIn(scope), SerialEMCalibration.model_validate(calibration_tables(scope, changes)))
 
 
+def opened_with_frames(changes: dict[str, Any] | None = None) -> ToldMicroscope:
+    presets = calibration_tables(SimulatedMicroscope(load_world("rigid"), 1, targets=2, pictures="blobs"))["presets"]
+    presets[RECORD]["frames"] = 6
+    return opened(changes={"frames_folder": "D:\\frames", "presets": presets, **(changes or {})})
+
+
+def failing(said: str) -> Callable[..., None]:
+    """A command that SerialEM does not carry out."""
+
+    def fails(*_: Any) -> None:
+        raise SEMerror(said)
+
+    return fails
+
+
 def called(scope: ToldMicroscope, name: str) -> tuple[Any, ...]:
     return [call for call in scope.stand_in.calls if call[0] == name][-1][1:]
 
@@ -38,6 +55,7 @@ class TestSerialEM(MicroscopeContract):
         return opened("bisect")
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.floats(-5, 5), st.floats(-5, 5), st.floats(-2, 2), st.floats(-60, 60))
 def test_image_shifts_follow_pacetomos_rule(x: float, y: float, z: float, tilt: float) -> None:
     # A place of the stage frame, and where SerialEM says that it is: the published rule holds for SerialEM's numbers.
@@ -49,7 +67,7 @@ def test_image_shifts_follow_pacetomos_rule(x: float, y: float, z: float, tilt: 
     assert scope.stand_in.ReportSpecimenShift() == pytest.approx(
         (ssx, ssy * np.cos(theta) - z * np.sin(theta)), abs=1e-9
     )
-    assert called(scope, "SetImageShift")[2:] == (1.0, 1)
+    assert called(scope, "SetImageShift")[2:] == (1.0,)
     # The height grows by -x sin θ; PACEtomo's focus changes by -SSY sin θ of SerialEM's defocus.
     scope.focus(3.0)
     before = scope.stand_in.ReportDefocus()
@@ -82,13 +100,105 @@ def test_the_views_defocus_is_not_that_of_another_area() -> None:
     assert scope.status().defocus_um == pytest.approx(2.0)
 
 
-def test_a_process_that_comes_after_knows_the_beams_tilt() -> None:
+def test_the_beam_is_tilted_against_coma_from_the_same_tilt_with_every_shift() -> None:
+    scope = opened()
+    aligned = np.array(scope.stand_in.ReportBeamTilt())
+    for _ in range(3):
+        scope.shift_image(1.0, 2.0)
+        scope.shift_image(-3.0, 0.5)
+    units = np.array(called(scope, "SetImageShift")[:2])
+    assert scope.stand_in.ReportBeamTilt() == pytest.approx(aligned + COMA @ units, abs=1e-12)
+    # A tilt that was added stays through a shift.
+    scope.tilt_beam(0.0, 4.0)
+    scope.shift_image(0.0, 0.0)
+    assert scope.status().beam_tilt_mrad == (0.0, 4.0)
+    assert np.hypot(*(np.array(scope.stand_in.ReportBeamTilt()) - aligned)) == pytest.approx(4.0)
+    # A command that failed on the way leaves nothing behind.
+    real = scope.stand_in.AdjustBeamTiltforIS
+    object.__setattr__(scope.stand_in, "AdjustBeamTiltforIS", failing("Error setting beam tilt"))
+    with pytest.raises(PassingFault):
+        scope.shift_image(2.0, 0.0)
+    object.__setattr__(scope.stand_in, "AdjustBeamTiltforIS", real)
+    scope.tilt_beam(0.0, 0.0)
+    scope.shift_image(2.0, 0.0)
+    units = np.array(called(scope, "SetImageShift")[:2])
+    assert scope.stand_in.ReportBeamTilt() == pytest.approx(aligned + COMA @ units, abs=1e-12)
+
+
+def test_without_coma_correction_the_beams_tilt_stays() -> None:
+    scope = opened(changes={"coma_correction": False})
+    scope.stand_in.coma_calibrated = False
+    aligned = scope.stand_in.ReportBeamTilt()
+    scope.shift_image(1.0, 2.0)
+    assert scope.stand_in.ReportBeamTilt() == aligned
+
+
+def test_serialem_takes_the_beams_tilt_back_when_a_process_ends() -> None:
     first = opened()
+    aligned = first.stand_in.ReportBeamTilt()
+    first.shift_image(3.0, 1.0)
     first.tilt_beam(0.0, 5.0)
+    first.stand_in.end_script()
     second = ToldMicroscope(first.stand_in, first._known)
-    assert second.status().beam_tilt_mrad == (0.0, 5.0)
-    second.tilt_beam(0.0, 0.0)
-    assert first.stand_in.ReportBeamTilt() == pytest.approx((0.0, 0.0), abs=1e-12)
+    assert second.status().beam_tilt_mrad == (0.0, 0.0)
+    second.shift_image(0.0, 0.0)
+    assert first.stand_in.ReportBeamTilt() == pytest.approx(aligned, abs=1e-12)
+
+
+def test_a_script_that_was_stopped_is_begun_anew() -> None:
+    scope = opened()
+    scope.shift_image(1.0, 0.0)
+    scope.tilt_beam(0.0, 5.0)
+    scope.stand_in.stopped = True
+    with pytest.raises(MicroscopeError, match="stopped in SerialEM") as error:
+        scope.tilt(3.0)
+    assert "resume" in error.value.mend
+    assert scope.status().beam_tilt_mrad == (0.0, 0.0)
+
+
+def test_the_stages_axes_are_those_that_serialem_states() -> None:
+    changes = {"stage_to_specimen": [-0.98, 0.05, -0.04, 1.01]}
+    scope = opened(changes=changes)
+    with pytest.raises(MicroscopeError, match=r"StageToSpecimenMatrix is -1.0000, 0.0000, 0.0000, -1.0000"):
+        scope.status()
+    scope = opened(changes=changes)
+    scope.stand_in.stage_matrix = np.array([[-0.98, 0.05], [-0.04, 1.01]])
+    scope.move_stage(1.0, 2.0, 3.0)
+    # What SerialEM would have to shift the image by to see what the stage has brought away.
+    ssx, ssy = scope.stand_in.stage_matrix @ called(scope, "MoveStageTo")[:2]
+    assert (ssy, -ssx) == pytest.approx((1.0, 2.0))
+    assert scope.status().stage_um == pytest.approx((1.0, 2.0, 3.0))
+
+
+def test_every_command_is_one_that_the_module_has() -> None:
+    scope = opened_with_frames({"check_pump": True})
+    scope.ready()
+    scope.wait(1.0)
+    scope.tilt(3.0)
+    scope.focus(2.0)
+    scope.move_stage(0.0, 0.0, 0.0)
+    scope.shift_image(1.0, 1.0)
+    scope.tilt_beam(0.0, 1.0)
+    for preset in scope.calibrations.presets:
+        scope.expose(preset, Purpose(kind="record", target=0), exposure_s=0.5)
+    used = {call[0] for call in scope.stand_in.calls}
+    # The one area that no preset of the stand-in's has.
+    assert used == set(SIGNATURES) - {"Trial"}
+    with pytest.raises(TypeError):
+        scope.stand_in.TiltTo("3")
+    with pytest.raises(TypeError):
+        scope.stand_in.ReportDefocus(1)
+    with pytest.raises(TypeError):
+        scope.stand_in.SpecimenToISMatrix(0.0)
+    with pytest.raises(AttributeError):
+        scope.stand_in.ReportDefocii()
+
+
+def test_a_wait_of_minutes_is_one_of_minutes() -> None:
+    scope = opened()
+    before = scope.stand_in.scope.time_s
+    scope.wait(90.0)
+    assert scope.stand_in.scope.time_s == pytest.approx(before + 90.0)
 
 
 def test_pictures_lie_as_the_camera_writes_them() -> None:
@@ -101,15 +211,34 @@ def test_pictures_lie_as_the_camera_writes_them() -> None:
 
 
 def test_exposures_and_frames() -> None:
-    scope = opened(changes={"frames_folder": "D:\\frames"})
+    scope = opened_with_frames()
     scope._names = ("hole1",)
     picture = scope.expose(RECORD, Purpose(kind="record", target=0, tilt=4), exposure_s=0.5)
     full = scope.calibrations.presets[RECORD]
     assert picture.dose == pytest.approx(full.dose * 0.5 / full.exposure_s)
     assert called(scope, "SetExposure") == ("R", 0.5)
     assert called(scope, "RestoreCameraSet") == ("R",)
-    if full.frames > 1:
-        assert picture.files == ("D:\\frames\\hole1_005_0.00.tif",)
+    assert picture.files == ("D:\\frames\\hole1_005_0.00.tif",)
+    # SerialEM still names the last file where nothing was written.
+    scope.stand_in.saves_frames = False
+    assert scope.expose(RECORD, Purpose(kind="record", target=0, tilt=5), exposure_s=0.5).files == ()
+
+
+def test_the_dose_is_of_what_the_camera_could() -> None:
+    scope = opened()
+    full = scope.calibrations.presets[RECORD]
+    real = scope.stand_in.ImageProperties
+
+    def rounded(buffer: str) -> tuple[float, ...]:
+        width, height, binning, exposure, *rest = real(buffer)
+        return (width, height, binning, exposure * 1.04, *rest)
+
+    object.__setattr__(scope.stand_in, "ImageProperties", rounded)
+    assert scope.expose(RECORD, Purpose(kind="record")).dose == pytest.approx(full.dose * 1.04)
+    presets = calibration_tables(scope.stand_in.scope)["presets"]
+    presets[RECORD]["exposure"] *= 1.5
+    with pytest.raises(MicroscopeError, match="exposed for"):
+        opened(changes={"presets": presets}).expose(RECORD, Purpose(kind="record"))
 
 
 def test_failures_in_words() -> None:
@@ -125,7 +254,43 @@ def test_failures_in_words() -> None:
         scope.status()
     # The next command connects again.
     assert scope.status().defocus_um == pytest.approx(0.0, abs=100)
-    assert called(scope, "ConnectToSEM") == (48888, "here")
+    assert called(scope, "ConnectToSEM") == (48888, "192.168.0.3")
+
+
+def test_what_serialem_only_answers_and_does_not_raise() -> None:
+    scope = opened(changes={"shift_limit": 100.0})
+    with pytest.raises(LimitError, match="beyond its limit"):
+        scope.shift_image(50.0, 0.0)
+    object.__setattr__(scope.stand_in, "SpecimenToISMatrix", lambda mag: (0.0, 0.0, 0.0, 0.0))
+    with pytest.raises(MicroscopeError, match="no calibration"):
+        scope.shift_image(1.0, 0.0)
+    scope = opened()
+    scope.stand_in.screen_down = True
+    with pytest.raises(PassingFault, match="low-dose area R") as error:
+        scope.focus(2.0)
+    assert "screen" in error.value.mend
+    scope = opened()
+    scope.stand_in.low_dose = False
+    with pytest.raises(MicroscopeError, match="low dose"):
+        scope.focus(2.0)
+    scope = opened()
+    scope.stand_in.coma_calibrated = False
+    with pytest.raises(MicroscopeError, match="ReportComaVsISmatrix") as error:
+        scope.shift_image(1.0, 0.0)
+    assert "coma_correction" in error.value.mend
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "call"),
+    [("", 48888, None), ("", 48890, (48890,)), ("localhost", 48888, (48888, "127.0.0.1"))],
+)
+def test_where_it_is_asked(address: str, port: int, call: tuple[object, ...] | None) -> None:
+    stand_in = StandIn(SimulatedMicroscope(load_world("rigid"), 1, targets=2))
+    object.__setattr__(stand_in, "ConnectToSEM", lambda *_: None)
+    SerialEMMicroscope(
+        SerialEMCalibration.model_validate(calibration_tables(stand_in.scope)), address, port, module=stand_in
+    )
+    assert [made[1:] for made in stand_in.calls if made[0] == "ConnectToSEM"] == ([] if call is None else [call])
 
 
 @pytest.mark.parametrize(
@@ -134,11 +299,7 @@ def test_failures_in_words() -> None:
 )
 def test_serialems_words(said: str, error: type[Exception]) -> None:
     scope = opened()
-
-    def fails(*_: Any) -> None:
-        raise SEMerror(said)
-
-    object.__setattr__(scope.stand_in, "TiltTo", fails)
+    object.__setattr__(scope.stand_in, "TiltTo", failing(said))
     with pytest.raises(error, match=said):
         scope.tilt(3.0)
 

@@ -2,8 +2,13 @@
 
 SerialEM's specimen shift (SSX, SSY) has its X along the tilt axis; PACEtomo's rule for it, SSY' = SSY cos θ − z sin θ
 (Eisenstein et al., Nat Methods 2023), is the stage frame's x' = x cos θ + z sin θ with x = −SSY and y = SSX, a quarter
-turn. A point that lies (dx, dy) further on SerialEM's stage lies at (dy, −dx) in the stage frame; moving the stage
-there moves the specimen by the opposite. Underfocus is negative in SerialEM and positive here.
+turn. SerialEM's StageToSpecimenMatrix says which specimen shift stands for a way on the stage: near (−1 0; 0 −1), since
+the stage lies half a turn about. A point (dx, dy) further on such a stage is at (dy, −dx) in the stage frame; moving
+the stage there moves the specimen by the opposite. Underfocus is negative in SerialEM and positive here.
+
+Beam tilts are those of SerialEM's script (which begins with the first command): what compensates the image shift is set
+anew from the tilt of the script's begin with every shift, so that a command that failed leaves nothing behind, and
+SerialEM restores that tilt when the script ends, however it does.
 """
 
 from __future__ import annotations
@@ -24,7 +29,9 @@ from lamella.errors import LimitError, MicroscopeError
 __all__ = ["SerialEMMicroscope"]
 
 _PIXEL_TOLERANCE = 0.05  # by which SerialEM's pixel size and the calibration's may differ
-_BEAM_TILT_NAME = "lamellaBeamTilt"
+_EXPOSURE_TOLERANCE = 0.1  # by which its exposure and the one asked for may differ
+_STAGE_TOLERANCE = 0.02  # of an element of the stage's matrix
+_LOW_DOSE_AREAS = {"P": "R"}  # Preview is taken at the Record area
 
 
 class SerialEMMicroscope:
@@ -38,7 +45,7 @@ class SerialEMMicroscope:
     calibration
         what is known of the microscope.
     address, port
-        of SerialEM's socket for Python; an empty address: this process was started by SerialEM.
+        of SerialEM's socket for Python; an empty address: this computer.
     names
         of the targets' series, for the names of frames.
     module
@@ -70,8 +77,9 @@ class SerialEMMicroscope:
         self._names = tuple(names)
         self._clock = clock
         self._link = SerialEMLink(serialem_module() if module is None else module, address, port)
+        self._script = 0
         self._area = ""
-        self._beam_tilt = _pair(self._link.remembered(_BEAM_TILT_NAME))
+        self._beam_tilt = (0.0, 0.0)
 
     @property
     def calibrations(self) -> Calibrations:
@@ -88,10 +96,11 @@ class SerialEMMicroscope:
         self._stand_at_record()
         along, across = self._link.specimen_shift()
         stage_x, stage_y, stage_z = self._link.stage()
+        stage = self._known.stage_axes() @ np.array([stage_x, stage_y])
         return Status(
             time_s=self._clock(),
             tilt_deg=self._link.tilt_angle(),
-            stage_um=(-stage_y, stage_x, self._known.stage_z * stage_z),
+            stage_um=(float(stage[0]), float(stage[1]), self._known.stage_z * stage_z),
             image_shift_um=(-across, along),
             defocus_um=-self._link.defocus(),
             beam_tilt_mrad=self._beam_tilt,
@@ -121,14 +130,24 @@ class SerialEMMicroscope:
         """Move the stage, and the specimen with it."""
         for name, value in zip("xyz", (x_um, y_um, z_um), strict=True):
             _within(f"stage {name}", value, -self._limits.stage_um, self._limits.stage_um, " µm")
-        self._link.move_stage(y_um, -x_um, self._known.stage_z * z_um)
+        x, y = np.linalg.solve(self._known.stage_axes(), np.array([x_um, y_um]))
+        self._link.move_stage(float(x), float(y), self._known.stage_z * z_um)
 
     def shift_image(self, x_um: float, y_um: float) -> None:
         """Set the beam-image shift."""
         _within("image shift", math.hypot(x_um, y_um), 0.0, self._limits.image_shift_um, " µm")
         self._stand_at_record()
-        x, y = self._link.specimen_to_image_shift() @ np.array([y_um, -x_um])
-        self._link.set_image_shift(float(x), float(y), self._known.shift_delay, self._known.coma_correction)
+        link = self._link
+        x, y = link.specimen_to_image_shift() @ np.array([y_um, -x_um])
+        if not self._known.coma_correction:
+            link.set_image_shift(float(x), float(y), self._known.shift_delay)
+            return
+        tilt, self._beam_tilt = self._beam_tilt, (0.0, 0.0)
+        link.restore_beam_tilt()
+        link.set_image_shift(float(x), float(y), self._known.shift_delay)
+        link.compensate_image_shift()
+        if tilt != (0.0, 0.0):
+            self._add_beam_tilt(tilt)
 
     def focus(self, defocus_um: float) -> None:
         """Set the lens's defocus."""
@@ -140,12 +159,7 @@ class SerialEMMicroscope:
         """Tilt the beam, beside what compensates the image shift."""
         _within("beam tilt", math.hypot(x_mrad, y_mrad), 0.0, math.inf, " mrad")
         self._stand_at_record()
-        x, y = self._link.beam_tilt()
-        before, after = self._in_beam_axes(self._beam_tilt), self._in_beam_axes((x_mrad, y_mrad))
-        self._link.set_beam_tilt(x + after[0] - before[0], y + after[1] - before[1])
-        self._beam_tilt = (x_mrad, y_mrad)
-        # SerialEM states the sum with the compensation alone: a process that comes after this one must know this part.
-        self._link.remember(_BEAM_TILT_NAME, f"{x_mrad!r},{y_mrad!r}")
+        self._add_beam_tilt((x_mrad, y_mrad))
 
     def expose(self, preset: str, purpose: Purpose, *, exposure_s: float | None = None) -> Picture:
         """Take a picture; frames of views are named by series, order and angle."""
@@ -158,13 +172,12 @@ class SerialEMMicroscope:
         if not (math.isfinite(seconds) and seconds > 0):
             raise MicroscopeError(f"an exposure of {seconds} s", mend="expose for more than 0 s")
         status = self.status()
-        saved = chosen.frames > 1
-        if saved:
-            self._link.save_frames(self._known.frames_folder, self._frame_name(purpose, status))
-        self._area = table.area
+        earlier = self._save_frames(purpose, status) if chosen.frames > 1 else None
+        self._area = _LOW_DOSE_AREAS.get(table.area, table.area)
         self._link.expose(table.area, exposure_s)
-        image, pixel_nm = self._link.picture()
+        image, pixel_nm, stated_s = self._link.picture()
         _check_picture(image.shape, pixel_nm, chosen)
+        seconds = _exposed(seconds, stated_s, chosen)
         return Picture(
             # SerialEM holds the top row first.
             content=Pixels(image=np.ascontiguousarray(image[::-1])),
@@ -172,15 +185,57 @@ class SerialEMMicroscope:
             status=replace(status, time_s=status.time_s + seconds / 2),
             mean_counts=float(image.mean()),
             dose=chosen.dose * seconds / chosen.exposure_s,
-            files=(self._link.last_frames(),) if saved else (),
+            files=() if earlier is None else self._frames_since(earlier),
         )
 
     def _stand_at_record(self) -> None:
         """At the Record area: what is set there holds for the views."""
-        area = self._known.presets[RECORD].area if RECORD in self._known.presets else "R"
+        if self._link.script() != self._script:
+            self._begin()
+        letter = self._known.presets[RECORD].area if RECORD in self._known.presets else "R"
+        area = _LOW_DOSE_AREAS.get(letter, letter)
         if self._area != area:
+            self._area = ""
             self._link.go_to_area(area)
             self._area = area
+
+    def _begin(self) -> None:
+        """A script of SerialEM's begins: what an earlier one set is gone, and what is known of it is compared.
+
+        Raises
+        ------
+        MicroscopeError
+            if its stage lies otherwise than the file says, or it cannot compensate the image shift.
+        """
+        self._area = ""
+        self._beam_tilt = (0.0, 0.0)
+        stated = self._link.stage_to_specimen()
+        if np.abs(stated - self._known.stage_matrix()).max() > _STAGE_TOLERANCE:
+            numbers = ", ".join(f"{value + 0.0:.4f}" for value in stated.ravel())
+            raise MicroscopeError(
+                f"SerialEM's StageToSpecimenMatrix is {numbers}, the calibration file says otherwise",
+                mend=f"write stage_to_specimen = [{numbers}] into it, and plan again if targets came from a navigator",
+            )
+        if self._known.coma_correction:
+            self._link.require_coma_calibration()
+        self._script = self._link.script()
+
+    def _add_beam_tilt(self, tilt_mrad: tuple[float, float]) -> None:
+        """Change the beam's tilt from what was added before to this, whatever compensates the image shift."""
+        x, y = self._link.beam_tilt()
+        before, after = self._in_beam_axes(self._beam_tilt), self._in_beam_axes(tilt_mrad)
+        self._link.set_beam_tilt(x + after[0] - before[0], y + after[1] - before[1])
+        self._beam_tilt = tilt_mrad
+
+    def _save_frames(self, purpose: Purpose, status: Status) -> str:
+        """Have the next picture's frames written; which file was written last."""
+        self._link.save_frames(self._known.frames_folder, self._frame_name(purpose, status))
+        return self._link.last_frames()
+
+    def _frames_since(self, earlier: str) -> tuple[str, ...]:
+        """The file that was written since, if one was."""
+        latest = self._link.last_frames()
+        return (latest,) if latest and latest != earlier else ()
 
     def _in_beam_axes(self, tilt_mrad: tuple[float, float]) -> tuple[float, float]:
         """A beam tilt of the stage frame in SerialEM's units and along the beam tilt's own axes."""
@@ -212,18 +267,21 @@ def _check_picture(shape: tuple[int, ...], pixel_nm: float, preset: Preset) -> N
         )
 
 
+def _exposed(asked_s: float, stated_s: float, preset: Preset) -> float:
+    """For how long a picture was exposed; SerialEM takes the nearest that its camera can."""
+    if stated_s <= 0:
+        return asked_s
+    if abs(stated_s / asked_s - 1) > _EXPOSURE_TOLERANCE:
+        raise MicroscopeError(
+            f"SerialEM exposed for {stated_s:.4g} s, not {asked_s:.4g} s, with preset {preset.name!r}",
+            mend=f"correct [presets.{preset.name}] in the calibration file, its dose too, or the exposure in SerialEM",
+        )
+    return stated_s
+
+
 def _within(what: str, value: float, least: float, most: float, unit: str) -> None:
     """Refuse a number that is none, or lies out of a range."""
     if not math.isfinite(value):
         raise MicroscopeError(f"{what} of {value}{unit}", mend="give a finite number")
     if not least - 1e-9 <= value <= most + 1e-9:
         raise LimitError(f"{what} of {value:g}{unit} beyond {least:g} … {most:g}{unit}", mend="stay within the range")
-
-
-def _pair(text: str) -> tuple[float, float]:
-    """Two numbers that were left in SerialEM; none where nothing was."""
-    try:
-        x, y = (float(part) for part in text.split(","))
-    except ValueError:
-        return (0.0, 0.0)
-    return (x, y)

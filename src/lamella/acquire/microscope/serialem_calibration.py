@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lamella.acquire.microscope.port import Calibrations, Limits, presets_of
@@ -57,6 +59,9 @@ class SerialEMCalibration(_Table):
     axis_offset: float = setting(0.0, "of the tilt axis from the beam's middle, across the axis", unit="µm")
     backlash: float = setting(3.0, "by which a tilt comes from the same side", unit="deg", ge=0)
     stage_z: Literal[-1, 1] = setting(1, "sign by which the specimen's height grows with the stage's Z")
+    stage_to_specimen: tuple[float, float, float, float] = setting(
+        (-1.0, 0.0, 0.0, -1.0), "what SerialEM's command StageToSpecimenMatrix 0 answers"
+    )
     beam_tilt_turn: float = setting(
         0.0, "from the stage frame's x (across the tilt axis, towards y) to the beam tilt's X", unit="deg"
     )
@@ -74,6 +79,18 @@ class SerialEMCalibration(_Table):
     check_pump: bool = setting(False, "wait while the prevacuum pump runs")
     frames_folder: str = setting("", "on the camera's computer, for frames; empty: where SerialEM puts them")
     presets: dict[str, SerialEMPreset] = Field(description="ways of taking pictures")
+
+    def stage_matrix(self) -> NDArray[np.float64]:
+        """``(2, 2)`` specimen shift (SSX, SSY) that stands for a way on the stage."""
+        return np.array(self.stage_to_specimen, np.float64).reshape(2, 2)
+
+    def stage_axes(self) -> NDArray[np.float64]:
+        """``(2, 2)`` from SerialEM's stage to the port's: x, y by which the specimen moves against the beam.
+
+        A way d on the stage stands for the specimen shift (SSX, SSY) = M d, a place (−SSY, SSX) in the stage frame;
+        moving the stage there brings it into the beam, so that the specimen moves by the opposite.
+        """
+        return np.array([[0.0, 1.0], [-1.0, 0.0]]) @ self.stage_matrix()
 
     def calibrations(self) -> Calibrations:
         """As a session knows them."""
