@@ -84,6 +84,15 @@ def test_a_wider_world_draws_from_wider_ranges() -> None:
         ("wander", 1.0, "table.field"),
         ("stage.wander.x", 1.0, "no table"),
         ("faults.script", [{"kind": "earthquake"}], "dark-image"),
+        ("stage.settling_time", True, "true is no number"),
+        ("stage.settling_time", "60", "text, not a number"),
+        ("stage.settling_time", "60 s", "units are not written"),
+        ("stage.wander", (0.0, 1e300), "beyond 1e"),
+        ("stage.wander", ("0.1", 0.2), "text, not a number"),
+        ("stage.wander", 0.1, "least, greatest"),
+        ("stage.wander", [0.1], "least, greatest"),
+        ("stage.wander", [0.1, 0.2, 0.3], "least, greatest"),
+        ("presets.record.beam", 1e308, "beyond 1e"),
     ],
 )
 def test_what_is_wrong_is_said(key: str, value: object, words: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 __all__ = [
     "Fault",
@@ -31,8 +31,29 @@ Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 """Least and greatest size of something whose size, and sign or direction, the seed draws."""
 
 
+def _holds_text(annotation: Any) -> bool:
+    return annotation is str or get_origin(annotation) is Literal or str in get_args(annotation)
+
+
+_GREATEST = 1e9  # of any number: what is larger has another unit, and may overflow
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """No truth value, text or enormous number passes for a size; what else a field may hold is said by its type."""
+        text = _holds_text(cls.model_fields[str(info.field_name)].annotation)
+        for part in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(part, bool):
+                raise ValueError(f"{str(part).lower()} is no number")
+            if isinstance(part, str) and not text:
+                raise ValueError(f"{part!r} is text, not a number; units are not written")
+            if isinstance(part, (int, float)) and math.isfinite(part) and abs(part) > _GREATEST:
+                raise ValueError(f"{part:g} is beyond {_GREATEST:g}")
+        return value
 
 
 def _field(default: Any, unit: str, description: str, *, error: bool = False, **bounds: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lamella.acquire.microscope.port import Landmarks, Purpose
-from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
+from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope, score_session
+from lamella.acquire.microscope.simulated.score import Spread
 from lamella.acquire.world import load_world
 from lamella.errors import LamellaError, LimitError, MicroscopeError, PassingFault
 
@@ -144,3 +147,20 @@ def test_faults_come_as_often_as_their_probability_says() -> None:
 def test_what_no_microscope_can_do_is_refused(ask: object, error: type[Exception]) -> None:
     with pytest.raises(error):
         ask(_microscope())
+
+
+def test_no_peak_of_a_reference_is_wrong() -> None:
+    microscope = _microscope({"kind": "wrong-peak"})
+    reference = Purpose(kind="reference", target=0, tilt=-1)
+    first = microscope.expose("track", reference).content
+    again = microscope.expose("track", Purpose(kind="track", target=0, tilt=0)).content
+    assert isinstance(first, Landmarks)
+    assert isinstance(again, Landmarks)
+    np.testing.assert_allclose(np.hypot(*(again.places_um - first.places_um).T), 2.5)
+
+
+def test_numbers_that_are_none_are_null_in_json() -> None:
+    score = score_session(_microscope(), tilts=1, defocus_um=3.0)
+    wild = replace(score, targeting_um=Spread(median=np.inf, iqr=np.nan), tracking_nm=np.nan)
+    assert wild.as_dict()["targeting_um"] == {"median": None, "iqr": None}
+    assert wild.as_dict()["tracking_nm"] is None

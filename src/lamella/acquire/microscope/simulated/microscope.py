@@ -242,6 +242,11 @@ class SimulatedMicroscope:
         """Its clock, asked without a call."""
         return self._clock.now_s
 
+    @property
+    def true_axis_um(self) -> float:
+        """x of its tilt axis from the middle of the beam; not for the session."""
+        return float(self._column.stage.axis_um[0])
+
     def appears_um(self, points_um: ArrayLike) -> Array:
         """``(..., 3)`` where points of the grid really are now: across, along, height."""
         return self._column.stage.placed(points_um, self._clock.now_s)
@@ -303,7 +308,8 @@ class SimulatedMicroscope:
             dose=0.0 if dark else dose,
             files=self._maker.files,
         )
-        if self._faults.met("wrong-peak", call):
+        # Nothing is correlated with a reference when it is taken, so no peak of it can be wrong.
+        if purpose.kind != "reference" and self._faults.met("wrong-peak", call):
             picture = displaced_picture(picture, self._column.neighbour_um())
         nonsense = self._faults.met("nonsense", call)
         return spoiled_picture(picture, nonsense.answer) if nonsense else picture

@@ -48,7 +48,7 @@ class SessionScore:
         rms of the tracking area's displacement in the last tracking exposure of each tilt; where no area was tracked,
         of the first target's in its views. None where there is neither.
     targets_finished, targets_lost
-        that have a view of every tilt, and that have not.
+        that the session calls finished (nine views of ten that it planned, or more), and the others; together all.
     minutes_per_series
         of the whole session, by the targets finished.
     tilt, targeting, defocus
@@ -69,14 +69,14 @@ class SessionScore:
     defocus: Array
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers that `lamella acquire simulate --json` states."""
+        """The numbers that `lamella acquire simulate --json` states; None for what is no number, as JSON knows none."""
         return {
-            "targeting_um": {"median": self.targeting_um.median, "iqr": self.targeting_um.iqr},
-            "defocus_um": {"median": self.defocus_um.median, "iqr": self.defocus_um.iqr},
-            "tracking_nm": self.tracking_nm,
+            "targeting_um": {"median": _number(self.targeting_um.median), "iqr": _number(self.targeting_um.iqr)},
+            "defocus_um": {"median": _number(self.defocus_um.median), "iqr": _number(self.defocus_um.iqr)},
+            "tracking_nm": _number(self.tracking_nm),
             "targets_finished": self.targets_finished,
             "targets_lost": self.targets_lost,
-            "minutes_per_series": self.minutes_per_series,
+            "minutes_per_series": _number(self.minutes_per_series),
         }
 
 
@@ -120,6 +120,10 @@ def score_session(
         targeting=targeting,
         defocus=defocus,
     )
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _last(views: Any) -> list[TrueView]:
