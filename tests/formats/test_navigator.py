@@ -53,6 +53,58 @@ def test_items_and_what_is_not_understood(tmp_path: Path) -> None:
     assert write_navigator(whole, tmp_path / "again.nav").read_bytes() == path.read_bytes()
 
 
+XML = """<?xml version="1.0" encoding="utf-8"?>
+<navigator>
+\t<PreData>
+\t\t<AdocVersion>2.00</AdocVersion>
+\t\t<LastSavedAs>C:\\grids\\g1.nav</LastSavedAs>
+\t</PreData>
+\t<!-- written by hand -->
+\t<Item name="1">
+\t\t<Color>0</Color>
+\t\t<StageXYZ>12.5 -3.25 7</StageXYZ>
+\t\t<NumPts>1</NumPts>
+\t\t<Regis>1</Regis>
+\t\t<Type>0</Type>
+\t\t<Acquire>1</Acquire>
+\t\t<GroupID>17</GroupID>
+\t\t<PtsX>12.5</PtsX>
+\t\t<PtsY>-3.25</PtsY>
+\t</Item>
+\t<Item name="2-A">
+\t\t<StageXYZ>0 0 0</StageXYZ>
+\t\t<NumPts>5</NumPts>
+\t\t<Regis>3</Regis>
+\t\t<Type>2</Type>
+\t\t<Note>Sec 4 - map.mrc</Note>
+\t\t<MapFile>C:\\grids\\map.mrc</MapFile>
+\t\t<MapSection>4</MapSection>
+\t\t<Unheard>of 1 2 3</Unheard>
+\t\t<PtsX>-1 1 1 -1 -1</PtsX>
+\t\t<PtsY>-1 -1 1 1 -1</PtsY>
+\t</Item>
+</navigator>
+"""
+
+
+def test_the_xml_form_says_the_same(tmp_path: Path) -> None:
+    (tmp_path / "text.nav").write_text(TEXT, newline="")
+    (tmp_path / "xml.nav").write_text(XML, newline="")
+    whole, items = read_navigator(tmp_path / "xml.nav")
+    assert items == read_navigator(tmp_path / "text.nav")[1]
+    assert write_navigator(whole, tmp_path / "again.nav").read_text() == TEXT + "\n"
+    escaped = XML.replace("Sec 4 - map.mrc", "R&amp;D &lt;best&gt;")
+    (tmp_path / "xml.nav").write_text(escaped, newline="")
+    assert read_navigator(tmp_path / "xml.nav")[1][1].note == "R&D <best>"
+
+
+def test_what_is_marked(tmp_path: Path) -> None:
+    path = tmp_path / "g1.nav"
+    path.write_text(TEXT.replace("Unheard = of 1 2 3", "TSParamIndex = 0").replace("Acquire = 1", "Acquire = 0"))
+    point, grid_map = read_navigator(path)[1]
+    assert (point.acquire, point.tilt_series, grid_map.acquire, grid_map.tilt_series) == (False, False, False, True)
+
+
 def test_a_recorded_file_comes_back_to_the_byte(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "acquisition" / "instamatic_nav.nav"
     whole, items = read_navigator(path)
@@ -85,7 +137,10 @@ def test_written_items_are_read_again(tmp_path_factory: pytest.TempPathFactory, 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("<?xml version='1.0'?><navigator/>", "XML"),
+        ("<?xml version='1.0'?><navigator/>", "XML without a section"),
+        ("<?xml version='1.0'?><navigator><Item>", "broken XML"),
+        ("<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'c'>]><navigator>&b;</navigator>", "declarations"),
+        ("<?xml version='1.0'?><navigator><Item name='1'><Type>0</Type></Item></navigator>", "AdocVersion"),
         ("[Item = 1]\nType = 0\nStageXYZ = 1 2 3\n", "AdocVersion"),
         ("AdocVersion = 2.00\n[Item = 1]\nType = 0\n", "no place"),
         ("AdocVersion = 2.00\n[Item = 1]\nStageXYZ = 1 2 3\n", "Type"),

@@ -26,8 +26,9 @@ def _plan(
         str,
         Option(
             name="--targets",
-            help="a table (CSV: name, x_um, y_um[, z_um][, group]), a SerialEM navigator (.nav: the points marked for "
-            "acquisition), a montage (.mrc: its good holes), or, on a simulated microscope, how many",
+            help="a table (CSV: name, x_um, y_um[, z_um][, group]), a SerialEM navigator (.nav: the points and maps "
+            "marked for acquisition), PACEtomo's targets (_tgts.txt), a montage (.mrc: its good holes), or, on a "
+            "simulated microscope, how many",
         ),
     ] = "25",
     hole_diameter: Annotated[
@@ -47,9 +48,7 @@ def _plan(
     calibration: Annotated[
         Path | None, Option(name="--calibration", help="of a microscope that SerialEM controls: its microscope.toml")
     ] = None,
-    address: Annotated[
-        str, Option(name="--address", help="of SerialEM's computer; empty: SerialEM itself started this program")
-    ] = "",
+    address: Annotated[str, Option(name="--address", help="of SerialEM's computer; empty: this one")] = "",
     port: Annotated[int, Option(name="--port", help="of SerialEM's socket for Python")] = 48888,
     json: Json = False,
     given: dict[str, Any],

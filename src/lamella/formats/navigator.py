@@ -1,8 +1,8 @@
 """SerialEM's navigator files (.nav): points, polygons and maps on the grid, read whole and written back.
 
 The file is the same "autodoc" text as an mdoc: ``AdocVersion = 2.00``, then a section ``[Item = LABEL]`` for each item
-(SerialEM's documentation, "Navigator file format"). Stage places are µm in the stage's own axes, z included. What is
-not understood here is kept as it stands, to the byte.
+(SerialEM's help, "File Formats and Other Documentation"), or the same in XML. Stage places are µm in the stage's own
+axes, z included. What is not understood here is kept as it stands: in text to the byte.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from lamella.errors import FormatError
 from lamella.formats.angles import read_text
 from lamella.formats.mdoc import Mdoc, Section, new_mdoc, parse_mdoc, write_mdoc
+from lamella.formats.navigator_xml import is_xml, parse_xml
 
 __all__ = ["NavigatorItem", "new_navigator", "read_navigator", "write_navigator"]
 
@@ -39,6 +40,8 @@ class NavigatorItem:
         its corners (a point has one), stage x and y.
     acquire
         whether it is marked for acquisition.
+    tilt_series
+        whether it is marked for a tilt series.
     group
         number of the group of points that it was made with, 0 for none.
     registration
@@ -54,6 +57,7 @@ class NavigatorItem:
     stage_um: tuple[float, float, float]
     points_um: tuple[tuple[float, float], ...]
     acquire: bool = False
+    tilt_series: bool = False
     group: int = 0
     registration: int = 1
     note: str = ""
@@ -67,25 +71,21 @@ def read_navigator(path: Path | str) -> tuple[Mdoc, tuple[NavigatorItem, ...]]:
     Raises
     ------
     FormatError
-        if it is no navigator file of the kind that SerialEM writes since version 3.3, or an item lacks its place.
+        if it is no navigator file of the kinds that SerialEM writes since version 3.6, or an item lacks its place.
     """
     path = Path(path)
     text = read_text(path, "navigator file")
-    if text.lstrip().startswith("<?xml"):
-        raise FormatError(
-            f"{path}: a navigator file in XML", mend="in SerialEM turn 'Write as XML' off and save the list again"
-        )
-    whole = parse_mdoc(text, path)
+    whole = parse_xml(text, path) if is_xml(text) else parse_mdoc(text, path)
     if whole.header.get("AdocVersion") is None:
         raise FormatError(
-            f"{path}: no 'AdocVersion' line: no navigator file, or one older than SerialEM 3.3",
+            f"{path}: no 'AdocVersion' line: no navigator file, or one older than SerialEM 3.6",
             mend="open it in a newer SerialEM and save it again",
         )
     return whole, tuple(_item(section, path) for section in whole.sections if section.kind == "Item")
 
 
 def write_navigator(navigator: Mdoc, path: Path | str | None = None) -> Path:
-    """Write a navigator file, whole or not at all."""
+    """Write a navigator file as text, whole or not at all, also where it was read from XML."""
     return write_mdoc(navigator, path)
 
 
@@ -100,7 +100,8 @@ def _item(section: Section, path: Path) -> NavigatorItem:
     number = _whole(section, "Type", path, required=True)
     stage = _numbers(section, "StageXYZ", path)
     if len(stage) != 3:
-        raise FormatError(f"{path}: {section.label} has no place 'StageXYZ = x y z'", mend="mend or delete the item")
+        mend = "open the file in SerialEM and save it, which gives imported items a place, or delete the item"
+        raise FormatError(f"{path}: {section.label} has no place 'StageXYZ = x y z'", mend=mend)
     x, y = _numbers(section, "PtsX", path), _numbers(section, "PtsY", path)
     if len(x) != len(y):
         raise FormatError(f"{path}: {section.label} has {len(x)} PtsX for {len(y)} PtsY", mend="mend or delete it")
@@ -109,7 +110,8 @@ def _item(section: Section, path: Path) -> NavigatorItem:
         kind=_KINDS.get(number, "other"),
         stage_um=(stage[0], stage[1], stage[2]),
         points_um=tuple(zip(x, y, strict=True)) or ((stage[0], stage[1]),),
-        acquire=_whole(section, "Acquire", path) == 1,
+        acquire=_whole(section, "Acquire", path) != 0,
+        tilt_series=section.get("TSParamIndex") is not None and _whole(section, "TSParamIndex", path) >= 0,
         group=_whole(section, "GroupID", path),
         registration=_whole(section, "Regis", path) or 1,
         note=section.get("Note") or "",

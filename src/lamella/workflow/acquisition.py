@@ -26,7 +26,8 @@ from lamella.acquire.microscope.serialem_calibration import SerialEMCalibration,
 from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
 from lamella.acquire.microscope.simulated.full_settings import FullSettings, full_settings
 from lamella.acquire.montage import find_holes, hole_targets
-from lamella.acquire.navigator_targets import navigator_targets
+from lamella.acquire.navigator_targets import STAGE_TO_SPECIMEN, navigator_targets
+from lamella.acquire.pacetomo_targets import is_pacetomo, pacetomo_targets
 from lamella.acquire.plan import Plan, plan_session
 from lamella.acquire.session.events import Event, Tell
 from lamella.acquire.session.feedback import add_feedback, measurements_of, read_feedback
@@ -63,6 +64,7 @@ __all__ = [
 SESSION_FILE, TARGETS_FILE, WORLD_FILE = "session.toml", "targets.csv", "world.toml"
 
 _MONTAGES = (".mrc", ".map", ".st")
+_NAVIGATORS = (".nav", ".xml")
 _REACH = 0.8  # of the image shift: the rest is for what the stage does
 
 _HEADER = "A session of `lamella acquire`; edit it before `lamella acquire run`, which checks it again."
@@ -140,8 +142,9 @@ def targets_of(
     Parameters
     ----------
     text
-        a number, or the name of a table (CSV), of a navigator (``.nav``: its points marked for acquisition), or of a
-        montage (``.mrc``, ``.map``, ``.st``: its good holes within the reach of the image shift).
+        a number, or the name of a table (CSV), of a navigator (``.nav``, ``.xml``: its points and maps marked for
+        acquisition), of PACEtomo's targets (``_tgts.txt``), or of a montage (``.mrc``, ``.map``, ``.st``: its good
+        holes within the reach of the image shift).
     microscope
         that is to record them.
     hole_um
@@ -160,7 +163,11 @@ def targets_of(
     kind = path.suffix.lower()
     if kind in _MONTAGES:
         return _montage_targets(path, microscope, hole_um, pixel_size_ang)
-    return navigator_targets(path) if kind == ".nav" else read_targets(path)
+    serialem = microscope.microscope == "serialem"
+    stage = _calibration(microscope).stage_to_specimen if serialem else STAGE_TO_SPECIMEN
+    if kind in _NAVIGATORS:
+        return navigator_targets(path, stage)
+    return pacetomo_targets(path, stage) if kind == ".txt" and is_pacetomo(path) else read_targets(path)
 
 
 def _montage_targets(

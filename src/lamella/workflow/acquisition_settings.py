@@ -25,6 +25,6 @@ class MicroscopeSettings(BaseModel):
         "specimen in each target",
     )
     calibration: str = setting("", "serialem: the TOML file of what is known of the microscope", file=True)
-    address: str = setting("", "serialem: of its computer; empty: SerialEM itself started this program")
+    address: str = setting("", "serialem: of its computer, a name or four numbers; empty: this one")
     port: int = setting(48888, "serialem: of its socket for Python", ge=1, le=65535)
     frames: int = setting(4, "simulated, full pictures: of each movie; 1: images alone", ge=1, le=100)
