@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamella.acquire.comparing import Displacement, foreshortening
+from lamella.acquire.comparing_plane import LyingPlane, local_shifts
 from lamella.acquire.microscope.port import Landmarks, Picture
 from lamella.errors import ImageError
 from lamella.fourier import band_pass, cross_correlate, edge_taper, find_peak, rescale
@@ -59,6 +60,8 @@ def reduced_image(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], floa
 class PixelAverage:
     """Pictures of one area, aligned and stretched to the untilted specimen.
 
+    How the area lies inclined is learned from each picture that is added (`lamella.acquire.comparing_plane`).
+
     Parameters
     ----------
     axis_deg
@@ -70,6 +73,7 @@ class PixelAverage:
         self._sum: Tensor | None = None
         self._weight: Tensor | None = None
         self._shape: tuple[int, ...] = ()
+        self._plane = LyingPlane()
 
     def measure(self, picture: Picture, stretch: float = 1.0) -> Displacement:
         """See `lamella.acquire.comparing.AlignedSeries.measure`.
@@ -100,7 +104,8 @@ class PixelAverage:
         image, pixel_um = self._read(picture)
         cosine = foreshortening(picture)
         offset_px = self._to_camera(shift_um) / pixel_um
-        matrix = _stretch(self._axis_deg, cosine)
+        self._learn(picture, image, offset_px)
+        matrix = self._appears(picture)
         aligned = _moved(image, matrix, offset_px)
         weight = cosine * _moved(torch.ones_like(image), matrix, offset_px)
         if self._sum is None or self._weight is None:
@@ -112,10 +117,30 @@ class PixelAverage:
         """The average as it would look in the picture, tapered."""
         if self._sum is None or self._weight is None:
             raise ImageError("nothing to compare a picture with", mend="take a reference picture first")
-        average = self._sum / self._weight.clamp_min(1e-3)
-        cover = (self._weight > 1e-3).to(average.dtype)
-        matrix = _stretch(self._axis_deg, stretch * foreshortening(picture))
-        return _moved(average * cover, np.linalg.inv(matrix).astype(np.float64)) * _taper(average)
+        average = self._average(self._sum, self._weight)
+        inverse = np.asarray(np.linalg.inv(self._appears(picture, stretch)), np.float64)
+        return _moved(average, inverse) * _taper(average)
+
+    def _average(self, total: Tensor, weight: Tensor) -> Tensor:
+        return total / weight.clamp_min(1e-3) * (weight > 1e-3).to(total.dtype)
+
+    def _appears(self, picture: Picture, stretch: float = 1.0) -> Array:
+        """``(2, 2)`` on (x, y) of the average: where that appears in the picture, as far as the plane is known."""
+        foreshortening(picture)  # refuses angles at which nothing can be compared
+        turn = _turn(self._axis_deg)
+        matrix: Array = turn @ np.diag([stretch, 1.0]) @ self._plane.matrix(picture.status.tilt_deg) @ turn.T
+        return matrix
+
+    def _learn(self, picture: Picture, image: Tensor, offset_px: Array) -> None:
+        """How the area lies, from a picture whose displacement is known."""
+        if self._sum is None or self._weight is None:
+            self._plane.begin(picture.status.tilt_deg)
+            return
+        inverse = np.asarray(np.linalg.inv(self._appears(picture)), np.float64)
+        template = _moved(self._average(self._sum, self._weight), inverse, -inverse @ offset_px)
+        band = (2 * _LOW_CYCLES / min(image.shape), _HIGH)
+        parts = local_shifts(image, template, _turn(self._axis_deg), offset_px, band)
+        self._plane.learn(picture.status.tilt_deg, parts)
 
     def _read(self, picture: Picture) -> tuple[Tensor, float]:
         """The picture as compared, mean 0 and standard deviation 1, and its pixel size in µm."""
@@ -180,12 +205,6 @@ def _turn(angle_deg: float) -> Array:
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
-def _stretch(axis_deg: float, cosine: float) -> Array:
-    """``(2, 2)`` on (x, y) of the untilted specimen: gives where that appears in the tilted picture."""
-    matrix: Array = _turn(axis_deg) @ np.diag([cosine, 1.0]) @ _turn(-axis_deg)
-    return matrix
-
-
 def _moved(image: Tensor, matrix: Array, offset_px: Array | None = None) -> Tensor:
     """`(h, w)`: at place p from the middle pixel, the image's value at matrix · p + offset; 0 outside."""
     height, width = image.shape
@@ -235,7 +254,8 @@ def _without(correlation: Tensor, weights: Tensor, place: Tensor) -> Tensor:
     rows, columns = int(place[0]), int(place[1])
     beam = torch.fft.irfft2(weights, s=tuple(correlation.shape))
     height = correlation[rows % correlation.shape[0], columns % correlation.shape[1]]
-    return correlation - height / beam[0, 0] * torch.roll(beam, (rows, columns), dims=(-2, -1))
+    cleaned: Tensor = correlation - height / beam[0, 0] * torch.roll(beam, (rows, columns), dims=(-2, -1))
+    return cleaned
 
 
 def _coarse_filter(image: Tensor) -> Tensor:
