@@ -13,7 +13,7 @@ from lamella.acquire.comparing import AlignedSeries
 from lamella.acquire.microscope.port import Picture, Purpose
 from lamella.acquire.predictor.interface import Observation, Prediction, Predictor, View
 from lamella.acquire.session.events import Event, FaultSurvived
-from lamella.acquire.session.steady import SteadyMicroscope
+from lamella.acquire.session.steady import SteadyMicroscope, nonsense_in
 from lamella.errors import PassingFault
 
 __all__ = ["FOCUS_AREA", "TRACKING_AREA", "DarkPicture", "Desk", "Moment"]
@@ -24,6 +24,7 @@ TRACKING_AREA = -1
 FOCUS_AREA = -2
 
 _LOOKED_BACK = 15  # pictures that say how bright one of a preset usually is
+_NEEDED = ("eucentric", "reference")  # kinds of pictures without which no session begins
 _VIEW_S = 3.0  # from setting a shift to the middle of an exposure, before any was timed
 
 
@@ -129,7 +130,9 @@ class Desk:
     def expose(
         self, preset: str, purpose: Purpose, *, shift_um: Array, defocus_um: float, exposure_s: float | None = None
     ) -> Picture:
-        """Set shift and focus, and take a picture; a dark one is taken again.
+        """Set shift and focus, and take a picture; a dark one is taken again, and one that shows nothing at all.
+
+        Pictures that a session cannot begin without are taken again as often as a call that fails.
 
         Raises
         ------
@@ -140,7 +143,8 @@ class Desk:
         """
         self.scope.shift_image(float(shift_um[0]), float(shift_um[1]))
         self.scope.focus(float(defocus_um))
-        for attempt in range(self.settings.dark_retries + 1):
+        retries = self.settings.retries if purpose.kind in _NEEDED else self.settings.dark_retries
+        for attempt in range(retries + 1):
             picture = self.scope.expose(
                 preset,
                 replace(
@@ -150,20 +154,28 @@ class Desk:
                 ),
                 exposure_s=exposure_s,
             )
-            usual = self._usual(preset)
-            bright = picture.mean_counts / max(picture.dose, 1e-9) if picture.dose > 0 else picture.mean_counts
-            if bright > 0 and (usual is None or bright > self.settings.dark * usual):
-                self.brightness.setdefault(preset, []).append(bright)
+            fault = self._fault_of(picture, preset)
+            if fault is None:
                 return picture
-            fault = DarkPicture(
-                f"a dark picture ({picture.mean_counts:.3g} counts)", mend="look for a grid bar or a closed valve"
-            )
-            if attempt < self.settings.dark_retries:
+            if attempt < retries:
                 time_s = self.scope.time_s
                 self.tell(
                     FaultSurvived(verb="expose", problem=str(fault), attempt=attempt, waited_s=0.0, time_s=time_s)
                 )
         raise fault
+
+    def _fault_of(self, picture: Picture, preset: str) -> PassingFault | None:
+        """What is wrong with a picture; None where nothing is, and its brightness is remembered."""
+        if problem := nonsense_in(picture):
+            return PassingFault(problem, mend="look at the camera")
+        usual = self._usual(preset)
+        bright = picture.mean_counts / max(picture.dose, 1e-9) if picture.dose > 0 else picture.mean_counts
+        if bright > 0 and (usual is None or bright > self.settings.dark * usual):
+            self.brightness.setdefault(preset, []).append(bright)
+            return None
+        return DarkPicture(
+            f"a dark picture ({picture.mean_counts:.3g} counts)", mend="look for a grid bar or a closed valve"
+        )
 
     def _usual(self, preset: str) -> float | None:
         last = self.brightness.get(preset, [])[-_LOOKED_BACK:]

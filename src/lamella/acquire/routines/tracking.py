@@ -74,7 +74,7 @@ def track(desk: Desk, *, low: bool, area: int = TRACKING_AREA) -> Sighting | Non
     desk
         of the session.
     low
-        begin with the low magnification.
+        begin with the low magnification; otherwise it is gone back to where the recording one does not show the area.
     area
         number of the area.
 
@@ -93,6 +93,15 @@ def track(desk: Desk, *, low: bool, area: int = TRACKING_AREA) -> Sighting | Non
         if seen:
             shift = seen[-1].place_um
     seen = _Round(desk, area, TRACK, lens, plausible).run(shift, desk.settings.tracking_threshold * 1e-3)
+    if not seen and not desk.series_of(area, TRACK_LOW).empty:
+        # Out of the picture: not looked for yet, or gone since it was found (a refill lasts minutes, and disturbs).
+        field_um = max(desk.scope.calibrations.presets[TRACK_LOW].field_um)
+        found = _Round(desk, area, TRACK_LOW, lens, field_um).run(shift, desk.settings.tracking_low_threshold * 1e-3)
+        if not found:
+            return None
+        seen = _Round(desk, area, TRACK, lens, plausible).run(
+            found[-1].place_um, desk.settings.tracking_threshold * 1e-3
+        )
     if not seen:
         return None
     last = seen[-1]

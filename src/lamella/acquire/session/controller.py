@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.steady import SteadyMicroscope
 from lamella.acquire.session.tilt_loop import TiltLoop
 from lamella.acquire.targets import Target
+from lamella.errors import MicroscopeError
 from lamella.progress import Progress
 
 __all__ = ["MakePredictor", "control"]
@@ -142,8 +144,9 @@ def _record(
     if follow_area and desk.series_of(TRACKING_AREA, TRACK).empty:
         take_references(desk)
     elif not follow_area and desk.settings.tracking != "none" and desk.series_of(targets[0], TRACK_LOW).empty:
-        # In case that the target which the others follow leaves its picture.
-        take_references(desk, targets[0], presets=(TRACK_LOW,))
+        # In case that the target which the others follow leaves its picture; it may fail as any target may.
+        with suppress(MicroscopeError):
+            take_references(desk, targets[0], presets=(TRACK_LOW,))
     if follow_area:
         walk_to_first_tilt(desk, desk.moment.asked_deg, float(plan.scheme.tilt_deg[0]))
     TiltLoop(desk=desk, plan=plan, targets=targets, follow_area=follow_area, progress=progress, feedback=feedback).run()

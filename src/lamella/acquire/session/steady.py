@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
 
 from lamella.acquire.acquire_settings import AcquireSettings
-from lamella.acquire.microscope.port import Calibrations, Limits, Microscope, Picture, Purpose, Status
+from lamella.acquire.microscope.port import Calibrations, Limits, Microscope, Picture, Pixels, Purpose, Status
 from lamella.acquire.session.events import FaultSurvived, Tell
 from lamella.errors import Interruption, LimitError, MicroscopeError, PassingFault
 
-__all__ = ["SteadyMicroscope"]
+__all__ = ["SteadyMicroscope", "nonsense_in"]
 
 Answer = TypeVar("Answer")
 
@@ -47,6 +48,7 @@ class SteadyMicroscope:
         self._tell = tell
         self.time_s = 0.0
         self.interrupted = False
+        self._refused_um = math.inf  # image shifts from here on were refused for as long as one waits
 
     @property
     def calibrations(self) -> Calibrations:
@@ -132,7 +134,27 @@ class SteadyMicroscope:
                 f"an image shift of {length:.2f} µm is beyond {self.limits.image_shift_um:g} µm",
                 mend="choose targets nearer to the middle",
             )
-        self._asked("shift_image", lambda: self._microscope.shift_image(x_um, y_um))
+        refused: list[LimitError] = []
+
+        def shift() -> None:
+            try:
+                self._microscope.shift_image(x_um, y_um)
+            except LimitError as error:
+                # What the stated limit allows and the microscope refuses may be for a time; it is waited for once.
+                if length >= self._refused_um:
+                    raise
+                refused.append(error)
+                raise PassingFault(error.problem, mend=error.mend) from error
+
+        try:
+            self._asked("shift_image", shift)
+        except MicroscopeError as fault:
+            if not refused:
+                raise
+            self._refused_um = length
+            raise refused[-1] from fault
+        if length >= self._refused_um:
+            self._refused_um = math.inf
 
     def expose(self, preset: str, purpose: Purpose, *, exposure_s: float | None = None) -> Picture:
         """Take a picture once the microscope is ready."""
@@ -142,6 +164,9 @@ class SteadyMicroscope:
             self._sound(picture.status)
             if not np.isfinite([picture.mean_counts, picture.dose]).all():
                 raise PassingFault("a picture without brightness or dose", mend="look at the camera")
+            # A target's own view is taken again as often as a dark one, not as often as a call: it costs dose.
+            if purpose.kind != "record" and (fault := nonsense_in(picture)):
+                raise PassingFault(fault, mend="look at the camera")
             return picture
 
         self.until_ready()
@@ -208,3 +233,16 @@ class SteadyMicroscope:
             )
         self.time_s = status.time_s
         return status
+
+
+def nonsense_in(picture: Picture) -> str:
+    """What is wrong with the content of a picture that no comparison could take; empty where nothing is."""
+    if isinstance(picture.content, Pixels):
+        image = picture.content.image
+        if image.ndim != 2 or 0 in image.shape:
+            return f"a picture of {tuple(image.shape)} pixels"
+        return "" if np.isfinite(image).all() else "a picture with pixels that are no numbers"
+    places = np.asarray(picture.content.places_um)
+    if places.ndim != 2 or places.shape[1] != 2 or not len(places) or not np.isfinite(places).all():
+        return "a picture whose landmarks are no places"
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +28,7 @@ Array = NDArray[np.float64]
 _EXTRA_TRACKINGS = 2  # at one tilt, of a predictor that stays unsure
 _SEEN = 0.5  # of the field: the largest standard deviation with which an area is looked for in it first
 _LOST_TILTS = 3  # one after the other, after which the microscope is not what it should be
+_LONG_S = 60.0  # between two views, in which a stage that was disturbed drifts out of a picture's field
 _FINISHED = 0.9  # of the views planned, that make a series
 
 
@@ -61,6 +63,7 @@ class TiltLoop:
     def __post_init__(self) -> None:
         self.states = {number: TargetState() for number in self.targets}
         self._lost_tilts = 0
+        self._looked_s = 0.0
         self._sightings: list[Sighting] = []
         self._extra = 0
         self._focused = False
@@ -114,6 +117,7 @@ class TiltLoop:
         """Track and focus, as often as is set or the predictor is unsure."""
         desk, settings = self.desk, self.desk.settings
         self._sightings, self._extra, self._focused = [], 0, False
+        self._looked_s = desk.scope.time_s
         if self.follow_area:
             known = predicted_sd_um(desk.predict(TRACKING_AREA))
             place_sd = known[0]
@@ -154,9 +158,10 @@ class TiltLoop:
             reason = "the image shift does not reach it here, as planned"
             self.desk.tell(ViewLeftOut(target=target, tilt=number, kind="limit", reason=reason))
             return None
+        dose = float(self.plan.scheme.dose[number])
+        self._wait_out(dose)
         if not self._sure(target):
             return None
-        dose = float(self.plan.scheme.dose[number])
         for _ in range(2):
             self._look_again()
             try:
@@ -173,6 +178,17 @@ class TiltLoop:
                 # It may have been exposed as the session was stopped.
                 state.dose += dose
         return None
+
+    def _wait_out(self, dose: float) -> None:
+        """Wait until the microscope is ready; after a long pause (a refill, faults) look where the area went."""
+        scope = self.desk.scope
+        # What stays wrong is told with the view itself.
+        with suppress(MicroscopeError):
+            scope.until_ready()
+        preset = scope.calibrations.presets[RECORD]
+        if self.follow_area and scope.time_s - self._looked_s > _LONG_S + preset.exposure_s * dose / preset.dose:
+            self._track(low=True)
+        self._looked_s = scope.time_s
 
     def _look_again(self) -> None:
         """After the session was stopped: where the area went meanwhile."""
@@ -223,6 +239,7 @@ class TiltLoop:
 
     def _track(self, *, low: bool) -> None:
         seen = track(self.desk, low=low)
+        self._looked_s = self.desk.scope.time_s
         if seen is not None:
             self._sightings.append(seen)
 
