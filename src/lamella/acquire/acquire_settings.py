@@ -13,6 +13,7 @@ from lamella.settings import setting
 __all__ = ["AcquireSettings"]
 
 _LEVEL = 5  # targets whose heights tell the plane well enough
+_FOCUS_SCALES_DEG = 30.0  # where heights 6 µm to both sides of the axis differ by 6 µm
 _FAR_DEG = 20.0  # from the start tilt, where a slope of 10° takes a target 8 µm away off by 0.5 µm
 
 
@@ -84,6 +85,14 @@ class AcquireSettings(BaseModel):
         ge=0,
         le=10,
     )
+    focus_scales_reach: float | None = setting(
+        None,
+        "to both sides of the start tilt, where two places far across the axis are focused at the start to learn the "
+        "scales of beam tilt and lens; 0: not; left out: 30 for `shared`, else 0",
+        unit="deg",
+        ge=0,
+        le=60,
+    )
     focus_place: tuple[float, float] | None = setting(
         None, "of the focus area, across and along the axis; left out: on the axis, clear of the targets", unit="µm"
     )
@@ -134,6 +143,13 @@ class AcquireSettings(BaseModel):
     patience: float = setting(3600.0, "how long a refill or another pause is waited for", unit="s", ge=0)
     dark: float = setting(0.2, "of the usual brightness, below which a picture is dark and taken again", gt=0, lt=1)
     dark_retries: int = setting(1, "of a dark picture before the view is left out", ge=0, le=10)
+    max_thickness: float = setting(
+        0.0,
+        "of a specimen, as processing measures it; a thicker target is ended early; 0: none is",
+        unit="µm",
+        ge=0,
+        le=5,
+    )
     give_up: int = setting(4, "views of a target that fail one after the other before it is left alone", ge=1)
 
     @model_validator(mode="after")
@@ -159,6 +175,13 @@ class AcquireSettings(BaseModel):
             return _LEVEL
         away = abs(float(self.tilt_scheme().tilt_deg[0]) - self.start_tilt)
         return _LEVEL if away > _FAR_DEG and not self.pre_tilt else 0
+
+    @property
+    def focus_scales_deg(self) -> float:
+        """Tilt to both sides at which the scales of beam tilt and lens are measured; 0: they aren't."""
+        if self.focus_scales_reach is not None:
+            return self.focus_scales_reach
+        return _FOCUS_SCALES_DEG if self.predictor == "shared" else 0.0
 
     def tilt_scheme(self) -> TiltScheme:
         """The tilts in the order of recording, with their doses.

@@ -139,16 +139,20 @@ def feedback(
     project: Annotated[Path, Option(help="the project that processes the session's series")],
     /,
     *,
-    input_: Annotated[str, Option(name="--input", help="record whose defocus and thickness are told")] = "ctf",
+    input_: Annotated[str, Option(name="--input", help="record whose defoci, shifts and thickness are told")] = "ctf",
     json: Json = False,
 ) -> int:
-    """Tell a running session what processing measured of its series; it takes that in before its next tilt."""
-    from lamella.workflow.acquisition import tell_session
+    """Tell a running session what processing measured of its series; it takes that in before its next tilt.
 
-    count = tell_session(folder, project, input_)
-    print(f"{count} measurements of {input_} told to the session in {folder}")
+    Of each view its defocus and how far alignment found it off; of each series its thickness; of all together where
+    the tilt axis lies. `lamella watch PROJECT --session SESSION` does so by itself.
+    """
+    from lamella.workflow.acquisition_feedback import tell_session
+
+    told = tell_session(folder, project, input_)
+    print(f"told to the session in {folder} of {input_}: {told}")
     if json:
-        print(json_text.dumps({"measurements": count}))
+        print(json_text.dumps({"measurements": told.total, **told.counts}))
     return 0
 
 
@@ -198,11 +202,19 @@ def _tell_end(result: SessionResult, json: bool) -> int:
         "minutes": result.minutes,
         "minutes_per_series": result.minutes_per_series,
         "displacement_um": result.displacement_um(),
+        "axis_offset_um": None if result.axis is None else result.axis.axis_um,
     }
     print(
         f"{numbers['finished']} targets finished, {numbers['limit']} ended at the image shift's limit as planned, "
         f"{numbers['lost']} lost; {numbers['views']} views, {numbers['left_out']} left out"
     )
+    if numbers["thick"]:
+        print(f"{numbers['thick']} ended early, since they are thicker than max_thickness")
+    if result.axis is not None:
+        print(
+            f"the tilt axis lies {result.axis.axis_um:.2f} ± {result.axis.sd_um:.2f} µm from the middle of the beam by "
+            "what processing measured: axis_offset of the microscope's calibration for the next session"
+        )
     print(
         f"views {numbers['displacement_um']:.3f} µm off as measured (median); {result.minutes:.0f} min, "
         f"{result.minutes_per_series:.2f} per series"

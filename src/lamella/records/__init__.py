@@ -20,13 +20,22 @@ from lamella.records.notes import Note
 from lamella.records.optics import Optics
 from lamella.records.particles import PARTICLE_DIAMETER, ParticleImages, Particles, ParticleSet
 from lamella.records.tilt_scheme import TiltScheme, doses_of_tilts, recording_order
-from lamella.records.tilt_series import SESSION_DEFOCUS, SESSION_SHIFTS, Defocus, TiltSeries
+from lamella.records.tilt_series import (
+    SESSION_DEFOCUS,
+    SESSION_LIE,
+    SESSION_SHIFT_ERROR,
+    SESSION_SHIFTS,
+    Defocus,
+    TiltSeries,
+)
 from lamella.records.tomogram import Tomogram
 
 __all__ = [
     "PARTICLE_DIAMETER",
     "SESSION_DEFOCUS",
+    "SESSION_LIE",
     "SESSION_SHIFTS",
+    "SESSION_SHIFT_ERROR",
     "ArrayFrames",
     "ArrayImages",
     "ArrayParticles",

@@ -30,7 +30,6 @@ from lamella.acquire.navigator_targets import STAGE_TO_SPECIMEN, navigator_targe
 from lamella.acquire.pacetomo_targets import is_pacetomo, pacetomo_targets
 from lamella.acquire.plan import Plan, plan_session
 from lamella.acquire.session.events import Event, Tell
-from lamella.acquire.session.feedback import add_feedback, measurements_of, read_feedback
 from lamella.acquire.session.files import LEFT_OUT_NAME, SessionFiles
 from lamella.acquire.session.log import LOG_NAME
 from lamella.acquire.session.result import SessionResult
@@ -44,10 +43,7 @@ from lamella.formats.mrc import read_mrc
 from lamella.progress import Progress, no_progress
 from lamella.workflow.acquisition_report import LivePage, make_session_report
 from lamella.workflow.acquisition_settings import MicroscopeSettings
-from lamella.workflow.project import Project
-from lamella.workflow.record_name import RecordName
 from lamella.workflow.settings_file import settings_table, validate
-from lamella.workflow.tables import read_record, series_of
 
 __all__ = [
     "PlannedSession",
@@ -58,7 +54,6 @@ __all__ = [
     "record",
     "report",
     "targets_of",
-    "tell_session",
 ]
 
 SESSION_FILE, TARGETS_FILE, WORLD_FILE = "session.toml", "targets.csv", "world.toml"
@@ -271,29 +266,6 @@ def go_on(folder: Path | str, progress: Progress = no_progress) -> SessionResult
             watch=_both(files.watch, LivePage(folder, plan).watch),
             progress=progress,
         )
-
-
-def tell_session(folder: Path | str, project: Path | str, record_name: str) -> int:
-    """Append what a project's record says of the session's series to the session's feedback; how many lines.
-
-    What was told before is not told again.
-
-    Raises
-    ------
-    ProjectError
-        if there is no session or record, or none of its series is one of the session's.
-    """
-    names = {one.name for one in read_head(folder).targets}
-    record = read_record(Project.open(project), RecordName.parse(record_name))
-    series = [one for one in map(series_of, record) if one.name in names]
-    if not series:
-        raise ProjectError(
-            f"{project}: no series of {record_name} is a target of the session in {folder}", mend="name its project"
-        )
-    told = set(read_feedback(folder))
-    new = [found for one in series for found in measurements_of(one) if found not in told]
-    add_feedback(folder, new)
-    return len(new)
 
 
 def report(folder: Path | str) -> Path:

@@ -9,8 +9,9 @@ import pytest
 
 from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
 from lamella.acquire.session.events import TiltBegun, ViewRecorded
-from lamella.acquire.session.feedback import Measurement, add_feedback, measurements_of, read_feedback
+from lamella.acquire.session.feedback import Measurement, add_feedback, read_feedback
 from lamella.acquire.session.log import LOG_NAME
+from lamella.acquire.session.measured import measurements_of
 from lamella.acquire.session.run import resume_session, run_session
 from lamella.acquire.simulated_session import session_settings, simulated_targets
 from lamella.acquire.world import load_world

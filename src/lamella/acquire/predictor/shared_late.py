@@ -20,10 +20,9 @@ __all__ = ["StageThen"]
 
 Array = NDArray[np.float64]
 
-_ADDED = np.array(
-    [*range(SHARED.place.start, SHARED.place.start + 2), *range(SHARED.settling.start, SHARED.settling.start + 2)]
-    + [SHARED.lag, SHARED.angle_now]
-)
+_PLACE = range(SHARED.place.start, SHARED.place.start + 2)
+_SETTLING = range(SHARED.settling.start, SHARED.settling.start + 2)
+_ADDED = np.array([*_PLACE, *_SETTLING, SHARED.lag, SHARED.angle_now])
 """What passes with a tilt, and comes into a place as its derivative times itself."""
 _PASSING = np.append(_ADDED, SHARED.log_time)
 

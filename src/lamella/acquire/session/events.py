@@ -14,10 +14,13 @@ __all__ = [
     "Event",
     "FaultSurvived",
     "FeedbackTaken",
+    "FocusScalesMeasured",
     "HeightMeasured",
     "PlaneFitted",
+    "SeriesBegun",
     "SessionBegun",
     "SessionEnded",
+    "SlopesMeasured",
     "StageLifted",
     "TargetEnded",
     "Tell",
@@ -58,6 +61,17 @@ class HeightMeasured:
     defocus_um: float
     height_um: float
     sd_um: float
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocusScalesMeasured:
+    """By how much more the beam's tilt and the lens do than they say (1: as they say), and the errors of that."""
+
+    beam: float
+    beam_sd: float
+    lens: float
+    lens_sd: float
     time_s: float
 
 
@@ -183,6 +197,28 @@ class ViewLeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeriesBegun:
+    """A target's first view became the one that its others are compared with: where the target was in it.
+
+    Tracking before and after it tells; µm from the middle, across and along the axis.
+    """
+
+    target: int
+    tilt: int
+    displacement_um: Pair
+    sd_um: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlopesMeasured:
+    """How a target's part of the grid lies, dz/dx and dz/dy on the stage at 0°, from how its views are stretched."""
+
+    target: int
+    slope: Pair
+    sd: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetEnded:
     """A target's series is over: ``finished``, ``limit`` (it left the image shift's range, as planned), ``lost``, or
     ``thick`` (ended early, since processing found it thicker than is wanted)."""
@@ -204,7 +240,7 @@ class FeedbackTaken:
     defoci, shifts
         that the predictor was told.
     left_out
-        of views that were not recorded or are known already, or that the predictor has no use for.
+        of views that were not recorded, or of which it is known already.
     time_s
         by the microscope's clock.
     """
@@ -260,7 +296,10 @@ Event = (
     SessionBegun
     | StageLifted
     | HeightMeasured
+    | FocusScalesMeasured
     | PlaneFitted
+    | SeriesBegun
+    | SlopesMeasured
     | TiltBegun
     | TiltLeftOut
     | Tracked

@@ -1,9 +1,17 @@
 """What processing measured of a session's views while it goes on: a file of lines that the session reads at each tilt.
 
-``SESSION/feedback.jsonl`` has one JSON object a line: ``target`` (the series' name), ``tilt_deg`` (of the view),
-``kind``, ``value_um`` and ``sd_um``. The kind ``defocus`` is the defocus that was fitted at the target's centre,
-positive is underfocus; ``thickness`` that of the specimen, which is kept for people. The log says what was taken in and
-when, so that a resumed session takes the same at the same tilt.
+``SESSION/feedback.jsonl`` has one JSON object a line: ``target`` (the series' name; empty for what is of all),
+``tilt_deg`` (of the view; 0 for what is of the whole series), ``kind``, ``value_um``, ``sd_um``, and what some kinds
+have beside:
+
+- ``defocus``: what was fitted at the target's centre; positive is underfocus;
+- ``shift``: by how much the view shows the target off its middle, ``value_um`` across the tilt axis and ``along_um``
+  along it, as the session itself would have measured it against the first view;
+- ``axis_offset``: x of the tilt axis from the middle of the beam, as a calibration states it; ``derived`` is true where
+  it follows from the defoci of this file, so that nobody counts them twice;
+- ``thickness``: of the specimen.
+
+The log says what was taken in and when, so that a resumed session takes the same at the same tilt.
 """
 
 from __future__ import annotations
@@ -12,30 +20,31 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from lamella.acquire.session.log import Journal
 from lamella.errors import FormatError
 from lamella.formats.atomic import output_errors
-from lamella.records import TiltSeries
 
 __all__ = [
     "FEEDBACK_NAME",
+    "SAME_TILT_DEG",
     "Feedback",
+    "Kind",
     "Measurement",
     "add_feedback",
     "journalled_feedback",
-    "measurements_of",
     "no_feedback",
     "read_feedback",
 ]
 
 FEEDBACK_NAME = "feedback.jsonl"
+SAME_TILT_DEG = 0.5
+"""By which the angles that log and processing state of one view may differ."""
 
-_UM_PER_ANG = 1e-4
-_LEAST_SD_UM = 0.01
+Kind = Literal["defocus", "shift", "axis_offset", "thickness"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,28 +54,44 @@ class Measurement:
     Attributes
     ----------
     target
-        name of the series.
+        name of the series; empty for what is of all series.
     tilt_deg
         angle of the view; 0 for what is of the whole series.
     kind
-        ``"defocus"`` or ``"thickness"``.
+        what was measured.
     value_um, sd_um
-        what was measured, and its standard deviation.
+        it, and its standard deviation (of a shift: each way).
+    along_um
+        of a shift: along the tilt axis, where `value_um` is across it.
+    derived
+        whether it follows from other measurements that the session is told of too.
+
+    Raises
+    ------
+    FormatError
+        if the kind is none of these, or a number is not finite.
     """
 
     target: str
     tilt_deg: float
-    kind: Literal["defocus", "thickness"]
+    kind: Kind
     value_um: float
     sd_um: float
+    along_um: float = 0.0
+    derived: bool = False
 
     def __post_init__(self) -> None:
-        numbers = (self.tilt_deg, self.value_um, self.sd_um)
-        if self.kind not in ("defocus", "thickness") or not np.isfinite(numbers).all() or self.sd_um <= 0:
+        numbers = (self.tilt_deg, self.value_um, self.sd_um, self.along_um)
+        if self.kind not in get_args(Kind) or not np.isfinite(numbers).all() or self.sd_um <= 0:
             raise FormatError(
-                f"a measurement of {self.target}: {self.kind} {self.value_um} ± {self.sd_um} µm",
-                mend="state defocus or thickness, and finite numbers",
+                f"a measurement of {self.target or 'all series'}: {self.kind} {self.value_um} ± {self.sd_um} µm",
+                mend=f"state one of {', '.join(get_args(Kind))}, and finite numbers",
             )
+
+    @property
+    def of(self) -> tuple[str, str, float]:
+        """What it is a measurement of: kind, series, and the view's angle to a tenth of a degree."""
+        return (self.kind, self.target, round(self.tilt_deg, 1))
 
 
 Feedback = Callable[[int], Sequence[Measurement]]
@@ -76,22 +101,6 @@ Feedback = Callable[[int], Sequence[Measurement]]
 def no_feedback(tilt: int) -> Sequence[Measurement]:
     """Nothing."""
     return ()
-
-
-def measurements_of(series: TiltSeries) -> tuple[Measurement, ...]:
-    """What a record that went through `ctf` says of its views; views without an error of their own are left out."""
-    found: list[Measurement] = []
-    errors = series.scores.get("CtfDefocusErrorAngst")
-    if series.defocus is not None and errors is not None:
-        for tilt, defocus, error in zip(series.nominal_tilt_deg, series.defocus.mean_ang, errors, strict=True):
-            if np.isfinite(defocus) and np.isfinite(error):
-                sd = max(_UM_PER_ANG * float(error), _LEAST_SD_UM)
-                found.append(_measurement(series.name, float(tilt), "defocus", _UM_PER_ANG * float(defocus), sd))
-    thickness_error = series.quality.get("AlignThicknessErrorAngst")
-    if series.thickness_ang is not None and thickness_error is not None and np.isfinite(thickness_error):
-        sd = max(_UM_PER_ANG * float(thickness_error), _LEAST_SD_UM)
-        found.append(_measurement(series.name, 0.0, "thickness", _UM_PER_ANG * series.thickness_ang, sd))
-    return tuple(found)
 
 
 def add_feedback(folder: Path | str, measurements: Sequence[Measurement]) -> None:
@@ -146,12 +155,8 @@ def _of_line(line: str) -> Measurement | None:
             kind=entry["kind"],
             value_um=float(entry["value_um"]),
             sd_um=float(entry["sd_um"]),
+            along_um=float(entry.get("along_um", 0.0)),
+            derived=bool(entry.get("derived", False)),
         )
     except (ValueError, KeyError, TypeError, FormatError):
         return None
-
-
-def _measurement(
-    name: str, tilt_deg: float, kind: Literal["defocus", "thickness"], value_um: float, sd_um: float
-) -> Measurement:
-    return Measurement(target=name, tilt_deg=tilt_deg, kind=kind, value_um=value_um, sd_um=sd_um)

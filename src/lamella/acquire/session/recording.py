@@ -15,11 +15,32 @@ from lamella.acquire.routines.tracking import find_again
 from lamella.acquire.session.events import ViewLeftOut, ViewRecorded
 from lamella.errors import ImageError, Interruption, LimitError, MicroscopeError
 
-__all__ = ["FirstView", "TargetState", "predicted_sd_um", "record_view"]
+__all__ = ["FirstView", "RecordedView", "TargetState", "predicted_sd_um", "record_view"]
 
 Array = NDArray[np.float64]
 
 _LEAST_CONFIDENCE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordedView:
+    """What is kept of a view, for what processing will tell of it.
+
+    Attributes
+    ----------
+    view
+        as predictors know it.
+    tilt_deg, lens_um, shift_um
+        the stage's angle, the lens and the image shift ``(2,)`` with which it was recorded.
+    learned
+        whether the predictor was told where the target was in it, or need not be: in the first view.
+    """
+
+    view: View
+    tilt_deg: float
+    lens_um: float
+    shift_um: Array
+    learned: bool
 
 
 @dataclass(eq=False)
@@ -36,15 +57,18 @@ class TargetState:
         that it had, e/Å².
     lost
         why it was given up; empty while it was not.
-    lenses
-        angle of each view, and the defocus that the lens was set to.
+    thick
+        why it was ended early; empty while it was not.
+    taken
+        its views, in the order of recording.
     """
 
     views: int = 0
     failed: int = 0
     dose: float = 0.0
     lost: str = ""
-    lenses: list[tuple[float, float]] = field(default_factory=list)
+    thick: str = ""
+    taken: list[RecordedView] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,7 +140,16 @@ def record_view(
     state.views += 1
     state.failed = 0
     state.dose += taken.picture.dose
-    state.lenses.append((taken.picture.status.tilt_deg, taken.picture.status.defocus_um))
+    status = taken.picture.status
+    state.taken.append(
+        RecordedView(
+            view=taken.view,
+            tilt_deg=status.tilt_deg,
+            lens_um=status.defocus_um,
+            shift_um=np.array(taken.prediction.shift_um, np.float64),
+            learned=taken.learned or taken.first is not None,
+        )
+    )
     return taken.first
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from lamella.acquire.plan import Plan
 from lamella.acquire.session.events import (
+    AxisMeasured,
     Event,
     HeightMeasured,
     SessionEnded,
@@ -74,9 +75,14 @@ class SessionResult:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Targets that were finished, that ended at the limit as planned, and that were lost."""
+        """Targets that were finished, ended at the limit as planned, ended early as too thick, and lost."""
         counted = Counter(event.kind for event in self.endings.values())
-        return {kind: counted[kind] for kind in ("finished", "limit", "lost")}
+        return {kind: counted[kind] for kind in ("finished", "limit", "thick", "lost")}
+
+    @property
+    def axis(self) -> AxisMeasured | None:
+        """The tilt axis's offset, as processing measured it last."""
+        return next((event for event in reversed(self.events) if isinstance(event, AxisMeasured)), None)
 
     @property
     def minutes(self) -> float:

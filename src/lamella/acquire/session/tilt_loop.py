@@ -14,10 +14,18 @@ from lamella.acquire.plan import Plan
 from lamella.acquire.routines.autofocus import measure_focus
 from lamella.acquire.routines.desk import TRACKING_AREA, Desk, Moment
 from lamella.acquire.routines.tracking import Sighting, track
-from lamella.acquire.session.events import Doubted, TargetEnded, TiltBegun, TiltLeftOut, ViewLeftOut
+from lamella.acquire.session.events import (
+    Doubted,
+    SeriesBegun,
+    SlopesMeasured,
+    TargetEnded,
+    TiltBegun,
+    TiltLeftOut,
+    ViewLeftOut,
+)
 from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.recording import FirstView, TargetState, predicted_sd_um, record_view
-from lamella.acquire.session.taking_in import take_in
+from lamella.acquire.session.taking_in import TakingIn
 from lamella.errors import ImageError, Interruption, LimitError, MicroscopeError
 from lamella.progress import Progress, no_progress
 
@@ -29,6 +37,7 @@ _EXTRA_TRACKINGS = 2  # at one tilt, of a predictor that stays unsure
 _SEEN = 0.5  # of the field: the largest standard deviation with which an area is looked for in it first
 _LOST_TILTS = 3  # one after the other, after which the microscope is not what it should be
 _LONG_S = 60.0  # between two views, in which a stage that was disturbed drifts out of a picture's field
+_UNEVEN = 0.1  # of what the tracking area moved between two looks: the error of where it was at a time between
 _FINISHED = 0.9  # of the views planned, that make a series
 
 
@@ -62,6 +71,7 @@ class TiltLoop:
 
     def __post_init__(self) -> None:
         self.states = {number: TargetState() for number in self.targets}
+        self._ended: set[int] = set()
         self._lost_tilts = 0
         self._looked_s = 0.0
         self._sightings: list[Sighting] = []
@@ -76,15 +86,26 @@ class TiltLoop:
         MicroscopeError
             if the stage does not tilt any more.
         """
+        names = [target.name for target in self.plan.targets]
+        taking_in = TakingIn(desk=self.desk, states=self.states, names=names, spared=self._leader)
         for number in range(len(self.plan.scheme)):
             if self._stand(number):
                 self._prepare()
-                names = [target.name for target in self.plan.targets]
-                take_in(self.desk, self.states, names, self.feedback(number))
+                taking_in.take(self.feedback(number))
+                self._end_thick()
                 self._record_targets()
             self.progress((number + 1) / len(self.plan.scheme), f"tilt {self.plan.scheme.tilt_deg[number]:g}°")
         for target in self.targets:
-            self.desk.tell(self._ending(target))
+            self._tell_slopes(target)
+            if not self.states[target].thick:
+                self.desk.tell(self._ending(target))
+
+    def _end_thick(self) -> None:
+        """End targets that processing found too thick, once each: their time goes to the others."""
+        for target, state in self.states.items():
+            if state.thick and target not in self._ended:
+                self._ended.add(target)
+                self.desk.tell(TargetEnded(target=target, kind="thick", views=state.views, reason=state.thick))
 
     def _stand(self, number: int) -> bool:
         """Turn the stage to a tilt and let it settle; False where it does not go there."""
@@ -152,7 +173,7 @@ class TiltLoop:
 
     def _record(self, target: int) -> FirstView | None:
         state, number = self.states[target], self.desk.moment.tilt
-        if state.lost:
+        if state.lost or state.thick:
             return None
         if not self.plan.reachable[target, number]:
             reason = "the image shift does not reach it here, as planned"
@@ -249,13 +270,15 @@ class TiltLoop:
 
     def _begin_series(self, first: FirstView) -> None:
         """Add a target's first picture to its series, its origin where tracking before and after says it was."""
-        origin = np.zeros(2)
+        origin, sd_um = np.zeros(2), 0.0
         if first.area_um is not None and len(self._sightings) > 1:
             times = [one.view.time_s for one in self._sightings]
             places = np.array([one.place_um for one in self._sightings])
             time_s = first.picture.status.time_s
             seen = np.array([np.interp(time_s, times, places[:, axis]) for axis in (0, 1)])
             origin = seen - first.area_um
+            # Between two looks an area does not move evenly: it settles.
+            sd_um = max(one.sd_um for one in self._sightings) + _UNEVEN * float(np.ptp(places, axis=0).max())
         try:
             self.desk.series_of(first.target, RECORD).add(first.picture, origin)
         except ImageError as error:
@@ -263,6 +286,19 @@ class TiltLoop:
             self.desk.tell(
                 ViewLeftOut(target=first.target, tilt=self.desk.moment.tilt, kind="fault", reason=str(error))
             )
+            return
+        if sd_um > 0:
+            off_um = (float(origin[0]), float(origin[1]))
+            self.desk.tell(
+                SeriesBegun(target=first.target, tilt=self.desk.moment.tilt, displacement_um=off_um, sd_um=sd_um)
+            )
+
+    def _tell_slopes(self, target: int) -> None:
+        """How the target's part of the grid lies, where its pictures tell."""
+        known = self.desk.series_of(target, RECORD).slopes
+        if known is not None:
+            slope = (float(known.slope[0]), float(known.slope[1]))
+            self.desk.tell(SlopesMeasured(target=target, slope=slope, sd=float(known.sd.max())))
 
     def _ending(self, target: int) -> TargetEnded:
         state = self.states[target]
