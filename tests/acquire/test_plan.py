@@ -46,6 +46,8 @@ def test_a_neighbours_beam_counts() -> None:
     settings = {"tracking": "none", "focus_place": (0.0, 9.0)}
     plan = plan_session(calibrations(), LIMITS, pair, AcquireSettings(dose_budget=250, **settings))
     np.testing.assert_allclose(plan.doses, 246)
+    np.testing.assert_allclose(plan.doses_from["own views"], 123)
+    np.testing.assert_allclose(plan.doses_from["neighbours"], 123)
     assert "overlap" in str(plan.notes[0])
     with pytest.raises(InputError, match="123 of it from other beams"):
         plan_session(calibrations(), LIMITS, pair, AcquireSettings(**settings))

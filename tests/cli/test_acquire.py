@@ -83,7 +83,7 @@ def test_plan_run_resume_replay_report(tmp_path, capsys):
     assert main(["acquire", "report", folder, "--json"]) == 0
     page = Path(said(capsys)["report"]).read_text()
     assert "true targeting error" in page
-    assert page.count("<svg") == 9
+    assert page.count("<svg") == 12
     assert "could not be drawn" not in page
     live = (tmp_path / "S" / "live.html").read_text()
     assert "100 % done" in live

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,13 @@ from lamella.acquire.targets import Target, places_of
 from lamella.errors import InputError
 from lamella.records import Note, TiltScheme
 
-__all__ = ["Areas", "beam_doses", "choose_areas", "tilted"]
+__all__ = ["DOSE_FROM", "Areas", "beam_doses", "choose_areas", "tilted"]
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
+
+DOSE_FROM = ("own views", "neighbours", "tracking", "focus")
+"""Whose beams give a target its dose."""
 
 _TRACKINGS = 3.0  # exposures of the tracking area at a tilt in high magnification: dose is better thought too high
 _STEP_UM = 0.25  # between the places on the axis that are thought of
@@ -96,8 +99,8 @@ def beam_doses(
     scheme: TiltScheme,
     calibrations: Calibrations,
     settings: AcquireSettings,
-) -> tuple[Array, tuple[Note, ...]]:
-    """``(targets,)`` dose of each target's middle from every beam, e/Å², and notes on beams that overlap.
+) -> tuple[Mapping[str, Array], tuple[Note, ...]]:
+    """Dose of each target's middle ``(targets,)`` by whose beam it is from (`DOSE_FROM`), e/Å²; notes on overlaps.
 
     A beam's disc across the tilted specimen is an ellipse: what is apart at 0° may lie under one beam at a high tilt.
     """
@@ -107,15 +110,19 @@ def beam_doses(
     places = tilted(places, -settings.start_tilt, calibrations.axis_offset_um)
     radius = np.array([beam / 2] * len(targets) + [preset.beam_um / 2 for _, _, preset, _ in beside])
     by_area = np.array([dose for *_, dose in beside])
-    total = np.zeros(len(targets))
+    received = np.zeros((len(places), len(targets)))
     touched = np.zeros((len(places), len(targets)), dtype=bool)
     for angle, dose in zip(scheme.tilt_deg, scheme.dose, strict=True):
         seen = tilted(places, angle, calibrations.axis_offset_um)[:, :2]
         away = np.hypot(*np.moveaxis(seen[:, None] - seen[None, : len(targets)], -1, 0))
-        total += np.concatenate([np.full(len(targets), dose), by_area]) @ (away < radius[:, None])
+        received += np.concatenate([np.full(len(targets), dose), by_area])[:, None] * (away < radius[:, None])
         touched |= away < radius[:, None] + beam / 2
     touched[np.diag_indices(len(targets))] = False
-    return total, _beam_notes(targets, touched, [name for name, *_ in beside])
+    names = [name for name, *_ in beside]
+    own = np.diagonal(received[: len(targets)]).copy()
+    doses = dict.fromkeys(DOSE_FROM, np.zeros(len(targets)))
+    doses |= {"own views": own, "neighbours": received[: len(targets)].sum(axis=0) - own}
+    return doses | dict(zip(names, received[len(targets) :], strict=True)), _beam_notes(targets, touched, names)
 
 
 def _beam_notes(targets: Sequence[Target], touched: NDArray[np.bool_], areas: Sequence[str]) -> tuple[Note, ...]:

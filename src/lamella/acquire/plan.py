@@ -40,10 +40,12 @@ class Plan:
         for every tilt, the targets' numbers in the order of visiting.
     reachable
         ``(targets, tilts)`` whether the image shift reaches the target there.
+    calibrations, limits
+        of the microscope that it was made for.
     seconds
         of the whole run as predicted, by what they go to (see `session_time`).
-    doses
-        ``(targets,)`` that each target's middle will have had, e/Å², from its own and from its neighbours' beams.
+    doses_from
+        ``(targets,)`` that each target's middle will have had, e/Å², by whose beam it is from (`beams.DOSE_FROM`).
     notes
         what the user should know: views that are left out, areas that overlap.
     """
@@ -54,14 +56,22 @@ class Plan:
     areas: Areas
     visits: tuple[tuple[int, ...], ...]
     reachable: NDArray[np.bool_]
+    calibrations: Calibrations
+    limits: Limits
     seconds: Mapping[str, float]
-    doses: Array
+    doses_from: Mapping[str, Array]
     notes: tuple[Note, ...] = ()
 
     @property
     def minutes(self) -> float:
         """Of the whole run, as predicted."""
         return sum(self.seconds.values()) / 60
+
+    @property
+    def doses(self) -> Array:
+        """``(targets,)`` that each target's middle will have had from every beam, e/Å²."""
+        total: Array = np.sum(list(self.doses_from.values()), axis=0)
+        return total
 
 
 def plan_session(
@@ -89,10 +99,9 @@ def plan_session(
     places = tilted(places_of(shots), -settings.start_tilt, calibrations.axis_offset_um)
     reachable, notes = _reach(shots, places, scheme, limits, calibrations)
     areas = choose_areas(places, scheme, calibrations, limits, settings)
-    doses, beam_notes = beam_doses(shots, areas, scheme, calibrations, settings)
-    _check_dose(shots, doses, scheme, settings)
+    doses_from, beam_notes = beam_doses(shots, areas, scheme, calibrations, settings)
     visits = _visits(places, len(scheme), areas, settings)
-    return Plan(
+    plan = Plan(
         settings=settings,
         targets=shots,
         scheme=scheme,
@@ -100,9 +109,13 @@ def plan_session(
         visits=visits,
         reachable=reachable,
         seconds=session_seconds(places, visits, reachable, scheme, areas, calibrations, settings),
-        doses=doses,
+        calibrations=calibrations,
+        limits=limits,
+        doses_from=doses_from,
         notes=notes + beam_notes,
     )
+    _check_dose(plan)
+    return plan
 
 
 def _check_presets(presets: Mapping[str, Preset], settings: AcquireSettings) -> None:
@@ -141,14 +154,15 @@ def _check_tilts(scheme: TiltScheme, limits: Limits, settings: AcquireSettings) 
             )
 
 
-def _check_dose(targets: Sequence[Target], doses: Array, scheme: TiltScheme, settings: AcquireSettings) -> None:
+def _check_dose(plan: Plan) -> None:
+    doses, budget = plan.doses, plan.settings.dose_budget
     worst = int(doses.argmax())
-    if doses[worst] > settings.dose_budget:
-        own = float(scheme.dose.sum())
+    if doses[worst] > budget:
+        own = float(plan.doses_from["own views"][worst])
         others = f", {doses[worst] - own:.0f} of it from other beams" if doses[worst] > own + 0.5 else ""
         raise InputError(
-            f"target {targets[worst].name} would have {doses[worst]:.0f} e/Å² in {len(scheme)} views{others}, "
-            f"above the budget of {settings.dose_budget:g}",
+            f"target {plan.targets[worst].name} would have {doses[worst]:.0f} e/Å² in {len(plan.scheme)} views"
+            f"{others}, above the budget of {budget:g}",
             mend="lower dose, take fewer tilts, move what lies too near, or raise dose_budget",
         )
 

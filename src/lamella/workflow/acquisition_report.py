@@ -8,16 +8,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lamella.acquire.beams import tilted
 from lamella.acquire.microscope.port import Purpose
 from lamella.acquire.microscope.simulated import SimulatedMicroscope, score_session
 from lamella.acquire.plan import Plan
-from lamella.acquire.session.events import Event, SessionEnded, TiltBegun
+from lamella.acquire.session.events import Event, SessionBegun, SessionEnded, TiltBegun
 from lamella.acquire.session.log import read_log
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import read_session
 from lamella.acquire.session.summary import summarise, with_truth
 from lamella.errors import LamellaError, MicroscopeError
-from lamella.records.acquisition import Acquisition
+from lamella.records.acquisition import AcquisitionTruth
 
 __all__ = ["LIVE_PAGE", "LivePage", "make_session_report"]
 
@@ -26,7 +29,7 @@ _LEAST_S = 3.0  # between two live pages: a simulated session must not spend its
 
 
 class LivePage:
-    """Takes a session's events, and writes its live page after each tilt.
+    """Takes a session's events, and writes its live page at the start, after each tilt and at the end.
 
     A page that cannot be written does not stop the session.
 
@@ -37,7 +40,7 @@ class LivePage:
     plan
         of it.
     least_s
-        between two pages, by the computer's time; the last one is always written.
+        between two pages, by the computer's time; the first and the last one are always written.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, least_s: float = _LEAST_S) -> None:
@@ -50,9 +53,8 @@ class LivePage:
     def watch(self, event: Event) -> None:
         """Take an event."""
         self._events.append(event)
-        over = isinstance(event, SessionEnded)
         due = isinstance(event, TiltBegun) and time.monotonic() - self._written >= self._least_s
-        if over or due:
+        if due or isinstance(event, SessionBegun | SessionEnded):
             self.write()
 
     def write(self) -> None:
@@ -91,19 +93,32 @@ def make_session_report(folder: Path | str, truth: Callable[[], SimulatedMicrosc
     result = read_session(folder)
     session = summarise(folder.resolve().name, result.plan, result.events)
     if truth is not None:
-        session = _with_truth(session, result, truth(), folder)
+        session = with_truth(session, _truth(result, truth(), folder))
     page = folder / "report" / "index.html"
     write_session_page(page, session)
     return page
 
 
-def _with_truth(session: Acquisition, result: SessionResult, scope: SimulatedMicroscope, folder: Path) -> Acquisition:
-    """Ask a simulated microscope once more what the session asked, and score it."""
+def _truth(result: SessionResult, scope: SimulatedMicroscope, folder: Path) -> AcquisitionTruth:
+    """Ask a simulated microscope once more what the session asked, and see what was true."""
     for line in read_log(folder)[1]:
         if "call" in line and hasattr(scope, line["call"]):
             _ask(scope, line["call"], line["with"])
-    score = score_session(scope, tilts=len(result.plan.scheme), defocus_um=result.plan.settings.defocus)
-    return with_truth(session, score.target, score.tilt, score.targeting, score.defocus)
+    plan = result.plan
+    score = score_session(scope, tilts=len(plan.scheme), defocus_um=plan.settings.defocus)
+    targeting = np.full((len(plan.targets), len(plan.scheme)), np.nan)
+    defocus = targeting.copy()
+    targeting[score.target, score.tilt], defocus[score.target, score.tilt] = score.targeting, score.defocus
+    places = np.array([scope.truth.places_um[number] for number in range(len(plan.targets))])
+    heights = tilted(places, plan.settings.start_tilt)[:, 2]
+    return AcquisitionTruth(
+        targeting_um=targeting,
+        defocus_error_um=defocus,
+        own_dose=scope.truth.dose.own,
+        other_dose=scope.truth.dose.others,
+        height_um=heights - heights.mean(),
+        axis_um=scope.true_axis_um,
+    )
 
 
 def _ask(scope: SimulatedMicroscope, verb: str, given: list[Any]) -> None:

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.acquire.grid_plane import fit_plane
+from lamella.acquire.grid_plane import GridPlane, fit_plane
 from lamella.acquire.microscope.port import TRACK_LOW
 from lamella.acquire.plan import Plan
-from lamella.acquire.routines.desk import TRACKING_AREA
+from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA
+from lamella.acquire.session.axis_offset import SeenDefocus, fit_axis_offset
 from lamella.acquire.session.events import (
+    AxisMeasured,
+    Doubted,
     Event,
     FaultSurvived,
+    FeedbackTaken,
     HeightMeasured,
+    PlaneFitted,
+    SessionBegun,
     SessionEnded,
     TargetEnded,
+    ThicknessMeasured,
     TiltBegun,
     TiltLeftOut,
     Tracked,
     ViewLeftOut,
     ViewRecorded,
 )
+from lamella.acquire.session.timeline import timeline_of
 from lamella.acquire.targets import places_of
-from lamella.records.acquisition import Acquisition, AreaFocus, AreaTracking
+from lamella.records.acquisition import (
+    Acquisition,
+    AcquisitionTruth,
+    AreaFocus,
+    AreaTracking,
+    Doubt,
+    Fault,
+    LeftOut,
+)
 
-__all__ = ["SPENT_ON", "summarise", "with_truth"]
+__all__ = ["summarise", "with_truth"]
 
 Array = NDArray[np.float64]
+Pair = tuple[float, float]
 
-SPENT_ON = ("turning", "tracking", "focus", "views")
 _LEAST_SINE = 0.1  # spread of the tilts' sines below which they tell no height
+_STAGE_UM = 0.15  # by which a stage held the areas elsewhere when they were begun: it passes for an offset of the axis
+_LEAST_HEIGHTS = 4  # of targets, that tell a plane
+
+_AREAS = {TRACKING_AREA: "tracking area", FOCUS_AREA: "focus area"}
 
 
 def summarise(name: str, plan: Plan, events: Sequence[Event]) -> Acquisition:
@@ -50,64 +69,91 @@ def summarise(name: str, plan: Plan, events: Sequence[Event]) -> Acquisition:
     """
     targets, tilts = len(plan.targets), len(plan.scheme)
     places = places_of(plan.targets)[:, :2]
-    views = [event for event in events if isinstance(event, ViewRecorded)]
-    single = {field: np.full((targets, tilts), np.nan) for field in ("defocus_um", "dose", "time_s")}
-    double = {field: np.full((targets, tilts, 2), np.nan) for field in ("shift_um", "displacement_um")}
-    for view in views:
-        for field, values in single.items():
-            values[view.target, view.tilt] = getattr(view, field)
-        for field, pairs in double.items():
-            pair = getattr(view, field)
-            pairs[view.target, view.tilt] = np.nan if pair is None else pair
-    stood = np.full(tilts, np.nan)
-    for event in events:
-        if isinstance(event, TiltBegun):
-            stood[event.tilt] = event.time_s
-    heights = _heights(places, plan.scheme.tilt_deg, double["shift_um"] + double["displacement_um"])
-    plane = np.full(targets, np.nan)
-    if np.isfinite(heights).any():
-        plane = fit_plane(places, heights).heights(places)
-    endings = {event.target: event.kind for event in events if isinstance(event, TargetEnded)}
+    views = _views(events, targets, tilts)
+    heights = _heights(places, plan.scheme.tilt_deg, views["shift_um"] + views["displacement_um"])
+    plane = _plane(places, heights)
+    endings = {event.target: event for event in events if isinstance(event, TargetEnded)}
+    times = [float(event.time_s) for event in events if hasattr(event, "time_s")] or [0.0]
     last = events[-1] if events else None
-    times = [float(getattr(event, "time_s", 0.0)) for event in events]
-    over = isinstance(last, SessionEnded)
     return Acquisition(
         name=name,
         predictor=plan.settings.predictor,
         targets=tuple(one.name for one in plan.targets),
         places_um=places,
         height_um=heights,
-        plane_um=plane,
+        plane_um=np.full(targets, np.nan) if plane is None else plane.heights(places),
         tilt_deg=plan.scheme.tilt_deg,
-        stood_s=stood,
-        **single,
-        **double,
+        stood_s=_stood(events, tilts),
+        shift_um=views["shift_um"],
+        displacement_um=views["displacement_um"],
+        displacement_sd_um=views["displacement_sd_um"],
+        predicted_sd_um=views["predicted_sd_um"],
+        defocus_um=views["defocus_um"],
+        dose=views["dose"],
+        time_s=views["time_s"],
+        learned=_learned(events, targets, tilts),
         wanted_um=plan.settings.defocus,
+        planned_dose=plan.doses_from,
         tracking=_tracking(events),
         focus=_focus(events),
-        spent_s=_spent(events, tilts),
-        endings=tuple(endings.get(number, "") for number in range(targets)),
+        timeline=timeline_of(events, plan.settings.settle),
+        endings=tuple(endings[number].kind if number in endings else "" for number in range(targets)),
+        reasons=tuple(endings[number].reason if number in endings else "" for number in range(targets)),
+        thickness_um=_thickness(events, targets),
         left_out=_left_out(plan, events),
-        faults=dict(Counter(event.verb for event in events if isinstance(event, FaultSurvived))),
-        started_s=last.started_s if isinstance(last, SessionEnded) else 0.0,
-        now_s=last.ended_s if isinstance(last, SessionEnded) else max(times, default=0.0),
+        doubts=_doubts(plan, events),
+        faults=tuple(
+            Fault(verb=one.verb, problem=one.problem, waited_s=one.waited_s, time_s=one.time_s)
+            for one in events
+            if isinstance(one, FaultSurvived)
+        ),
+        levelled=_levelled(events),
+        found_plane=None if plane is None else (plane.pre_tilt_deg, plane.rotation_deg),
+        focus_axis_um=_focus_axis(plan, events),
+        axis_um=_axis(events),
+        fed_back=_fed_back(events),
+        started_s=next((event.time_s for event in events if isinstance(event, SessionBegun)), times[0]),
+        now_s=last.ended_s if isinstance(last, SessionEnded) else max(times),
         planned_s=60 * plan.minutes,
-        ended=over,
+        ended=isinstance(last, SessionEnded),
     )
 
 
-def with_truth(
-    acquisition: Acquisition,
-    target: NDArray[np.int64],
-    tilt: NDArray[np.int64],
-    targeting_um: Array,
-    defocus_error_um: Array,
-) -> Acquisition:
-    """The record with what a simulation knows of each view, ``(views,)`` each."""
-    shape = acquisition.time_s.shape
-    place, defocus = np.full(shape, np.nan), np.full(shape, np.nan)
-    place[target, tilt], defocus[target, tilt] = targeting_um, defocus_error_um
-    return replace(acquisition, targeting_um=place, defocus_error_um=defocus)
+def with_truth(acquisition: Acquisition, truth: AcquisitionTruth) -> Acquisition:
+    """The record with what a simulation knows beside."""
+    return replace(acquisition, truth=truth)
+
+
+def _views(events: Sequence[Event], targets: int, tilts: int) -> dict[str, Array]:
+    """What is known of each view, ``(targets, tilts)``, of pairs ``(targets, tilts, 2)``; NaN where there is none."""
+    single = ("defocus_um", "dose", "time_s", "displacement_sd_um")
+    table = {field: np.full((targets, tilts), np.nan) for field in (*single, "predicted_sd_um")}
+    table |= {field: np.full((targets, tilts, 2), np.nan) for field in ("shift_um", "displacement_um")}
+    for view in events:
+        if isinstance(view, ViewRecorded):
+            place = view.target, view.tilt
+            for field in single:
+                table[field][place] = getattr(view, field)
+            table["predicted_sd_um"][place] = view.predicted_sd_um[0]
+            table["shift_um"][place] = view.shift_um
+            table["displacement_um"][place] = np.nan if view.displacement_um is None else view.displacement_um
+    return table
+
+
+def _learned(events: Sequence[Event], targets: int, tilts: int) -> NDArray[np.bool_]:
+    learned = np.zeros((targets, tilts), bool)
+    for event in events:
+        if isinstance(event, ViewRecorded):
+            learned[event.target, event.tilt] = event.learned
+    return learned
+
+
+def _stood(events: Sequence[Event], tilts: int) -> Array:
+    stood = np.full(tilts, np.nan)
+    for event in events:
+        if isinstance(event, TiltBegun):
+            stood[event.tilt] = event.time_s
+    return stood
 
 
 def _heights(places_um: Array, tilts_deg: Array, seen_um: Array) -> Array:
@@ -137,6 +183,7 @@ def _tracking(events: Sequence[Event]) -> AreaTracking:
         tilt=np.array([one.tilt for one in seen], np.int64),
         low=np.array([one.preset == TRACK_LOW for one in seen], bool),
         left_nm=np.array([one.left_nm for one in seen], np.float64),
+        shift_um=np.array([one.shift_um for one in seen], np.float64).reshape(-1, 2),
         time_s=np.array([one.time_s for one in seen], np.float64),
     )
 
@@ -151,28 +198,84 @@ def _focus(events: Sequence[Event]) -> AreaFocus:
     )
 
 
-def _spent(events: Sequence[Event], tilts: int) -> dict[str, Array]:
-    """Seconds of each tilt: from one event to the next, for what the later one tells of."""
-    kinds = {TiltBegun: "turning", Tracked: "tracking", HeightMeasured: "focus", ViewRecorded: "views"}
-    spent = {name: np.zeros(tilts) for name in SPENT_ON}
-    before: float | None = None
+def _plane(places_um: Array, heights_um: Array) -> GridPlane | None:
+    """The plane through the heights; None where they are too few to tell one."""
+    return fit_plane(places_um, heights_um) if np.isfinite(heights_um).sum() >= _LEAST_HEIGHTS else None
+
+
+def _levelled(events: Sequence[Event]) -> tuple[float, float, float] | None:
+    fitted = [event for event in events if isinstance(event, PlaneFitted)]
+    return (fitted[-1].pre_tilt_deg, fitted[-1].rotation_deg, fitted[-1].residual_um) if fitted else None
+
+
+def _focus_axis(plan: Plan, events: Sequence[Event]) -> Pair | None:
+    """The axis's offset as it follows from the focus of the areas on it, which rise and fall by its sine."""
+    hand, start = plan.calibrations.hand, plan.settings.start_tilt
+    across = {TRACKING_AREA: plan.areas.tracking_um[0], FOCUS_AREA: plan.areas.focus_um[0]}
+    seen = [
+        SeenDefocus(
+            target=one.target,
+            tilt=one.tilt,
+            x_um=across[one.target],
+            tilt_deg=float(plan.scheme.tilt_deg[one.tilt]) - start,
+            lens_um=one.defocus_um - hand * one.height_um,
+            defocus_um=one.defocus_um,
+            sd_um=one.sd_um,
+        )
+        for one in events
+        if isinstance(one, HeightMeasured) and one.tilt >= 0 and one.target in across
+    ]
+    found = fit_axis_offset(seen, hand=hand, wanted_um=plan.settings.defocus) if seen else None
+    return None if found is None else (found.axis_um, float(np.hypot(found.sd_um, _STAGE_UM)))
+
+
+def _axis(events: Sequence[Event]) -> Pair | None:
+    found = [event for event in events if isinstance(event, AxisMeasured)]
+    return (found[-1].axis_um, found[-1].sd_um) if found else None
+
+
+def _thickness(events: Sequence[Event], targets: int) -> Array:
+    thickness = np.full(targets, np.nan)
     for event in events:
-        kind = kinds.get(type(event))
-        if kind is None:
-            continue
-        tilt, time_s = int(getattr(event, "tilt", -1)), float(getattr(event, "time_s", 0.0))
-        if tilt >= 0 and before is not None:
-            spent[kind][tilt] += max(0.0, time_s - before)
-        before = time_s
-    return spent
+        if isinstance(event, ThicknessMeasured):
+            thickness[event.target] = event.thickness_um
+    return thickness
 
 
-def _left_out(plan: Plan, events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
+def _fed_back(events: Sequence[Event]) -> tuple[int, int, int]:
+    taken = [event for event in events if isinstance(event, FeedbackTaken)]
+    return sum(one.defoci for one in taken), sum(one.shifts for one in taken), sum(one.left_out for one in taken)
+
+
+def _left_out(plan: Plan, events: Sequence[Event]) -> tuple[LeftOut, ...]:
     found = []
     for event in events:
         if isinstance(event, ViewLeftOut):
-            name, angle = plan.targets[event.target].name, plan.scheme.tilt_deg[event.tilt]
-            found.append((f"{name} at {angle:g}°", event.reason))
+            where = f"{plan.targets[event.target].name} at {plan.scheme.tilt_deg[event.tilt]:g}°"
+            found.append(
+                LeftOut(target=event.target, tilt=event.tilt, where=where, kind=event.kind, reason=event.reason)
+            )
         elif isinstance(event, TiltLeftOut):
-            found.append((f"all at {event.asked_deg:g}°", event.reason))
+            where = f"all at {event.asked_deg:g}°"
+            found.append(LeftOut(target=-1, tilt=event.tilt, where=where, kind="tilt", reason=event.reason))
+    return tuple(found)
+
+
+def _doubts(plan: Plan, events: Sequence[Event]) -> tuple[Doubt, ...]:
+    found = []
+    for event in events:
+        if isinstance(event, Doubted):
+            name = _AREAS[event.target] if event.target in _AREAS else plan.targets[event.target].name
+            place_sd, height_sd = event.predicted_sd_um
+            done = {"track": "tracked again", "focus": "focus measured"}[event.done]
+            found.append(
+                Doubt(
+                    tilt=event.tilt,
+                    where=f"{name} at {plan.scheme.tilt_deg[event.tilt]:g}°",
+                    place_sd_um=place_sd,
+                    height_sd_um=height_sd,
+                    done=f"waited {event.waited_s:g} s, {done}" if event.waited_s else done,
+                    time_s=event.time_s,
+                )
+            )
     return tuple(found)

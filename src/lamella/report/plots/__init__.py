@@ -35,15 +35,18 @@ if TYPE_CHECKING:
         plot_tracks_on_views,
     )
     from lamella.report.plots.session import (
-        plot_session_dose,
-        plot_session_focus,
         plot_session_heights,
         plot_session_map,
         plot_session_off,
+        plot_session_prediction,
+    )
+    from lamella.report.plots.session_stage import (
+        plot_session_drift,
+        plot_session_focus,
         plot_session_settling,
-        plot_session_time,
         plot_session_tracking,
     )
+    from lamella.report.plots.session_time import plot_session_dose, plot_session_time, plot_session_timeline
     from lamella.report.plots.slice_movie import SliceMovie, slice_movie
     from lamella.report.plots.slices import plot_heights, plot_slices
     from lamella.report.plots.spectra import plot_power, plot_power_images, plot_shell_correlation
@@ -82,12 +85,15 @@ __all__ = [
     "plot_residuals",
     "plot_scores",
     "plot_session_dose",
+    "plot_session_drift",
     "plot_session_focus",
     "plot_session_heights",
     "plot_session_map",
     "plot_session_off",
+    "plot_session_prediction",
     "plot_session_settling",
     "plot_session_time",
+    "plot_session_timeline",
     "plot_session_tracking",
     "plot_shell_correlation",
     "plot_shifts",
@@ -134,14 +140,17 @@ open_room(
         "plot_power_images": "spectra",
         "plot_residuals": "residuals",
         "plot_scores": "residuals",
-        "plot_session_dose": "session",
-        "plot_session_focus": "session",
+        "plot_session_dose": "session_time",
+        "plot_session_drift": "session_stage",
+        "plot_session_focus": "session_stage",
         "plot_session_heights": "session",
         "plot_session_map": "session",
         "plot_session_off": "session",
-        "plot_session_settling": "session",
-        "plot_session_time": "session",
-        "plot_session_tracking": "session",
+        "plot_session_prediction": "session",
+        "plot_session_settling": "session_stage",
+        "plot_session_time": "session_time",
+        "plot_session_timeline": "session_time",
+        "plot_session_tracking": "session_stage",
         "plot_shell_correlation": "spectra",
         "plot_shifts": "alignment",
         "plot_slices": "slices",
