@@ -117,3 +117,67 @@ def test_moves_do_not_change_what_tilts_do() -> None:
         for stage in (one, two):
             stage.tilt(angle, angle)
         np.testing.assert_allclose(one.displacement_um(angle), two.displacement_um(angle))
+
+
+def test_a_short_turn_sets_less_free_and_the_way_back_the_opposite() -> None:
+    stage = _stage(settling=(0.0, 0.2), settling_turn=9.0, settling_random=0.0, settling_height=0.0)
+    found = []
+    for number, angle in enumerate((3.0, 9.0, 18.0, 9.0), start=1):
+        stage.tilt(angle, 1000.0 * number)
+        found.append(stage.displacement_um(1000.0 * number))
+    sizes = np.linalg.norm(found, axis=1)
+    # As the square of the turn, up to the whole; turns that are alike differ by 2 % at most.
+    np.testing.assert_allclose(sizes / 0.2, [(3 / 9) ** 2, (6 / 9) ** 2, 1.0, 1.0], atol=0.021)
+    np.testing.assert_allclose(found[2] / sizes[2], -found[3] / sizes[3], atol=1e-9)
+
+
+def test_an_approach_against_the_backlash_counts_with_its_turn() -> None:
+    stage = _stage(settling=(0.0, 0.2), settling_turn=60.0, settling_random=0.0, settling_height=0.0)
+    stage.tilt(-33.0, 10.0)
+    stage.tilt(-30.0, 12.0)
+    assert np.linalg.norm(stage.displacement_um(12.0)) == pytest.approx(0.2 * 0.25, rel=0.25)
+    stage.tilt(-27.0, 100.0)  # after a while it is a turn of its own
+    assert np.linalg.norm(stage.displacement_um(100.0)) == pytest.approx(0.2 * (3 / 60) ** 2, abs=0.0042)
+
+
+def test_a_part_of_the_settling_is_slow_and_creep_goes_with_the_logarithm() -> None:
+    stage = _stage(settling=(0.2, 0.2), settling_random=0.0, settling_slow=0.25, settling_slow_time=200.0)
+    stage.tilt(3.0, 0.0)
+    size = [float(np.linalg.norm(stage.displacement_um(time)[:2])) for time in (0.0, 60.0, 600.0)]
+    expected = [0.2 * (0.75 * np.exp(-time / 60) + 0.25 * np.exp(-time / 200)) for time in (0.0, 60.0, 600.0)]
+    np.testing.assert_allclose(size, expected, rtol=1e-9)
+    stage = _stage(creep=(0.05, 0.05))
+    stage.tilt(60.0, 0.0)
+    first, minute, ten = (np.linalg.norm(stage.displacement_um(time)[:2]) for time in (0.0, 60.0, 600.0))
+    assert (first, minute) == (0.0, pytest.approx(0.05))
+    assert ten / minute == pytest.approx(np.log1p(120) / np.log1p(12))
+
+
+def test_a_jump_comes_once_in_forty_tilts_in_any_direction() -> None:
+    stage = _stage(11, jump=(0.3, 1.0), jump_rate=0.025)
+    last, jumps = np.zeros(3), []
+    for number in range(1, 8001):
+        stage.tilt(float(number % 2), float(number))
+        step = stage.displacement_um(float(number)) - last
+        last = last + step
+        if np.linalg.norm(step) > 0:
+            jumps.append(step)
+    assert len(jumps) == pytest.approx(200, abs=3 * np.sqrt(200))
+    assert np.abs(np.mean(jumps, axis=0)).max() < 0.15
+    assert np.mean(np.linalg.norm(jumps, axis=1)) == pytest.approx(0.65, abs=0.05)
+
+
+def test_a_move_ends_beside_its_place_and_an_angle_beside_what_is_read() -> None:
+    stage = _stage(move_error=0.05)
+    ends = []
+    for number in range(1500):
+        stage.move(np.array([float(number % 2), 0.0, 0.0]), float(number))
+        ends.append(stage.placed([0.0, 0.0, 0.0], float(number)) - stage.told_um)
+    np.testing.assert_allclose(np.std(np.diff(ends, axis=0), axis=0), 0.05, rtol=0.08)
+    stage = _stage(angle_error=0.02, readback_error=0.01)
+    told = []
+    for number in range(1, 2001):
+        stage.tilt(3.0 * (number % 2), float(number))
+        told.append((stage.true_deg - stage.told_deg, stage.read_deg - stage.told_deg))
+    np.testing.assert_allclose(np.std(told, axis=0), [0.02, 0.01], rtol=0.06)
+    assert abs(np.corrcoef(np.transpose(told))[0, 1]) < 0.08
