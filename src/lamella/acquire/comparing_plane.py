@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamella.acquire.comparing import Slopes
 from lamella.acquire.grid_plane import SLOPE_SD
 from lamella.fourier import band_pass, cross_correlate, find_peak
 
@@ -47,6 +48,15 @@ class LyingPlane:
         self.slope: Array = np.zeros(2)
         self._information: Array = np.eye(2, dtype=np.float64) / SLOPE_SD**2
         self._first_deg: float | None = None
+        self._told = False
+
+    @property
+    def slopes(self) -> Slopes | None:
+        """With their errors; None before a picture has told anything."""
+        if not self._told:
+            return None
+        errors = np.sqrt(np.diag(np.linalg.inv(self._information)))
+        return Slopes(slope=self.slope.copy(), sd=np.asarray(errors, np.float64))
 
     def begin(self, tilt_deg: float) -> None:
         """The first picture, to which all others are brought, was taken at this tilt."""
@@ -88,6 +98,7 @@ class LyingPlane:
         cross = information[:2, 2:]
         self._information = information[:2, :2] - cross @ cross.T / float(information[2, 2])
         self.slope = self.slope + change[:2]
+        self._told = True
 
     def _widths(self, tilt_deg: float) -> tuple[Ray, Ray, float]:
         """cos and sin of the first tilt and of this one, and how wide the area is now over what it was then."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lamella.errors import InputError
 from lamella.formats.overrides import Imported
 from lamella.formats.relion_tilt_series import read_tilt_series
-from lamella.records import SESSION_DEFOCUS, SESSION_SHIFTS, Note, TiltSeries
+from lamella.records import SESSION_DEFOCUS, SESSION_LIE, SESSION_SHIFT_ERROR, SESSION_SHIFTS, Note, TiltSeries
 
 __all__ = ["session_geometries", "with_session_prior"]
 
@@ -43,8 +43,9 @@ def with_session_prior(imported: Imported, geometries: Sequence[Path]) -> Import
     Returns
     -------
     Imported
-        with the scores ``SessionXShiftAngst``, ``SessionYShiftAngst`` and ``SessionDefocusAngst`` where a series' views
-        are all known; what could not be read or does not fit is told and left out.
+        with the scores ``SessionXShiftAngst``, ``SessionYShiftAngst``, ``SessionShiftErrorAngst`` and
+        ``SessionDefocusAngst``, and the numbers of `SESSION_LIE` where the session knew how the specimen lies, where a
+        series' views are all known; what could not be read or does not fit is told and left out.
     """
     known: dict[str, TiltSeries] = {}
     notes: list[Note] = []
@@ -65,9 +66,12 @@ def with_session_prior(imported: Imported, geometries: Sequence[Path]) -> Import
             continue
         shifts = prior.geometry.shifts_ang()[rows]
         scores = {SESSION_SHIFTS[0]: shifts[:, 0], SESSION_SHIFTS[1]: shifts[:, 1]}
+        if SESSION_SHIFT_ERROR in prior.scores:
+            scores[SESSION_SHIFT_ERROR] = prior.scores[SESSION_SHIFT_ERROR][rows]
         if prior.defocus is not None:
             scores[SESSION_DEFOCUS] = prior.defocus.mean_ang[rows]
-        series.append(one.with_changes(scores=scores))
+        lie = {name: prior.quality[name] for name in SESSION_LIE if name in prior.quality}
+        series.append(one.with_changes(scores=scores, quality=lie))
         text = "shifts and defocus that its session measured were taken along, as a start for align and ctf"
         notes.append(Note(kind="info", where=one.name, text=text))
     return replace(imported, series=tuple(series), notes=(*imported.notes, *notes))

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import mdocfile
 import mrcfile
 import numpy as np
 import pytest
 
 from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
+from lamella.acquire.session.events import PlaneFitted, SeriesBegun, SlopesMeasured, ViewRecorded
 from lamella.acquire.session.files import SessionFiles
-from lamella.acquire.session.model import session_series
+from lamella.acquire.session.model import lie_of, session_series
 from lamella.acquire.session.run import resume_session, run_session
 from lamella.acquire.simulated_session import session_settings, simulated_targets
 from lamella.acquire.world import load_world
 from lamella.formats.mdoc_series import series_from_mdoc
 from lamella.formats.mrc_growing import GrowingStack
 from lamella.formats.relion_tilt_series import read_tilt_series
+from lamella.geometry.rotations import rotation_x, rotation_y
+from lamella.records import SESSION_LIE
 
 CRASH = {"kind": "crash", "tilt": 2, "target": 1, "purpose": "record"}
 
@@ -33,6 +39,16 @@ def session(folder, *, script=(), resume=False):
     else:
         result = run_session(microscope, targets, settings, folder, **sinks)
     return result, files.finish(), microscope
+
+
+def view_of(**fields: Any) -> ViewRecorded:
+    """A recorded view; what is not given does not matter."""
+    usual: dict[str, Any] = {
+        "target": 0, "shot": 0, "attempt": 0, "asked_deg": 0.0, "shift_um": (0.0, 0.0), "defocus_um": 3.0,
+        "predicted_sd_um": (0.05, 0.1), "displacement_um": None, "displacement_sd_um": 0.0, "confidence": 0.9,
+        "learned": True, "dose": 3.0, "dose_before": 0.0, "mean_counts": 100.0, "files": (), "time_s": 0.0,
+    }  # fmt: skip
+    return ViewRecorded(**(usual | fields))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +100,10 @@ def test_the_geometry_is_written_for_relion(recorded) -> None:
         assert one.images is not None
         assert one.images[0].endswith(f"@T0{number + 1}.mrc")
         assert one.defocus.u_ang == pytest.approx([30000.0] * 5)
-        assert list(one.geometry.y_tilt_deg) == sorted(v.tilt_deg for v in result.views if v.target == number)
+        told = np.array(sorted(view.tilt_deg for view in result.views if view.target == number))
+        offset, x_tilt = (one.quality.get(name, 0.0) for name in SESSION_LIE[:2])
+        np.testing.assert_allclose(one.geometry.y_tilt_deg, told + offset)
+        np.testing.assert_allclose(one.geometry.x_tilt_deg, x_tilt)
 
 
 def test_the_geometry_says_where_the_target_was() -> None:
@@ -117,6 +136,44 @@ def test_the_geometry_says_where_the_target_was() -> None:
         off = (found - expected).ravel()
         rest = off - seen @ np.linalg.lstsq(seen, off, rcond=None)[0]
         assert np.sqrt((rest**2).mean()) < 0.3 * expected.std()
+
+
+def test_the_first_view_is_where_tracking_had_it_and_others_in_the_middle() -> None:
+    """Each with the error that it has: measured, followed by the tracking area, or predicted alone."""
+    views = [
+        view_of(tilt=0, tilt_deg=0.0, learned=False),
+        view_of(tilt=1, tilt_deg=3.0, displacement_um=(0.02, -0.01), displacement_sd_um=0.001),
+        view_of(tilt=2, tilt_deg=-3.0, displacement_um=(0.5, 0.5), learned=False),
+    ]
+    begun = SeriesBegun(target=0, tilt=0, displacement_um=(-0.004, 0.03), sd_um=0.005)
+    microscope = SimulatedMicroscope(load_world("rigid"), 1, targets=1)
+    one = session_series(
+        "T", views, session_settings(load_world("rigid"), {}), replace(microscope.calibrations, tilt_axis_deg=90.0),
+        pixel_size_ang=2.0, image_shape_px=(8, 8), images=["a", "b", "c"], first=begun,
+    )  # fmt: skip
+    # at an axis of 90° what lies across it appears along y, and what lies along it against x
+    np.testing.assert_allclose(one.geometry.shifts_ang(), [[0, 0], [-300, -40], [100, 200]], atol=1e-9)
+    np.testing.assert_allclose(one.scores["SessionShiftErrorAngst"], [500, 50, 10])
+    assert not one.quality
+
+
+@pytest.mark.parametrize("start", [0.0, 12.0])
+def test_how_a_target_lies_is_its_normal(start: float) -> None:
+    """Ry(offset)·Rx(x tilt)·z, from slopes on the stage at 0° and from a plane in the frame of the start tilt."""
+    slope = np.array([0.2, -0.1])
+    normal = np.append(-slope, 1.0) / np.linalg.norm(np.append(-slope, 1.0))
+    own = lie_of(SlopesMeasured(target=0, slope=(0.2, -0.1), sd=0.02), None, start)
+    turned = rotation_y(start) @ normal
+    plane = PlaneFitted(
+        pre_tilt_deg=float(np.rad2deg(np.arccos(turned[2]))),
+        rotation_deg=float(np.rad2deg(np.arctan2(-turned[1], -turned[0]))),
+        residual_um=0.1,
+    )
+    for lie in (own, lie_of(None, plane, start)):
+        assert lie is not None
+        found = rotation_y(lie.tilt_offset_deg) @ rotation_x(lie.x_tilt_deg) @ [0, 0, 1]
+        np.testing.assert_allclose(found, normal, atol=1e-9)
+    assert lie_of(None, None, start) is None
 
 
 def test_a_session_that_was_killed_leaves_whole_files_and_the_same_in_the_end(recorded, tmp_path) -> None:

@@ -20,8 +20,17 @@ from pathlib import Path
 
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.microscope.port import Calibrations, Picture, Purpose
-from lamella.acquire.session.events import Event, TargetEnded, TiltLeftOut, ViewLeftOut, ViewRecorded
-from lamella.acquire.session.model import session_series, write_geometry
+from lamella.acquire.session.events import (
+    Event,
+    PlaneFitted,
+    SeriesBegun,
+    SlopesMeasured,
+    TargetEnded,
+    TiltLeftOut,
+    ViewLeftOut,
+    ViewRecorded,
+)
+from lamella.acquire.session.model import lie_of, session_series, write_geometry
 from lamella.acquire.session.series_files import SeriesFiles, SessionFacts
 from lamella.acquire.targets import Target
 from lamella.formats.atomic import atomic_text
@@ -87,6 +96,7 @@ class SessionFiles:
         self._series = [SeriesFiles(one.name, facts) for one in targets]
         self._sorted_copies = sorted_copies
         self._left_out: list[ViewLeftOut | TiltLeftOut] = []
+        self._plane: PlaneFitted | None = None
 
     def picture(self, picture: Picture, purpose: Purpose) -> None:
         """Take a picture of a target as the camera gave it."""
@@ -97,6 +107,12 @@ class SessionFiles:
         """Take an event of the session."""
         if isinstance(event, ViewRecorded):
             self._series[event.target].add(event)
+        elif isinstance(event, SeriesBegun):
+            self._series[event.target].begun_with = event
+        elif isinstance(event, SlopesMeasured):
+            self._series[event.target].slopes = event
+        elif isinstance(event, PlaneFitted):
+            self._plane = event
         elif isinstance(event, ViewLeftOut | TiltLeftOut):
             self._left_out.append(event)
         elif isinstance(event, TargetEnded):
@@ -115,6 +131,8 @@ class SessionFiles:
                 image_shape_px=one.image_shape_px,
                 images=[f"{number:06d}@{one.name}.mrc" for number in range(1, len(one.views) + 1)],
                 group=f"optics{place}",
+                first=one.begun_with,
+                lie=lie_of(one.slopes, self._plane, self._facts.settings.start_tilt),
             )
             for place, one in enumerate(begun, start=1)
         ]

@@ -127,7 +127,7 @@ def session_series(
     -------
     TiltSeries
         with geometry and defocus; the score ``SessionShiftErrorAngst`` is the standard deviation of each view's shift,
-        and the numbers ``SessionTiltOffsetDeg``, ``SessionXTiltDeg`` and ``SessionLieErrorDeg`` say how the target lies.
+        and the numbers of `SESSION_LIE` say how the target lies, where that is known.
     """
     placed = [_placed(view, first) for view in views]
     shifts = in_image_ang(np.array([place for place, _ in placed], np.float64), calibrations.tilt_axis_deg)
