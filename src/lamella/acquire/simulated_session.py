@@ -53,7 +53,7 @@ def session_settings(world: World, overrides: Mapping[str, Any]) -> AcquireSetti
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
-            f"session setting {name}: {str(first['msg']).removeprefix('Value error, ')}",
+            f"session {f'setting {name}' if name else 'settings'}: {str(first['msg']).removeprefix('Value error, ')}",
             mend="see `lamella acquire plan --help` for what is allowed",
         ) from None
 

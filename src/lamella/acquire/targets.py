@@ -166,6 +166,8 @@ def read_targets(path: Path | str) -> tuple[Target, ...]:
         if a column is absent, a place is no number, or a name comes twice.
     """
     path = Path(path)
+    if not path.exists():
+        raise FormatError(f"{path}: there is no such file", mend="name a table of targets (CSV), or a .nav file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -203,7 +205,7 @@ def _target(row: dict[str, str | None], where: str) -> Target:
         try:
             return float(value)
         except ValueError as error:
-            raise FormatError(f"{where}: {name} is {value!r}", mend="give a number in µm") from error
+            raise InputError(f"{name} is {value!r}", mend="give a number in µm") from error
 
     height = (row.get("z_um") or "").strip()
     try:

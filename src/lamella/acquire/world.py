@@ -119,6 +119,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "no such parameter"
     # A range's own parts are told by their place behind its name: 0 or 1.
+    if error["type"] == "tuple_type" and error["loc"] == ("faults", "script"):
+        return "not a list of faults, each a table [[faults.script]]"
     if error["type"] in ("tuple_type", "too_long") or (error["type"] == "missing" and error["loc"][-1] in (0, 1)):
         return "not a range of two numbers, [least, greatest]"
     return str(error["msg"]).removeprefix("Value error, ")

@@ -25,7 +25,7 @@ from lamella.acquire.session.log import FORMAT, Journal, LogFile, read_log
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.steady import SteadyMicroscope
 from lamella.acquire.targets import Target
-from lamella.errors import FormatError
+from lamella.errors import FormatError, SettingsError
 from lamella.progress import Progress, no_progress
 
 __all__ = ["SessionHead", "read_head", "read_session", "replay_session", "resume_session", "run_session"]
@@ -225,11 +225,18 @@ def replay_session(
     ------
     ProjectError, FormatError
         if there is no session, or its log cannot be read.
+    SettingsError
+        if there is no such predictor.
     """
     head = read_head(folder)
     settings = head.settings
     if predictor is not None:
-        settings = AcquireSettings.model_validate({**settings.model_dump(), "predictor": predictor})
+        try:
+            settings = AcquireSettings.model_validate({**settings.model_dump(), "predictor": predictor})
+        except ValidationError as error:
+            raise SettingsError(
+                f"predictor {predictor!r}: {error.errors()[0]['msg']}", mend="choose one of those"
+            ) from error
     return run_session(
         ReplayMicroscope(folder), head.targets, settings, make_predictor=make_predictor, progress=progress
     )

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lamella.acquire.microscope.port import (
+    FOCUS,
     RECORD,
+    TRACK,
     Calibrations,
     Limits,
     Picture,
@@ -32,7 +34,7 @@ from lamella.acquire.microscope.simulated.pictures import LandmarkPictures, Pict
 from lamella.acquire.microscope.simulated.timing import Clock
 from lamella.acquire.microscope.simulated.truth import Truth
 from lamella.acquire.world_tables import World
-from lamella.errors import InputError, LimitError, MicroscopeError, PassingFault
+from lamella.errors import InputError, LimitError, MicroscopeError, PassingFault, SettingsError
 
 if TYPE_CHECKING:
     from lamella.acquire.microscope.simulated.full import FullPictures
@@ -69,6 +71,8 @@ class SimulatedMicroscope:
     ------
     InputError
         if places are no numbers.
+    SettingsError
+        if the world says nothing of how views are recorded.
 
     Attributes
     ----------
@@ -99,10 +103,17 @@ class SimulatedMicroscope:
         self._limits = Limits(
             tilt_deg=(-world.optics.tilt_limit, world.optics.tilt_limit), image_shift_um=world.optics.shift_limit
         )
+        if RECORD not in world.presets:
+            raise SettingsError(f"the world has no preset {RECORD!r}", mend=f"write a table [presets.{RECORD}]")
         field = min(self._calibrations.presets[RECORD].field_um)
         self.full: FullPictures | None = None
+        # An area's features lie in the picture of every preset that shows it at a high magnification.
+        shown = [self._calibrations.presets[name] for name in (RECORD, TRACK, FOCUS) if name in world.presets]
         self._maker: PictureMaker = LandmarkPictures(
-            field, world.optics.matching, stream(seed, "pictures"), matching_tilt_px=world.optics.matching_tilt
+            min(min(preset.field_um) for preset in shown),
+            world.optics.matching,
+            stream(seed, "pictures"),
+            matching_tilt_px=world.optics.matching_tilt,
         )
         if pictures != "landmarks":
             blobs = BlobPictures(self._column.grid, world.optics.tilt_axis, stream(seed, "blobs"))
