@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -52,6 +53,14 @@ def session_settings(world: World, overrides: Mapping[str, Any]) -> AcquireSetti
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(name, list(AcquireSettings.model_fields), n=1)
+            raise SettingsError(
+                f"the session has no setting {name}",
+                mend=f"did you mean {near[0]}?"
+                if near
+                else "see `lamella acquire plan --help` for those that there are",
+            ) from None
         raise SettingsError(
             f"session {f'setting {name}' if name else 'settings'}: {str(first['msg']).removeprefix('Value error, ')}",
             mend="see `lamella acquire plan --help` for what is allowed",

@@ -148,6 +148,9 @@ _PRESETS: dict[str, PresetTable] = {
 }
 
 
+_STEEPEST_DEG = 70.0
+
+
 class GridTable(_Table):
     """The terrain that the targets lie on."""
 
@@ -164,6 +167,14 @@ class GridTable(_Table):
     hole: float = _field(1.2, "µm", "diameter of the holes; 0: no foil", ge=0)
     foil: float = _field(0.7, "fraction", "of the beam that passes the foil between the holes", ge=0, le=1)
     turn: Range = _field((0.0, 45.0), "deg", "of the lattice of holes against the tilt axis")
+
+    @model_validator(mode="after")
+    def _seen_from_above(self) -> GridTable:
+        if self.pretilt[1] > _STEEPEST_DEG:
+            raise ValueError(
+                f"pretilt: a grid inclined by {self.pretilt[1]:g}° shows nothing; {_STEEPEST_DEG:g}° at most"
+            )
+        return self
 
 
 class TargetTable(_Table):
