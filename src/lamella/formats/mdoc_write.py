@@ -1,13 +1,45 @@
-"""The sections and titles of an mdoc as SerialEM writes them: what our own tilt series say of themselves."""
+"""The sections and titles of an mdoc as SerialEM writes them: what our own tilt series say of themselves.
+
+Keys, units and their order are those of SerialEM's help ("File Formats and Other Documentation") and of its source
+(`MdocDefines.h`); SpecimenShift is what PACEtomo adds to them. A key whose value is not known is left out, as SerialEM
+does.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 __all__ = ["WrittenView", "clock_text", "serialem_section", "serialem_titles"]
 
-_MAGNIFICATION_OF_1_ANG = 130000.0
+_ORDER = (
+    "MinMaxMean",
+    "TiltAngle",
+    "StagePosition",
+    "StageZ",
+    "Magnification",
+    "Intensity",
+    "ExposureDose",
+    "DoseRate",
+    "PixelSpacing",
+    "SpotSize",
+    "Defocus",
+    "ImageShift",
+    "RotationAngle",
+    "ExposureTime",
+    "Binning",
+    "CameraIndex",
+    "DividedBy2",
+    "MagIndex",
+    "TargetDefocus",
+    "PriorRecordDose",
+    "SubFramePath",
+    "NumSubFrames",
+    "FrameDosesAndNumber",
+    "DateTime",
+    "SpecimenShift",
+)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -36,7 +68,11 @@ class WrittenView:
     stage_um
         x, y and z of the stage.
     image_shift_um
-        x and y.
+        x and y. SerialEM states them in units of the deflectors, which are near µm on Thermo Fisher's microscopes.
+    specimen_shift_um
+        the same on the specimen, the first of them along the tilt axis, where that is known.
+    conditions
+        other keys of the section, of the microscope's state: Magnification, SpotSize …
     frames, frame_count
         the frame file as SubFramePath names it, and how many frames it holds; None where there is none.
     """
@@ -53,6 +89,8 @@ class WrittenView:
     when: datetime
     stage_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
     image_shift_um: tuple[float, float] = (0.0, 0.0)
+    specimen_shift_um: tuple[float, float] | None = None
+    conditions: Mapping[str, object] = field(default_factory=dict)
     frames: str | None = None
     frame_count: int = 0
 
@@ -61,37 +99,36 @@ def serialem_section(view: WrittenView) -> dict[str, object]:
     """Keys and values of a section, in SerialEM's order."""
     low, high, mean = view.extremes
     x, y, z = view.stage_um
-    return {
+    values: dict[str, object] = {
         "TiltAngle": f"{view.tilt_deg:.5f}",
         "StagePosition": f"{_short(x)} {_short(y)}",
         "StageZ": _short(z),
-        "Magnification": f"{_MAGNIFICATION_OF_1_ANG / view.pixel_size_ang:.0f}",
-        "Intensity": "0.1",
         "ExposureDose": f"{view.dose:.6g}",
         "PriorRecordDose": f"{view.dose_before:.6g}",
         "PixelSpacing": f"{view.pixel_size_ang:.10g}",
-        "SpotSize": "8",
         "Defocus": f"{-view.defocus_um:.4f}",
         "ImageShift": " ".join(_short(value) for value in view.image_shift_um),
-        # SerialEM's RotationAngle is not the tilt axis but 90° from it.
+        # Of the image from the tilt axis along its x: 90° more than the axis from its y, which the title states.
         "RotationAngle": f"{(view.axis_deg + 270) % 360 - 180:g}",
         "ExposureTime": f"{view.exposure_s:.6g}",
         "Binning": "1",
-        "CameraIndex": "0",
-        "DividedBy2": "0",
-        "MagIndex": "20",
         "MinMaxMean": f"{low:g} {high:g} {mean:g}",
         "TargetDefocus": f"{-view.target_defocus_um:g}",
         **_frame_keys(view),
         "DateTime": clock_text(view.when, "%Y"),
+        **view.conditions,
     }
+    if view.specimen_shift_um is not None:
+        values["SpecimenShift"] = " ".join(_short(value) for value in view.specimen_shift_um)
+    places = {key: place for place, key in enumerate(_ORDER)}
+    return {key: values[key] for key in sorted(values, key=lambda key: places.get(key, len(places)))}
 
 
 def serialem_titles(what: str, axis_deg: float, when: datetime) -> tuple[str, ...]:
     """The two titles: what wrote the file and when, and the tilt axis."""
     return (
         f"SerialEM: {what}                 {clock_text(when, '%y')}",
-        f"    Tilt axis angle = {axis_deg:.1f}, binning = 1  spot = 8  camera = 0",
+        f"    Tilt axis angle = {axis_deg:.1f}, binning = 1",
     )
 
 

@@ -24,6 +24,8 @@ FIRST_EXPOSURE = datetime(2024, 3, 1, 9, 0, 0)
 BETWEEN_EXPOSURES = timedelta(seconds=40)
 BETWEEN_SERIES = timedelta(hours=1)
 
+_MAGNIFICATION_OF_1_ANG = 130000.0
+
 Section = tuple[str, object, dict[str, object]]
 
 _FRAME_FOLDERS = {
@@ -143,6 +145,14 @@ def _common(view: _View, settings: SimulateSettings) -> dict[str, object]:
         exposure_s=view.seconds,
         extremes=(view.extremes.low, view.extremes.high, view.extremes.mean),
         when=view.when,
+        conditions={
+            "Magnification": f"{_MAGNIFICATION_OF_1_ANG / settings.pixel_size:.0f}",
+            "Intensity": "0.1",
+            "SpotSize": "8",
+            "CameraIndex": "0",
+            "DividedBy2": "0",
+            "MagIndex": "20",
+        },
         frames=None if view.frames is None else _FRAME_FOLDERS[settings.mdoc] + view.frames,
         frame_count=settings.frames * (eer_fraction(settings) if settings.frame_format == "eer" else 1),
     )

@@ -175,6 +175,8 @@ class SeriesFiles:
                 when=self._date(view),
                 stage_um=self._stage_um,
                 image_shift_um=view.shift_um,
+                # SerialEM's runs along the tilt axis first, and against x across it.
+                specimen_shift_um=(view.shift_um[1], -view.shift_um[0]),
                 frames=view.files[0] if view.files else None,
                 frame_count=preset.frames,
             )
