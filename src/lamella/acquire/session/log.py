@@ -57,7 +57,7 @@ def read_log(folder: Path | str) -> tuple[Line, list[Line], int]:
         whole += len(text)
     if not lines or "session" not in lines[0]:
         raise FormatError(f"{path}: the log has no head", mend="begin the session anew")
-    if lines[0]["session"] > FORMAT:
+    if not isinstance(lines[0]["session"], int) or lines[0]["session"] > FORMAT:
         raise FormatError(f"{path}: the log of a later version of lamella", mend="resume it with that version")
     return lines[0], lines[1:], whole
 
