@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import mrcfile
+import numpy as np
+
 from lamella.formats.mdoc import new_mdoc, read_mdoc, write_mdoc
 from lamella.formats.mdoc_series import series_from_mdoc
 from lamella.formats.mdoc_write import WrittenView, serialem_section, serialem_titles
@@ -100,6 +103,7 @@ def test_it_reads_back(tmp_path: Path) -> None:
     assert titles[1].strip() == "Tilt axis angle = 94.0, binning = 1"
     sections = [("ZValue", place, serialem_section(view)) for place, view in enumerate(views)]
     write_mdoc(new_mdoc(path, header, titles, sections))
+    mrcfile.write(tmp_path / "TS_01.mrc", np.zeros((3, 64, 64), np.int16), voxel_size=1.971)
     (one,) = series_from_mdoc([path]).series
     assert one.nominal_axis_deg[0] == 94.0
     assert sorted(one.nominal_tilt_deg) == [-3.0, 0.0, 3.0]
