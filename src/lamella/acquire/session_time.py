@@ -23,6 +23,7 @@ area; then of the views: setting shift and focus, the beam, the camera."""
 _EXPOSURES = 1.25  # of the tracking area in each magnification at a tilt, in the mean of calm and of restless stages
 _EUCENTRIC_ROUNDS = 3
 _PICTURES = 3  # of a round of eucentric height, and of a measurement of focus
+_SCALES_APART_UM = 12.0  # between the places where the scales of focus are measured
 _APART_UM = 3.0  # from a target to the tracking area, about
 
 
@@ -108,13 +109,18 @@ def _between_targets(targets: int, tilts: int, settings: AcquireSettings) -> flo
 def _start_s(
     focus_s: float, levelled: int, tracks: bool, calibrations: Calibrations, settings: AcquireSettings
 ) -> float:
-    """Before the first tilt: eucentric height, the plane, the lens's scale, the references."""
+    """Before the first tilt: eucentric height, the scales of focus, the plane, the references."""
     clock, presets = calibrations.timings, calibrations.presets
     seconds = focus_s * (levelled + (2 if settings.focus_scale_step and settings.predictor == "shared" else 1))
     if settings.eucentric:
         turn = clock.tilt_s + 3 * settings.eucentric_tilt / clock.tilt_deg_per_s
         picture = presets[TRACK_LOW].exposure_s + clock.readout_s
         seconds += _EUCENTRIC_ROUNDS * (_PICTURES * (turn + picture) + clock.move_s)
+    if settings.focus_scales_deg:
+        # Two places far across the axis, each found at three tilts and focused twice at two of them.
+        find = presets[TRACK_LOW].exposure_s + clock.readout_s + 2 * clock.preset_s + clock.shift_s + clock.focus_s
+        seconds += 6 * find + 8 * focus_s + 5 * _SCALES_APART_UM * clock.shift_um_s
+        seconds += 4 * clock.tilt_s + 4 * settings.focus_scales_deg / clock.tilt_deg_per_s
     if tracks:
         seconds += sum(presets[name].exposure_s + clock.readout_s + clock.preset_s for name in (TRACK, TRACK_LOW))
     return seconds

@@ -87,9 +87,9 @@ class BisectPredictor:
         place = turned(place_of(self._places, view), view.tilt_deg, self._axis_um)
         if observation.kind == "height":
             self._shared.focus(float(observation.value_um[0] - place[2]), view.tilt_deg)
-        elif view.target == TRACKING_AREA:
+        elif observation.kind == "place" and view.target == TRACKING_AREA:
             self._shared.track(view.tilt, observation.value_um - place[:2], view.tilt_deg)
-        else:
+        elif observation.kind == "place":
             self._refine(view, float(observation.value_um[0] - self._shared.at(view.tilt)[0]))
 
     def _refine(self, view: View, x_um: float) -> None:

@@ -57,7 +57,7 @@ class FlatPredictor:
         place = turned(place_of(self._places, view), view.tilt_deg, self._axis_um)
         if observation.kind == "height":
             self._shared.focus(float(observation.value_um[0] - place[2]), view.tilt_deg)
-        elif view.target == TRACKING_AREA:
+        elif observation.kind == "place" and view.target == TRACKING_AREA:
             self._shared.track(view.tilt, observation.value_um - place[:2], view.tilt_deg)
 
     def _covariance(self, view: View) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

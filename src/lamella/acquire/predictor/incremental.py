@@ -156,7 +156,7 @@ class IncrementalPredictor:
         elif observation.kind == "height":
             if view.tilt < 0 or self._follow_focus:
                 self._focus_um += float(observation.value_um[0]) - self._height_now(view)
-        elif view.tilt >= self._tilt:
+        elif observation.kind == "place" and view.tilt >= self._tilt:
             self._tilt = view.tilt
             self._align(view, observation.value_um)
 

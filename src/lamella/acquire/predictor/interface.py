@@ -87,7 +87,8 @@ class Observation:
         ``"place"``: `value_um` ``(2,)`` is the image shift that would have brought the area into the middle (the one
         set plus the displacement measured); of a view of an earlier tilt it is what processing found since.
         ``"height"``: `value_um` ``(1,)`` is the area's height, from its focus. ``"axis"``: `value_um` ``(1,)`` is x of
-        the tilt axis from the middle of the beam, whatever the view.
+        the tilt axis from the middle of the beam, whatever the view. ``"lens"``: `value_um` ``(1,)`` is by how much
+        more a change of focus does than it says, a fraction; a predictor that doesn't learn it leaves it.
     sd_um
         of each value.
     at_height_um
@@ -97,7 +98,7 @@ class Observation:
     """
 
     view: View
-    kind: Literal["place", "height", "axis"]
+    kind: Literal["place", "height", "axis", "lens"]
     value_um: Array
     sd_um: float
     at_height_um: float | None = None

@@ -38,7 +38,7 @@ _GATE = 25.0  # squared normalised difference (2 degrees of freedom): once in 30
 _JUMP_GATE = 6.0  # the same of the first look after a tilt: a jump taken for wander would pass for settling and drift
 _HEIGHT_GATE = 16.0
 _SAME_STOP_S = 0.5  # views whose stage stood still at the same time are of the same stop
-_BELIEF = {"scatter": 20.0, "wander": 4.0, "settling": 6.0}
+_BELIEF = {"scatter": 20.0, "wander": 4.0, "settling": 6.0, "lens": 10.0}
 
 
 class SharedPredictor:
@@ -69,6 +69,7 @@ class SharedPredictor:
         # A stage believed too still would have its wander taken for heights: it is never believed much stiller.
         self._wander = Scatter(self._priors.wander_um**2, _BELIEF["wander"], least=0.5)
         self._settling = Scatter(self._priors.settling_um**2, _BELIEF["settling"])
+        self._lens = Scatter(self._priors.lens_um**2, _BELIEF["lens"])
         self._origin_variance = {target: np.square(place.sd_um[:2]) for target, place in places.items()}
         self._first_tilts: dict[int, int] = {}
         self._trail = ShiftTrail()
@@ -99,8 +100,8 @@ class SharedPredictor:
 
     def observe(self, observation: Observation) -> None:
         """Learn from a measurement of any area."""
-        if observation.kind == "axis":
-            self._see_axis(observation)
+        if observation.kind in ("axis", "lens"):
+            self._see_constant(observation)
             return
         if observation.kind == "place" and 0 <= observation.view.tilt < self._then.tilt:
             self._see_earlier(observation)
@@ -215,11 +216,12 @@ class SharedPredictor:
         if self._strangeness(expected.rows, difference, noise) <= _GATE:
             self._state.update(difference, expected.rows, noise)
 
-    def _see_axis(self, observation: Observation) -> None:
-        """Where the axis lies was measured by itself."""
+    def _see_constant(self, observation: Observation) -> None:
+        """Where the axis lies, or by how much more the lens does than it says, was measured by itself."""
+        place, given = (SHARED.axis, self._axis_um) if observation.kind == "axis" else (SHARED.focus_scale, 0.0)
         row = np.zeros((1, self._index.size))
-        row[0, SHARED.axis] = 1.0
-        difference = observation.value_um - self._axis_um - self._state.mean[SHARED.axis]
+        row[0, place] = 1.0
+        difference = observation.value_um - given - self._state.mean[place]
         self._state.update(difference, row, np.array([[observation.sd_um**2]]))
 
     def _confirms(self, observation: Observation, expected: Expected, difference: Array) -> bool:
@@ -237,10 +239,14 @@ class SharedPredictor:
             at = float(self._expected_height(observation.view, None).value[0])
         expected = self._expected_height(observation.view, at)
         difference = observation.value_um - expected.value
-        noise = np.array([[observation.sd_um**2]])
+        noise = np.array([[observation.sd_um**2 + self._lens.variance]])
         strangeness = self._strangeness(expected.rows, difference, noise)
         if strangeness > _HEIGHT_GATE:
             noise = noise + float(difference[0] ** 2) / _HEIGHT_GATE
+        elif observation.view.tilt >= 0:
+            known = float(self._variances(expected.rows)[0]) + observation.sd_um**2
+            square = float(difference[0] ** 2)
+            self._lens.see(square, known)
         self._state.update(difference, expected.rows, noise)
 
     def _jump(self, difference: Array) -> None:

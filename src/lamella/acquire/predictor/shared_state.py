@@ -32,6 +32,8 @@ class SharedPriors:
         the true angle against the one read back: of a branch, and anew at each tilt.
     focus_um, focus_scale
         the lens's zero against the height's, and how much less a change of focus does than it says.
+    lens_um
+        by how much a focus is off that is set.
     place_um
         the stage's displacement at the session's start.
     settling_um, settling_mean_um
@@ -62,6 +64,7 @@ class SharedPriors:
     angle_step_rad: float = 0.0005
     focus_um: float = 1.0
     focus_scale: float = 0.05
+    lens_um: float = 0.05
     place_um: float = 0.3
     settling_um: float = 0.1
     settling_mean_um: float = 0.2

@@ -14,12 +14,20 @@ from lamella.acquire.routines.desk import FOCUS_AREA, Desk
 from lamella.acquire.session.events import HeightMeasured
 from lamella.errors import ImageError, MicroscopeError
 
-__all__ = ["Focus", "measure_focus"]
+__all__ = ["Defocus", "Focus", "defocus_at", "measure_focus"]
 
 Array = NDArray[np.float64]
 
 _LEAST_CONFIDENCE = 0.15
-_CALIBRATION = 0.02  # of the defocus: how well a beam tilt is known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defocus:
+    """A defocus and its standard error, µm, before the beam tilt's scale is taken off; and the pictures it is from."""
+
+    defocus_um: float
+    sd_um: float
+    pictures: tuple[Picture, Picture, Picture]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,33 +71,50 @@ def measure_focus(desk: Desk, area: int, *, off_um: float = 0.0) -> Focus | None
     lens = desk.settings.defocus - desk.hand * at_height
     shift = np.asarray(prediction.shift_um, np.float64)
     try:
-        pictures = _three(desk, area, shift, lens)
-        apart, sd_um = _apart(pictures, desk.scope.calibrations.tilt_axis_deg)
+        found = defocus_at(desk, area, shift, lens)
     except (ImageError, MicroscopeError):
         desk.scope.tilt_beam(0.0, 0.0)
         return None
-    # Not in a `finally`: where the program is stopped, the log must not get a call that a resumed run won't make.
-    desk.scope.tilt_beam(0.0, 0.0)
-    # Between the two beams lie 2 β: µm / mrad.
-    per_um = 2e-3 * desk.settings.focus_tilt
-    defocus = apart / per_um
+    beam, beam_sd = desk.focus_scales.beam, desk.focus_scales.beam_sd
+    defocus = found.defocus_um / beam
     height = desk.hand * (defocus - lens)
-    sd = float(np.hypot(sd_um / per_um, _CALIBRATION * defocus))
+    sd = found.sd_um / beam
+    pictures = found.pictures
     view = desk.view(area, pictures[1].status.time_s)
     desk.observe_height(view, height, sd, at_height)
     if area == FOCUS_AREA:
-        _follow(desk, view, pictures[1], shift, -apart / 2)
+        _follow(desk, view, pictures[1], shift, -found.defocus_um * _per_um(desk) / 2)
     desk.tell(
         HeightMeasured(
             target=area,
             tilt=desk.moment.tilt,
             defocus_um=defocus,
             height_um=height,
-            sd_um=sd,
+            sd_um=float(np.hypot(sd, beam_sd * defocus)),
             time_s=view.time_s,
         )
     )
     return Focus(defocus_um=defocus, height_um=height, sd_um=sd, at_height_um=at_height, view=view)
+
+
+def defocus_at(desk: Desk, area: int, shift_um: Array, lens_um: float) -> Defocus:
+    """An area's defocus as the beam tilt shows it, where the image shift and the lens are set as told.
+
+    Raises
+    ------
+    ImageError, MicroscopeError
+        if it could not be measured; the beam may be left tilted.
+    """
+    pictures = _three(desk, area, shift_um, lens_um)
+    apart, sd_um = _apart(pictures, desk.scope.calibrations.tilt_axis_deg)
+    # Not in a `finally`: where the program is stopped, the log must not get a call that a resumed run won't make.
+    desk.scope.tilt_beam(0.0, 0.0)
+    return Defocus(defocus_um=apart / _per_um(desk), sd_um=sd_um / _per_um(desk), pictures=pictures)
+
+
+def _per_um(desk: Desk) -> float:
+    """µm / µm: by how much pictures of the two beams, 2 β apart, lie apart for a defocus."""
+    return 2e-3 * desk.settings.focus_tilt
 
 
 def _follow(desk: Desk, view: View, picture: Picture, shift: Array, beam_um: float) -> None:

@@ -16,7 +16,7 @@ from lamella.acquire.session.events import Event, FaultSurvived
 from lamella.acquire.session.steady import SteadyMicroscope, nonsense_in
 from lamella.errors import PassingFault
 
-__all__ = ["FOCUS_AREA", "TRACKING_AREA", "DarkPicture", "Desk", "Moment"]
+__all__ = ["FOCUS_AREA", "TRACKING_AREA", "DarkPicture", "Desk", "FocusScales", "Moment"]
 
 Array = NDArray[np.float64]
 
@@ -30,6 +30,19 @@ _VIEW_S = 3.0  # from setting a shift to the middle of an exposure, before any w
 
 class DarkPicture(PassingFault):
     """A picture without a beam: a grid bar, a closed valve, a shutter that failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocusScales:
+    """By how much more the beam tilt and the lens do than they say, 1: as they say; and how well that is known.
+
+    `lens_sd` is None where the lens's was not measured.
+    """
+
+    beam: float = 1.0
+    beam_sd: float = 0.02
+    lens: float = 1.0
+    lens_sd: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +76,8 @@ class Desk:
         aligned pictures of each area, by the number that the microscope knows it by, with each preset.
     brightness
         counts per dose of the last pictures of each preset.
+    focus_scales
+        of what focus is measured and set with.
     areas
         under which number the microscope knows an area, where that is not the predictor's: each target's own tracking
         place, of those that are recorded one after the other.
@@ -75,6 +90,7 @@ class Desk:
     moment: Moment
     series: dict[tuple[int, str], AlignedSeries] = field(default_factory=dict)
     brightness: dict[str, list[float]] = field(default_factory=dict)
+    focus_scales: FocusScales = FocusScales()
     areas: Mapping[int, int] = field(default_factory=dict)
 
     @property
@@ -126,6 +142,11 @@ class Desk:
                 view=view, kind="height", value_um=np.array([height_um]), sd_um=sd_um, at_height_um=at_height_um
             )
         )
+
+    def observe_lens(self, scale: float, sd: float) -> None:
+        """Tell the predictor by how much more a change of focus does than it says (1: as much)."""
+        view = self.view(TRACKING_AREA)
+        self.predictor.observe(Observation(view=view, kind="lens", value_um=np.array([scale - 1.0]), sd_um=sd))
 
     def expose(
         self, preset: str, purpose: Purpose, *, shift_um: Array, defocus_um: float, exposure_s: float | None = None

@@ -6,20 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.beams import Areas
 from lamella.acquire.grid_plane import GridPlane, fit_plane
 from lamella.acquire.plan import Plan
 from lamella.acquire.predictor.interface import TargetPlace, View
-from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk
+from lamella.acquire.routines.desk import FOCUS_AREA, TRACKING_AREA, Desk, FocusScales
 from lamella.acquire.routines.eucentric import to_eucentric_height
+from lamella.acquire.routines.focus_scales import measure_focus_scales
 from lamella.acquire.routines.levelling import levelling_places, measure_plane
 from lamella.acquire.routines.tracking import track
 from lamella.acquire.targets import Target
 from lamella.errors import MicroscopeError
 
-__all__ = ["Levelled", "area_places", "prepare", "walk_to_first_tilt"]
+__all__ = ["Levelled", "area_places", "level", "prepare", "walk_to_first_tilt"]
+
+Array = NDArray[np.float64]
 
 _KNOWN_SD_UM = (0.02, 0.02, 0.3)
 _AREA_SD_UM = (0.0, 0.0, 0.5)
@@ -54,19 +57,29 @@ def area_places(targets: Sequence[Target], areas: Areas) -> dict[int, TargetPlac
     return places
 
 
-def prepare(
-    desk_for: Callable[..., Desk], plan: Plan, settings: AcquireSettings, start_deg: float
-) -> tuple[Sequence[Target], Sequence[Levelled]]:
-    """Bring the stage to eucentric height and measure the plane.
+def prepare(desk: Desk, plan: Plan) -> FocusScales:
+    """Bring the stage to eucentric height, and measure the scales of focus where they are asked for.
+
+    Raises
+    ------
+    MicroscopeError
+        if the height cannot be measured.
+    """
+    settings = desk.settings
+    if settings.eucentric:
+        to_eucentric_height(desk, settings.start_tilt, _middle(plan))
+    return measure_focus_scales(desk, plan.targets) if settings.focus_scales_deg else desk.focus_scales
+
+
+def level(desk_for: Callable[..., Desk], plan: Plan) -> tuple[Sequence[Target], Sequence[Levelled]]:
+    """Measure the plane.
 
     Parameters
     ----------
     desk_for
         makes the desk of a predictor, by its name, with places.
-    plan, settings
+    plan
         of the session.
-    start_deg
-        the start tilt, at which the stage stands.
 
     Returns
     -------
@@ -74,24 +87,15 @@ def prepare(
         with the heights that follow.
     heights
         of some of them, as measured; none where the plane is not measured.
-
-    Raises
-    ------
-    MicroscopeError
-        if the height cannot be measured.
     """
-    desk = desk_for("flat", area_places(plan.targets, plan.areas))
-    middle = np.array(plan.areas.tracking_um if settings.tracking in ("auto", "area") else (0.0, 0.0))
-    if settings.eucentric:
-        to_eucentric_height(desk, start_deg, middle)
-    count = settings.levelled
+    settings, count = plan.settings, plan.settings.levelled
     if not count:
         return plan.targets, ()
-    reach_um = desk.scope.limits.image_shift_um
+    reach_um = plan.limits.image_shift_um
     areas, chosen = levelling_places(plan.targets, count, settings.position_distance, reach_um)
     plane, measured = measure_plane(desk_for("flat", areas), areas)
     # The middle stands at eucentric height; what focus says of it is the lens's own error.
-    at_middle = float(plane.heights(middle))
+    at_middle = float(plane.heights(_middle(plan)))
     targets = [
         replace(target, z_um=float(plane.heights((target.x_um, target.y_um))) - at_middle) for target in plan.targets
     ]
@@ -109,6 +113,11 @@ def prepare(
                 )
             )
     return targets, heights
+
+
+def _middle(plan: Plan) -> Array:
+    """``(2,)`` what is brought to eucentric height: the tracking area, or the middle."""
+    return np.array(plan.areas.tracking_um if plan.settings.tracking in ("auto", "area") else (0.0, 0.0))
 
 
 def walk_to_first_tilt(desk: Desk, start_deg: float, first_deg: float) -> None:

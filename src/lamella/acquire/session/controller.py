@@ -14,11 +14,11 @@ from lamella.acquire.microscope.port import TRACK, TRACK_LOW, Calibrations, Purp
 from lamella.acquire.plan import Plan
 from lamella.acquire.predictor.interface import Predictor, TargetPlace
 from lamella.acquire.routines.autofocus import measure_focus
-from lamella.acquire.routines.desk import TRACKING_AREA, Desk, Moment
+from lamella.acquire.routines.desk import TRACKING_AREA, Desk, FocusScales, Moment
 from lamella.acquire.routines.eucentric import height_by_tilting
 from lamella.acquire.routines.focus_position import own_areas, position_places
 from lamella.acquire.routines.tracking import take_references, track
-from lamella.acquire.session.beginning import area_places, prepare, walk_to_first_tilt
+from lamella.acquire.session.beginning import area_places, level, prepare, walk_to_first_tilt
 from lamella.acquire.session.feedback import Feedback, no_feedback
 from lamella.acquire.session.steady import SteadyMicroscope
 from lamella.acquire.session.tilt_loop import TiltLoop
@@ -72,6 +72,7 @@ def control(
     start = settings.start_tilt
     series: dict[tuple[int, str], AlignedSeries] = {}
     brightness: dict[str, list[float]] = {}
+    focus_scales = FocusScales()
 
     def desk_for(name: str, places: Mapping[int, TargetPlace], areas: Mapping[int, int] | None = None) -> Desk:
         status = scope.status()
@@ -84,15 +85,19 @@ def control(
             areas=areas or {},
             series=series,
             brightness=brightness,
+            focus_scales=focus_scales,
         )
 
     scope.tilt(start)
-    targets, heights = prepare(desk_for, plan, settings, start)
+    focus_scales = prepare(desk_for("flat", area_places(plan.targets, plan.areas)), plan)
+    targets, heights = level(desk_for, plan)
     if settings.tracking == "position":
         _record_singly(desk_for, plan, targets, start, progress)
         return
     desk = desk_for(settings.predictor, area_places(targets, plan.areas))
     if desk.predictor.focuses_on == "tracking-area":
+        if focus_scales.lens_sd is not None:
+            desk.observe_lens(focus_scales.lens, focus_scales.lens_sd)
         # It learns the plane from them; others would take each for the error of focus everywhere.
         for height in heights:
             desk.observe_height(height.view, height.height_um, height.sd_um, height.at_height_um)

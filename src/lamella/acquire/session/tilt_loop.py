@@ -94,6 +94,8 @@ class TiltLoop:
                 taking_in.take(self.feedback(number))
                 self._end_thick()
                 self._record_targets()
+                if self._focuses(after=True):
+                    self._focus()
             self.progress((number + 1) / len(self.plan.scheme), f"tilt {self.plan.scheme.tilt_deg[number]:g}°")
         for target in self.targets:
             self._tell_slopes(target)
@@ -149,9 +151,20 @@ class TiltLoop:
                 self._track(low=place_sd > _SEEN * min(desk.scope.calibrations.presets[TRACK].field_um))
                 if not self._sightings:
                     self._track(low=True)
-        every = settings.autofocus_every
-        if every and self.desk.moment.tilt and self.desk.moment.tilt % every == 0:
+        if self._focuses(after=False):
             self._focus()
+
+    def _focuses(self, *, after: bool) -> bool:
+        """Whether it is time to measure focus, before or after a tilt's targets.
+
+        A predictor that learns how the stage settles along the beam has it measured after them every second time:
+        always measured as soon after a tilt, the settling would pass for a height of all targets.
+        """
+        every, number = self.desk.settings.autofocus_every, self.desk.moment.tilt
+        if not every or not number or number % every:
+            return False
+        in_turn = self.desk.predictor.focuses_on == "tracking-area"
+        return after == (in_turn and number // every % 2 == 0)
 
     def _record_targets(self) -> None:
         number = self.desk.moment.tilt
