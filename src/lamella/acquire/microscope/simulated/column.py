@@ -61,6 +61,7 @@ class Column:
     def scene(self, preset: Preset, purpose: Purpose, dose: float, time_s: float) -> Scene:
         """What an exposure at this time sees."""
         kind = purpose.kind if purpose.kind in _AREAS else ""
+        shift_um = self.lenses.shift_um
         return Scene(
             area=(kind, purpose.target, purpose.shot),
             purpose=purpose,
@@ -68,7 +69,7 @@ class Column:
             dose=dose,
             tilt_deg=self.stage.true_deg,
             told_deg=self.stage.read_deg,
-            middle_um=self.seen(self.lenses.shift_um, purpose.target, time_s)[:2],
+            middle=lambda: self.seen(shift_um, purpose.target, time_s)[:2],
             surface=lambda places: self.surface(places, purpose.target),
             appear=lambda points: self.appear(points, purpose.target, time_s),
             defocus_um=lambda points: self.defocus_um(points, purpose.target, time_s),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -31,8 +32,8 @@ class Scene:
         of the picture.
     tilt_deg, told_deg
         the true angle, and the one that the stage reads.
-    middle_um
-        ``(2,)`` the place of the grid in the picture's middle.
+    middle
+        finds the place ``(2,)`` of the grid in the picture's middle; a search, so that who does not need it is spared.
     surface
         points ``(n, 3)`` of the grid's surface at places ``(n, 2)`` in this area.
     appear
@@ -48,10 +49,15 @@ class Scene:
     dose: float
     tilt_deg: float
     told_deg: float
-    middle_um: Array
+    middle: Callable[[], Array]
     surface: Callable[[Array], Array]
     appear: Callable[[Array], Array]
     defocus_um: Callable[[Array], Array]
+
+    @cached_property
+    def middle_um(self) -> Array:
+        """``(2,)`` the place of the grid in the picture's middle."""
+        return self.middle()
 
 
 class PictureMaker(Protocol):
