@@ -13,8 +13,8 @@ from lamella.acquire.navigator_targets import STAGE_TO_SPECIMEN, navigator_targe
 from lamella.acquire.pacetomo_targets import is_pacetomo, pacetomo_targets
 from lamella.errors import FormatError
 from lamella.formats.navigator import NavigatorItem, new_navigator, write_navigator
-from lamella.workflow.acquisition import targets_of
 from lamella.workflow.acquisition_settings import MicroscopeSettings
+from lamella.workflow.acquisition_targets import targets_of
 
 # As PACEtomo's selectTargets writes them (1.8): the first target is the one that is tracked on.
 TGTS = """_set pretilt = -9.0

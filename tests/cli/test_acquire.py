@@ -69,6 +69,7 @@ def test_plan_run_resume_replay_report(tmp_path, capsys):
     folder = planned(tmp_path / "S", "--json")
     plan = said(capsys)
     assert (plan["targets"], plan["tilts"], plan["views"]) == (3, 5, 15)
+    assert (tmp_path / "S" / "plan.png").read_bytes().startswith(b"\x89PNG")
     assert main(["acquire", "run", folder, "--json"]) == 0
     ran = said(capsys)
     assert (ran["finished"], ran["views"], ran["left_out"]) == (3, 15, 0)

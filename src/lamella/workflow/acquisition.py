@@ -5,6 +5,7 @@
     SESSION/
       session.toml     tables [microscope] and [session]: every setting, with its unit and meaning
       targets.csv      name, x_um, y_um, z_um, group
+      plan.png         where targets, areas and beams lie at the start tilt and at the highest ones
       events.jsonl     the log: what was asked and answered, and what was decided; only ever appended to
       world.toml       of a simulated microscope: the world that the session began in
 """
@@ -20,28 +21,20 @@ from typing import Any
 import tomlkit
 
 from lamella.acquire.acquire_settings import AcquireSettings
-from lamella.acquire.microscope.port import Calibrations, Limits, Microscope
-from lamella.acquire.microscope.serialem import SerialEMMicroscope
-from lamella.acquire.microscope.serialem_calibration import SerialEMCalibration, read_serialem_calibration
-from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
-from lamella.acquire.microscope.simulated.full_settings import FullSettings, full_settings
-from lamella.acquire.montage import find_holes, hole_targets
-from lamella.acquire.navigator_targets import STAGE_TO_SPECIMEN, navigator_targets
-from lamella.acquire.pacetomo_targets import is_pacetomo, pacetomo_targets
+from lamella.acquire.microscope.simulated import SimulatedCrash
 from lamella.acquire.plan import Plan, plan_session
 from lamella.acquire.session.events import Event, Tell
 from lamella.acquire.session.files import LEFT_OUT_NAME, SessionFiles
 from lamella.acquire.session.log import LOG_NAME
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import read_head, read_session, resume_session, run_session
-from lamella.acquire.simulated_session import simulated_targets
-from lamella.acquire.targets import Target, places_of, read_targets, write_targets
+from lamella.acquire.targets import Target, read_targets, write_targets
 from lamella.acquire.world import load_world, world_text
-from lamella.errors import ImageError, LamellaError, MicroscopeError, ProjectError, SettingsError
+from lamella.errors import LamellaError, MicroscopeError, ProjectError, SettingsError
 from lamella.formats.atomic import atomic_text
-from lamella.formats.mrc import read_mrc
 from lamella.progress import Progress, no_progress
-from lamella.workflow.acquisition_report import LivePage, make_session_report
+from lamella.workflow.acquisition_microscope import known_of, open_microscope, simulated_microscope
+from lamella.workflow.acquisition_report import LivePage, draw_plan, make_session_report
 from lamella.workflow.acquisition_settings import MicroscopeSettings
 from lamella.workflow.settings_file import settings_table, validate
 
@@ -53,14 +46,9 @@ __all__ = [
     "read_folder",
     "record",
     "report",
-    "targets_of",
 ]
 
 SESSION_FILE, TARGETS_FILE, WORLD_FILE = "session.toml", "targets.csv", "world.toml"
-
-_MONTAGES = (".mrc", ".map", ".st")
-_NAVIGATORS = (".nav", ".xml")
-_REACH = 0.8  # of the image shift: the rest is for what the stage does
 
 _HEADER = "A session of `lamella acquire`; edit it before `lamella acquire run`, which checks it again."
 
@@ -121,71 +109,13 @@ def plan_folder(
     if microscope.microscope == "simulated":
         values = {**load_world(microscope.world).session, **values}
     settings = validate(AcquireSettings, values, "acquire")
-    calibrations, limits, chosen = _known(microscope, targets)
+    calibrations, limits, chosen = known_of(microscope, targets)
     plan = plan_session(calibrations, limits, chosen, settings)
     folder.mkdir(parents=True, exist_ok=True)
     write_targets(folder / TARGETS_FILE, chosen)
     _write(folder / SESSION_FILE, microscope, settings)
+    draw_plan(folder, plan)
     return PlannedSession(folder=folder, microscope=microscope, settings=settings, targets=chosen, plan=plan)
-
-
-def targets_of(
-    text: str, microscope: MicroscopeSettings, *, hole_um: float | None = None, pixel_size_ang: float | None = None
-) -> tuple[Target, ...] | int:
-    """Targets of a file, or how many a grid shall have.
-
-    Parameters
-    ----------
-    text
-        a number, or the name of a table (CSV), of a navigator (``.nav``, ``.xml``: its points and maps marked for
-        acquisition), of PACEtomo's targets (``_tgts.txt``), or of a montage (``.mrc``, ``.map``, ``.st``: its good
-        holes within the reach of the image shift).
-    microscope
-        that is to record them.
-    hole_um
-        diameter of the montage's holes.
-    pixel_size_ang
-        of the montage, where its header does not state it.
-
-    Raises
-    ------
-    InputError
-        if it is neither a number nor a file that can be read, or there is no good hole in it.
-    """
-    if text.isdecimal():
-        return int(text)
-    path = Path(text)
-    kind = path.suffix.lower()
-    if kind in _MONTAGES:
-        return _montage_targets(path, microscope, hole_um, pixel_size_ang)
-    serialem = microscope.microscope == "serialem"
-    stage = _calibration(microscope).stage_to_specimen if serialem else STAGE_TO_SPECIMEN
-    if kind in _NAVIGATORS:
-        return navigator_targets(path, stage)
-    return pacetomo_targets(path, stage) if kind == ".txt" and is_pacetomo(path) else read_targets(path)
-
-
-def _montage_targets(
-    path: Path, microscope: MicroscopeSettings, hole_um: float | None, pixel_size_ang: float | None
-) -> tuple[Target, ...]:
-    """The good holes of a montage, about its middle."""
-    images, stated = read_mrc(path)
-    pixel = stated if pixel_size_ang is None else pixel_size_ang
-    if hole_um is None:
-        raise SettingsError(f"{path}: how wide are its holes?", mend="give their diameter in µm with --hole-diameter")
-    if pixel is None:
-        raise SettingsError(f"{path}: its header states no pixel size", mend="give it in Å with --montage-pixel")
-    if len(images) != 1:
-        raise ImageError(f"{path}: {len(images)} images", mend="give the montage as one image, as its map shows it")
-    if microscope.microscope == "serialem":
-        known = _calibration(microscope)
-        axis, reach = known.tilt_axis, known.shift_limit
-    else:
-        optics = load_world(microscope.world).optics
-        axis, reach = optics.tilt_axis, optics.shift_limit
-    holes = find_holes(images[0], pixel, hole_um)
-    height, width = images[0].shape
-    return hole_targets(holes, (height, width), pixel, axis, reach_um=_REACH * reach)
 
 
 def read_folder(folder: Path | str) -> PlannedSession:
@@ -203,7 +133,7 @@ def read_folder(folder: Path | str) -> PlannedSession:
     microscope = validate(MicroscopeSettings, tables["microscope"], f"{SESSION_FILE}: [microscope]")
     settings = validate(AcquireSettings, tables["session"], f"{SESSION_FILE}: [session]")
     targets = read_targets(folder / TARGETS_FILE)
-    calibrations, limits, targets = _known(microscope, targets)
+    calibrations, limits, targets = known_of(microscope, targets)
     plan = plan_session(calibrations, limits, targets, settings)
     return PlannedSession(folder=folder, microscope=microscope, settings=settings, targets=targets, plan=plan)
 
@@ -222,7 +152,7 @@ def record(session: PlannedSession, progress: Progress = no_progress) -> Session
         raise ProjectError(f"{session.folder}: this session has begun", mend="go on with `lamella acquire resume`")
     if session.microscope.microscope == "simulated":
         atomic_text(session.folder / WORLD_FILE, world_text(load_world(session.microscope.world)))
-    scope = _open(session.microscope, session.plan.targets, session.folder)
+    scope = open_microscope(session.microscope, session.plan.targets, session.folder)
     files = SessionFiles(session.folder, session.plan.targets, session.settings, scope.calibrations)
     with crashes_told(session.folder), _finished(files):
         return run_session(
@@ -256,7 +186,7 @@ def go_on(folder: Path | str, progress: Progress = no_progress) -> SessionResult
         microscope = microscope.model_copy(update={"world": str(folder / WORLD_FILE)})
     plan = plan_session(head.calibrations, head.limits, head.targets, head.settings)
     targets = plan.targets
-    scope = _open(microscope, targets, folder, crashes=False)
+    scope = open_microscope(microscope, targets, folder, crashes=False)
     files = SessionFiles(folder, targets, head.settings, scope.calibrations)
     with _finished(files):
         return resume_session(
@@ -284,7 +214,7 @@ def report(folder: Path | str) -> Path:
     # Whatever its pictures show, the truth is the same; landmarks are the cheapest.
     again = microscope.model_copy(update={"world": str(folder / WORLD_FILE), "pictures": "landmarks"})
     targets = plan_session(head.calibrations, head.limits, head.targets, head.settings).targets
-    return make_session_report(folder, lambda: _simulated(again, targets, crashes=False))
+    return make_session_report(folder, lambda: simulated_microscope(again, targets, crashes=False))
 
 
 def _both(first: Tell, second: Tell) -> Tell:
@@ -324,59 +254,6 @@ def crashes_told(folder: Path | None = None) -> Iterator[None]:
         if folder is not None:
             mend = f"go on with `lamella acquire resume {folder}`"
         raise MicroscopeError(f"the world's script ended the session: {crash}", mend=mend) from crash
-
-
-def _open(
-    microscope: MicroscopeSettings, targets: Sequence[Target], folder: Path, *, crashes: bool = True
-) -> Microscope:
-    """The microscope that a session is recorded on."""
-    if microscope.microscope == "serialem":
-        names = tuple(one.name for one in targets)
-        return SerialEMMicroscope(_calibration(microscope), microscope.address, microscope.port, names=names)
-    return _simulated(microscope, targets, folder, crashes=crashes)
-
-
-def _simulated(
-    microscope: MicroscopeSettings,
-    targets: Sequence[Target] | int,
-    folder: Path | None = None,
-    *,
-    crashes: bool = True,
-) -> SimulatedMicroscope:
-    """The microscope; a simulated one crashes where its world's script says so, but not when it is gone on with."""
-    places = targets if isinstance(targets, int) else places_of(targets)[:, :2]
-    world = load_world(microscope.world)
-    if not crashes:
-        script = [fault for fault in world.model_dump()["faults"]["script"] if fault["kind"] != "crash"]
-        world = load_world(microscope.world, {"faults.script": script})
-    full = None
-    if microscope.pictures == "full":
-        full = FullSettings(
-            simulation=full_settings(microscope.seed, world.optics.tilt_axis, frames=microscope.frames),
-            folder=folder if microscope.frames > 1 else None,
-            names=() if isinstance(targets, int) else tuple(one.name for one in targets),
-        )
-    return SimulatedMicroscope(world, microscope.seed, targets=places, pictures=microscope.pictures, full=full)
-
-
-def _known(
-    microscope: MicroscopeSettings, targets: Sequence[Target] | int
-) -> tuple[Calibrations, Limits, tuple[Target, ...]]:
-    """What is known of the microscope before it is asked for anything, and the targets."""
-    if microscope.microscope == "serialem":
-        if isinstance(targets, int):
-            raise SettingsError("no targets", mend="name a file of them with --targets")
-        calibration = _calibration(microscope)
-        return calibration.calibrations(), calibration.limits(), tuple(targets)
-    scope = _simulated(microscope, targets)
-    chosen = simulated_targets(scope) if isinstance(targets, int) else targets
-    return scope.calibrations, scope.limits, tuple(chosen)
-
-
-def _calibration(microscope: MicroscopeSettings) -> SerialEMCalibration:
-    if not microscope.calibration:
-        raise SettingsError("no calibrations of the microscope", mend="name their TOML file with --calibration")
-    return read_serialem_calibration(microscope.calibration)
 
 
 def _write(path: Path, microscope: MicroscopeSettings, settings: AcquireSettings) -> None:

@@ -14,6 +14,7 @@ from lamella.acquire.beams import tilted
 from lamella.acquire.microscope.port import Purpose
 from lamella.acquire.microscope.simulated import SimulatedMicroscope, score_session
 from lamella.acquire.plan import Plan
+from lamella.acquire.plan_record import record_of_plan
 from lamella.acquire.session.events import Event, SessionBegun, SessionEnded, TiltBegun
 from lamella.acquire.session.log import read_log
 from lamella.acquire.session.result import SessionResult
@@ -22,10 +23,25 @@ from lamella.acquire.session.summary import summarise, with_truth
 from lamella.errors import LamellaError, MicroscopeError
 from lamella.records.acquisition import AcquisitionTruth
 
-__all__ = ["LIVE_PAGE", "LivePage", "make_session_report"]
+__all__ = ["LIVE_PAGE", "PLAN_PICTURE", "LivePage", "draw_plan", "make_session_report"]
 
-LIVE_PAGE = "live.html"
+LIVE_PAGE, PLAN_PICTURE = "live.html", "plan.png"
+_DOTS_PER_INCH = 100  # of the picture of a plan
 _LEAST_S = 3.0  # between two live pages: a simulated session must not spend its time on drawing
+
+
+def draw_plan(folder: Path, plan: Plan) -> None:
+    """Draw where targets, areas and beams will lie, into ``plan.png`` in the session's folder.
+
+    Raises
+    ------
+    OutputError
+        if it cannot be written.
+    """
+    from lamella.report.pictures import write_png
+    from lamella.report.plots import plot_session_plan
+
+    write_png(folder / PLAN_PICTURE, plot_session_plan(record_of_plan(plan)), dots_per_inch=_DOTS_PER_INCH)
 
 
 class LivePage:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         plot_session_off,
         plot_session_prediction,
     )
+    from lamella.report.plots.session_plan import plot_session_plan
     from lamella.report.plots.session_stage import (
         plot_session_drift,
         plot_session_focus,
@@ -90,6 +91,7 @@ __all__ = [
     "plot_session_heights",
     "plot_session_map",
     "plot_session_off",
+    "plot_session_plan",
     "plot_session_prediction",
     "plot_session_settling",
     "plot_session_time",
@@ -146,6 +148,7 @@ open_room(
         "plot_session_heights": "session",
         "plot_session_map": "session",
         "plot_session_off": "session",
+        "plot_session_plan": "session_plan",
         "plot_session_prediction": "session",
         "plot_session_settling": "session_stage",
         "plot_session_time": "session_time",
