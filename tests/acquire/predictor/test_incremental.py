@@ -1,4 +1,4 @@
-"""PACEtomo's rules against a worked example in PACEtomo's own frame: y across the axis, z of opposite sign."""
+"""PACEtomo's rules against a worked example in PACEtomo's own frame: y across the axis, x along it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ STAGE = RNG.normal(0.0, 0.1, (len(ANGLES), 2))
 OWN = RNG.normal(0.0, 0.03, (len(ANGLES), 3, 2))
 
 
+def ours(place: np.ndarray) -> np.ndarray:
+    """A place of PACEtomo's (y, x) in the stage frame: its y is our −x."""
+    return np.array([-place[0], place[1]])
+
+
 class Worked:
     """The script's variables, one dictionary per target and branch: SS (aligned), IS set, focus, z0, increments."""
 
@@ -25,7 +30,7 @@ class Worked:
             slope = np.tan(np.radians(PRETILT))
             z0 = slope * (np.cos(np.radians(ROTATION)) * y - np.sin(np.radians(ROTATION)) * x)
             branch = {"ss": np.array([y, x]), "set": np.array([y, x]), "n0": y, "z0": z0, "focus": -z0}
-            self.position.append([{**branch, "shifts": [], "angles": []} for _ in range(2)])
+            self.position.append([{**branch, "shifts": [], "angles": [], "off": np.zeros(2)} for _ in range(2)])
         # The first tilt's increment is the predicted one, on the positive branch.
         for target in self.position:
             target[0]["shifts"].append(self.dy(0, 3, target[0]))
@@ -56,8 +61,9 @@ class Worked:
         if target == 0:
             for other in self.position[1:]:
                 other[pn]["set"] = other[pn]["set"] + shift
-        elif np.hypot(*shift) > 0.5:
-            shift = np.zeros(2)
+        elif np.hypot(*(shift - state["off"])) > 0.5:
+            shift = state["off"]
+        state["off"] = shift
         before = state["ss"][0]
         state["focus"] = focus
         state["ss"] = state["set"] = place + shift
@@ -79,7 +85,7 @@ def view(target: int, tilt: int) -> View:
 
 
 def predictor_of_the_plane() -> IncrementalPredictor:
-    places = {number: TargetPlace(place_um=(y, x, 0.0)) for number, (y, x) in enumerate(TARGETS)}
+    places = {number: TargetPlace(place_um=(-y, x, 0.0)) for number, (y, x) in enumerate(TARGETS)}
     return IncrementalPredictor(places, pretilt_deg=PRETILT, rotation_deg=ROTATION)
 
 
@@ -94,20 +100,20 @@ def test_a_worked_session() -> None:
     worked, predictor = Worked(), predictor_of_the_plane()
     for target in range(3):
         place = predictor.predict(view(target, 0))
-        assert np.allclose(place.shift_um, TARGETS[target])
+        assert np.allclose(place.shift_um, ours(TARGETS[target]))
     for tilt in range(1, len(ANGLES)):
         for target in range(3):
             expected, focus = worked.predicted(target, ANGLES[tilt])
             prediction = predictor.predict(view(target, tilt))
-            assert np.allclose(prediction.shift_um, expected, atol=1e-12)
-            # The height is what the lens's focus must make up for: opposite in sign to PACEtomo's height.
-            assert prediction.height_um == pytest.approx(focus, abs=1e-12)
+            assert np.allclose(prediction.shift_um, ours(expected), atol=1e-12)
+            # The height is what the lens's focus must make up for.
+            assert prediction.height_um == pytest.approx(-focus, abs=1e-12)
             found = true_place(target, tilt)
             worked.align(target, ANGLES[tilt], found)
-            predictor.observe(Observation(view=view(target, tilt), kind="place", value_um=found, sd_um=0.005))
+            predictor.observe(Observation(view=view(target, tilt), kind="place", value_um=ours(found), sd_um=0.005))
             branch = int(np.sign(ANGLES[tilt]))
             z0 = worked.position[target][0 if branch > 0 else 1]["z0"]
-            assert predictor.height_um(target, branch) == pytest.approx(-z0, abs=1e-12)
+            assert predictor.height_um(target, branch) == pytest.approx(z0, abs=1e-12)
 
 
 def test_the_first_targets_shift_is_added_to_all_others_of_its_branch() -> None:
@@ -119,6 +125,27 @@ def test_the_first_targets_shift_is_added_to_all_others_of_its_branch() -> None:
     predictor.observe(Observation(view=view(0, 1), kind="place", value_um=found, sd_um=0.005))
     assert np.allclose(predictor.predict(view(2, 1)).shift_um - before[0], [0.9, -0.2])
     assert np.allclose(predictor.predict(view(2, 3)).shift_um, before[1])
+
+
+def test_views_too_far_apart_do_not_match_and_count_as_alike() -> None:
+    predictor = predictor_of_the_plane()
+    for tilt, off in ((1, 0.4), (2, 0.8), (5, 1.4)):
+        predicted = predictor.predict(view(1, tilt)).shift_um
+        value = predicted + np.array([0.0, off])
+        predictor.observe(Observation(view=view(1, tilt), kind="place", value_um=value, sd_um=0.005))
+        # 0.8 lies within 0.5 of 0.4, and is believed; 1.4 is not, and counts as 0.8.
+        after = predictor.predict(view(1, tilt)).shift_um
+        assert after[1] - predicted[1] == pytest.approx(min(off, 0.8))
+
+
+def test_alignment_at_the_first_tilt_moves_the_positive_branch_alone() -> None:
+    predictor = predictor_of_the_plane()
+    at_start = predictor.predict(view(1, 0)).shift_um
+    before = predictor.predict(view(1, 1)).shift_um, predictor.predict(view(1, 3)).shift_um
+    value = at_start + np.array([0.0, 0.3])
+    predictor.observe(Observation(view=view(1, 0), kind="place", value_um=value, sd_um=0.005))
+    assert np.allclose(predictor.predict(view(1, 1)).shift_um - before[0], [0.0, 0.3])
+    assert np.allclose(predictor.predict(view(1, 3)).shift_um, before[1])
 
 
 def test_a_correction_beyond_the_limit_is_not_made() -> None:
@@ -142,6 +169,8 @@ def test_a_height_before_the_first_tilt_sets_the_focus_and_later_ones_do_not() -
     assert predictor.predict(view(1, 0)).height_um - before == pytest.approx(0.25)
 
 
-def test_the_plane_is_pacetomos_with_z_of_opposite_sign() -> None:
+def test_the_plane_is_pacetomos() -> None:
     assert plane_height(2.0, 0.0, 10.0, 0.0) == pytest.approx(-2.0 * np.tan(np.radians(10.0)))
-    assert plane_height(0.0, 2.0, 10.0, 90.0) == pytest.approx(2.0 * np.tan(np.radians(10.0)))
+    assert plane_height(0.0, 2.0, 10.0, 90.0) == pytest.approx(-2.0 * np.tan(np.radians(10.0)))
+    for (y, x), state in zip(TARGETS, Worked().position, strict=True):
+        assert plane_height(-y, x, PRETILT, ROTATION) == pytest.approx(state[0]["z0"])

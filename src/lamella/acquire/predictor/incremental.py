@@ -1,7 +1,7 @@
 """PACEtomo's prediction: from the last view to the next, each branch of the scheme for itself (Eisenstein et al. 2023).
 
 F. Eisenstein, H. Yanagisawa, H. Kashihara et al., Parallel cryo electron tomography on in situ lamellae, Nat. Methods
-20, 131–138 (2023). Its y (across the tilt axis) is our x, its z the negative of ours:
+20, 131–138 (2023). Its y (across the tilt axis) is our −x, its x our y, its z is ours:
 
     Δy = y₀ (cosθ − cosθ₋) − z (sinθ − sinθ₋)          from the branch's last angle θ₋ to θ
     Δfocus = z (cosθ − cosθ₋) + y₀ (sinθ − sinθ₋)       taken off the lens's focus
@@ -11,11 +11,12 @@ The rules, in the order in which they act:
 - z begins on the grid's plane: z = tan(pre-tilt) · (cos(rotation) y₀ − sin(rotation) x₀).
 - A target's view is set to the place where its last view of the branch was aligned, moved by Δy.
 - What the first target was off by is added to all the others' places of that branch, before they are recorded.
-- Each view is aligned to the previous one of its branch; a correction of more than 0.5 µm is not made (of the first
-  target any is).
+- Each view is aligned to the previous one of its branch; where they lie more than 0.5 µm apart no match counts, and the
+  view as off by what the one before it was (the first target has no limit).
 - z is refitted after each view, from the last four increments of the aligned place, as they are: the stage's own
   motion is in them.
 - At the first tilt the increment counts as predicted, and so does, by default, the first one of the negative branch.
+- What a target but the first was aligned by at the first tilt moves its place on the positive branch alone.
 - Focus is carried on from view to view, with the z that is known at each.
 """
 
@@ -39,13 +40,13 @@ FIRST_TARGET = 0
 
 
 def plane_height(x_um: float, y_um: float, pretilt_deg: float, rotation_deg: float) -> float:
-    """z of a point on a plane tilted by `pretilt_deg` about an axis turned by `rotation_deg` from the tilt axis.
+    """z of a point on the plane of PACEtomo's pre-tilt and rotation, as its users measure and type them.
 
     In the stage frame: x across the tilt axis, y along it; a plane of positive pre-tilt rises where the tilt raises it
     further (towards negative x).
     """
     pretilt, rotation = np.deg2rad([pretilt_deg, rotation_deg])
-    return float(-np.tan(pretilt) * (np.cos(rotation) * x_um - np.sin(rotation) * y_um))
+    return float(-np.tan(pretilt) * (np.cos(rotation) * x_um + np.sin(rotation) * y_um))
 
 
 @dataclass
@@ -60,6 +61,8 @@ class _Branch:
         ``(2,)`` where that view was aligned: the increments are between these.
     set_um
         ``(2,)`` from where the next view's place is predicted: `aligned_um` plus what the first target found since.
+    off_um
+        ``(2,)`` by how much that view was off, as measured.
     height_um
         of that view.
     z_um
@@ -73,6 +76,7 @@ class _Branch:
     set_um: Array
     height_um: float
     z_um: float
+    off_um: Array = field(default_factory=lambda: np.zeros(2))
     angles: list[tuple[float, float]] = field(default_factory=list)
     increments: list[float] = field(default_factory=list)
     residual_sd_um: float = 0.0
@@ -95,7 +99,7 @@ class IncrementalPredictor:
     increments
         from which z is fitted.
     limit_um
-        the largest correction of a target other than the first.
+        how far apart two views in succession match at most, of a target other than the first.
     ignore_first_negative
         whether the first increment of the negative branch counts as predicted.
     follow_focus
@@ -203,15 +207,16 @@ class IncrementalPredictor:
         states = [self._branch(view)]
         predicted = self.predict(view)
         shift = value_um - predicted.shift_um
-        if view.target != FIRST_TARGET and float(np.hypot(*shift)) > self._limit_um:
-            shift = np.zeros(2)
+        last_um = states[0].off_um
+        if view.target != FIRST_TARGET and float(np.hypot(*(shift - last_um))) > self._limit_um:
+            shift = last_um
         if view.branch == 0:
             # Both branches go on from the first tilt.
             states.append(self._branch(_other_side(view)))
         if view.target == FIRST_TARGET:
             self._share(view, shift)
-        for state in states:
-            self._take(view, state, predicted, shift)
+        for number, state in enumerate(states):
+            self._take(view, state, predicted, shift, follows=not number or view.target == FIRST_TARGET)
 
     def _share(self, view: View, shift_um: Array) -> None:
         """Add the first target's shift to all other targets' places, on its branch (at the first tilt: on both)."""
@@ -221,8 +226,8 @@ class IncrementalPredictor:
                     state = self._branch(_view_of(view, target, side))
                     state.set_um = state.set_um + shift_um
 
-    def _take(self, view: View, state: _Branch, predicted: Prediction, shift_um: Array) -> None:
-        """Go on to the aligned place, and refit z from the last increments."""
+    def _take(self, view: View, state: _Branch, predicted: Prediction, shift_um: Array, *, follows: bool) -> None:
+        """Go on to the aligned place (where the branch `follows` it), and refit z from the last increments."""
         aligned = predicted.shift_um + shift_um
         before = state.tilt_deg
         if view.branch != 0:
@@ -232,8 +237,10 @@ class IncrementalPredictor:
             state.height_um += float(change[1])
             self._refit(view, state)
         state.tilt_deg = view.tilt_deg
+        state.off_um = shift_um
         state.aligned_um = aligned
-        state.set_um = aligned.copy()
+        if follows:
+            state.set_um = aligned.copy()
 
     def _add(self, view: View, state: _Branch, before_deg: float, moved_um: float) -> None:
         """Keep an increment; those that count as predicted hold z where it is."""
