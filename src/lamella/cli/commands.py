@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "build_app", "dispatch", "find_command", "root_help"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "new": ("lamella.cli.new:new", "make a project from mdoc files or a bare stack"),
     "run": ("lamella.cli.run:run", "do every enabled step that is not done yet"),
+    "watch": ("lamella.cli.watch:watch", "process series as a microscope records them, and tell a running session"),
     "check": ("lamella.cli.check:check", "find everything that can be known wrong before hours are spent"),
     "status": ("lamella.cli.status:status", "show which steps are done, for which tilt series"),
     "report": ("lamella.cli.report:report", "write the page with pictures and numbers"),

@@ -13,8 +13,9 @@ from lamella.cli.options import Json, Option
 from lamella.errors import InputError
 
 if TYPE_CHECKING:
-    from lamella.formats.overrides import Imported
+    from lamella.formats.overrides import Imported, Overrides
     from lamella.records import Note
+    from lamella.workflow.watch_source import RawSource
 
 __all__ = ["new"]
 
@@ -81,6 +82,14 @@ def new(
     dose_per_tilt: Annotated[float | None, Option(name="--dose-per-tilt", help="of each view, in e/Å²")] = None,
     prior_dose: Annotated[float | None, Option(name="--prior-dose", help="before the first view, in e/Å²")] = None,
     imaging: Annotated[str | None, Option(name="--imaging", help="bright or dark (field)")] = None,
+    later: Annotated[
+        bool,
+        Option(
+            name="--later",
+            negative="",
+            help="take in no series yet: `lamella watch` does, as the microscope completes each that --mdoc describes",
+        ),
+    ] = False,
     json: Json = False,
 ) -> int:
     """Make a project: understand the raw data, and write what was understood. No image is copied.
@@ -118,6 +127,11 @@ def new(
         raise InputError("--frames belongs to --mdoc", mend="leave it out")
     if stack is not None and session is not None:
         raise InputError("--session belongs to --mdoc", mend="leave it out")
+    if stack is not None and later:
+        raise InputError("--later belongs to --mdoc", mend="leave it out")
+    source = None if mdoc is None else _source(mdoc, frames, session, pixel_size, tilt_axis, given, references)
+    if later and source is not None:
+        return _make_later(project, source, json)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if stack is not None:
@@ -127,8 +141,52 @@ def new(
         motion, notes = settle_references(imported, references)
         imported = replace(imported, notes=(*imported.notes, *notes))
         made = create_project(project, imported, motion)
+        if source is not None:
+            source.write(made)
     _tell(project, imported, json, str(made.root))
     _tell_warnings(imported, [str(entry.message) for entry in caught])
+    return 0
+
+
+def _source(
+    patterns: list[str],
+    frames: Path | None,
+    session: Path | None,
+    pixel_size: str | None,
+    tilt_axis: str | None,
+    given: dict[str, Any],
+    references: dict[str, str | None],
+) -> RawSource:
+    """What the project remembers of where its series come from."""
+    from lamella.workflow.watch_source import RawSource
+
+    return RawSource.of(
+        patterns,
+        frames=frames,
+        session=session,
+        overrides=_overrides(pixel_size, tilt_axis, given),
+        references=references,
+    )
+
+
+def _overrides(pixel_size: str | None, tilt_axis: str | None, given: dict[str, Any]) -> Overrides:
+    from lamella.formats.overrides import Overrides
+
+    return Overrides(
+        pixel_size_ang=_number(pixel_size, "--pixel-size"), tilt_axis_deg=_number(tilt_axis, "--tilt-axis"), **given
+    )
+
+
+def _make_later(project: Path, source: RawSource, json: bool) -> int:
+    """A project that has no series yet."""
+    from lamella.formats.overrides import Imported
+    from lamella.workflow.new import create_project
+
+    made = create_project(project, Imported(series=(), notes=()), empty=True)
+    source.write(made)
+    print(f"project {project} made, without series yet; next: lamella watch {project}")
+    if json:
+        print(json_text.dumps({"project": str(made.root), "series": [], "notes": []}, ensure_ascii=False))
     return 0
 
 
@@ -141,7 +199,6 @@ def _from_mdoc(
     given: dict[str, Any],
 ) -> Imported:
     from lamella.formats.mdoc_series import series_from_mdoc
-    from lamella.formats.overrides import Overrides
     from lamella.formats.session_prior import session_geometries, with_session_prior
 
     files: list[Path] = []
@@ -152,9 +209,7 @@ def _from_mdoc(
         files += found
     if frames is not None and not frames.is_dir():
         raise InputError(f"--frames {frames} is no folder", mend="give the folder that holds the frame files")
-    overrides = Overrides(
-        pixel_size_ang=_number(pixel_size, "--pixel-size"), tilt_axis_deg=_number(tilt_axis, "--tilt-axis"), **given
-    )
+    overrides = _overrides(pixel_size, tilt_axis, given)
     imported = series_from_mdoc(files, frames=frames, overrides=overrides)
     geometries = session_geometries(files) if session is None else [_given(session)]
     return with_session_prior(imported, geometries)

@@ -23,7 +23,7 @@ from lamella.formats.mdoc_values import file_name
 from lamella.formats.overrides import Imported, Overrides, settle_imaging, settle_optics
 from lamella.records import Note, TiltSeries
 
-__all__ = ["MdocSeries", "interpret", "series_from_mdoc", "series_name"]
+__all__ = ["MdocSeries", "grouped_mdocs", "interpret", "series_from_mdoc", "series_name"]
 
 _DATE = re.compile(r"_[A-Z][a-z]{2}\d{1,2}_\d{1,2}\.\d{2}\.\d{2}$")
 _ANGLE = re.compile(r"_[-+]?\d+(?:\.\d+)?$")
@@ -85,6 +85,17 @@ def series_from_mdoc(
         notes += series_notes
     movies = [(one, record.movies) for one, record in zip(described, records, strict=True) if record.movies]
     return Imported(tuple(records), (*notes, *optics_notes), named_references(movies))
+
+
+def grouped_mdocs(paths: Sequence[Path]) -> list[tuple[str, tuple[Mdoc, ...]]]:
+    """The files of each series by its name, as `series_from_mdoc` puts them together.
+
+    Raises
+    ------
+    FormatError
+        if a file cannot be read.
+    """
+    return _group(_without_overridden([read_mdoc(path) for path in paths], []), [])
 
 
 def _without_overridden(mdocs: Sequence[Mdoc], notes: list[Note]) -> list[Mdoc]:

@@ -20,7 +20,7 @@ from lamella.workflow.record_name import RAW, RecordName, check_file_name
 from lamella.workflow.settings_file import SettingsFile
 from lamella.workflow.tables import write_record
 
-__all__ = ["check_new_folder", "create_project"]
+__all__ = ["anchored", "check_new_folder", "check_series", "create_project"]
 
 
 def check_new_folder(path: Path) -> Path:
@@ -66,9 +66,9 @@ def create_project(
         if the folder cannot be written.
     """
     target = check_new_folder(path)
-    series = tuple(_anchored(entry) for entry in imported.series)
+    series = tuple(anchored(entry) for entry in imported.series)
     if series or not empty:
-        _check(series)
+        check_series(series)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
     try:
         temporary.mkdir(parents=True)
@@ -91,7 +91,7 @@ def create_project(
     return Project(target)
 
 
-def _anchored(series: TiltSeries) -> TiltSeries:
+def anchored(series: TiltSeries) -> TiltSeries:
     """The record with absolute file names, so that the project may lie anywhere."""
     changes: dict[str, Any] = {}
     for field in ("images", "even_images", "odd_images", "movies"):
@@ -109,7 +109,14 @@ def _absolute(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(anchored)
 
 
-def _check(series: Sequence[TiltSeries]) -> None:
+def check_series(series: Sequence[TiltSeries]) -> None:
+    """See whether series can be a raw record: names of their own, and images as they are said to be.
+
+    Raises
+    ------
+    InputError
+        if there is none, two have one name, or images are missing or of another size.
+    """
     if not series:
         raise InputError("there is no tilt series in what was given", mend="check the pattern of --mdoc")
     names = [check_file_name(entry.name) for entry in series]

@@ -164,8 +164,10 @@ def run_jobs(
             runner = _Runner(project, ledger, executor, run, how, observer, by_name)
             for job in jobs:
                 results.append(runner.do(job, only))
-                if not results[-1].made and not results[-1].kept:
+                left = [name for name in only if name not in results[-1].failed]
+                if (not results[-1].made and not results[-1].kept) or (only and not left):
                     break  # nothing is left for the steps that follow
+                only = left
             state = "failed" if any(result.failed for result in results) else "done"
         except LamellaError:
             state = "failed"
