@@ -299,7 +299,14 @@ class ToldMicroscope(SerialEMMicroscope):
 
     def __init__(self, stand_in: StandIn, calibration: SerialEMCalibration, **more: Any) -> None:
         self.stand_in = stand_in
-        super().__init__(calibration, "192.168.0.3", module=stand_in, clock=lambda: stand_in.scope.time_s, **more)
+        super().__init__(
+            calibration,
+            "192.168.0.3",
+            module=stand_in,
+            clock=lambda: stand_in.scope.time_s,
+            sleep=stand_in.scope.wait,
+            **more,
+        )
 
     def expose(self, preset: str, purpose: Purpose, *, exposure_s: float | None = None) -> Picture:
         self.stand_in.purpose = purpose

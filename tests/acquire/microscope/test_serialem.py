@@ -257,6 +257,19 @@ def test_failures_in_words() -> None:
     assert called(scope, "ConnectToSEM") == (48888, "192.168.0.3")
 
 
+def test_a_lost_connection_is_waited_for() -> None:
+    scope = opened()
+    scope.stand_in.lost = True
+    object.__setattr__(scope.stand_in, "ConnectToSEM", failing("no answer"))
+    with pytest.raises(PassingFault):
+        scope.tilt(3.0)
+    before = scope.stand_in.scope.time_s
+    scope.wait(7.0)
+    assert scope.stand_in.scope.time_s == pytest.approx(before + 7.0)
+    with pytest.raises(PassingFault, match="no SerialEM answers at 192"):
+        scope.tilt(3.0)
+
+
 def test_what_serialem_only_answers_and_does_not_raise() -> None:
     scope = opened(changes={"shift_limit": 100.0})
     with pytest.raises(LimitError, match="beyond its limit"):

@@ -24,7 +24,7 @@ import numpy as np
 from lamella.acquire.microscope.port import RECORD, Calibrations, Limits, Picture, Pixels, Preset, Purpose, Status
 from lamella.acquire.microscope.serialem_calibration import SerialEMCalibration
 from lamella.acquire.microscope.serialem_link import DEFAULT_PORT, SerialEMLink, serialem_module
-from lamella.errors import LimitError, MicroscopeError
+from lamella.errors import LimitError, MicroscopeError, PassingFault
 
 __all__ = ["SerialEMMicroscope"]
 
@@ -52,6 +52,8 @@ class SerialEMMicroscope:
         in place of SerialEM's Python module.
     clock
         seconds, going on between one process and the next.
+    sleep
+        lets seconds pass where SerialEM does not.
 
     Raises
     ------
@@ -70,12 +72,13 @@ class SerialEMMicroscope:
         names: Sequence[str] = (),
         module: Any = None,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._known = calibration
         self._calibrations = calibration.calibrations()
         self._limits = calibration.limits()
         self._names = tuple(names)
-        self._clock = clock
+        self._clock, self._sleep = clock, sleep
         self._link = SerialEMLink(serialem_module() if module is None else module, address, port)
         self._script = 0
         self._area = ""
@@ -119,7 +122,11 @@ class SerialEMMicroscope:
         """Let time pass."""
         if not (math.isfinite(seconds) and seconds >= 0):
             raise MicroscopeError(f"a wait of {seconds} s", mend="wait for 0 s or more")
-        self._link.wait(seconds)
+        try:
+            self._link.wait(seconds)
+        except PassingFault:
+            # What is waited for may be the connection.
+            self._sleep(seconds)
 
     def tilt(self, angle_deg: float) -> None:
         """Turn the stage."""
