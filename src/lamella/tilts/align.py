@@ -19,7 +19,7 @@ from lamella.features.masks import specimen_masks
 from lamella.geometry import TiltGeometry
 from lamella.parallel import one_thread_per_operation, part_of
 from lamella.progress import Progress, no_progress
-from lamella.records import SESSION_SHIFTS, ImageSource, TiltSeries
+from lamella.records import ImageSource, TiltSeries
 from lamella.records.tracks import Tracks
 from lamella.runtime import give_memory_back
 from lamella.tilts.align_record import aligned_record
@@ -31,6 +31,7 @@ from lamella.tilts.compact import match_compact
 from lamella.tilts.levelling import in_level_frame
 from lamella.tilts.matching import match_projections
 from lamella.tilts.patch_solve import align_patches
+from lamella.tilts.session_start import session_start
 from lamella.tilts.track_solve import solve_tracks, with_stated_angles
 from lamella.tilts.view_order import check_order
 from lamella.tilts.whole_views import align_whole_views
@@ -155,6 +156,7 @@ class _Attempts:
     nominal: TiltGeometry
     settings: AlignSettings
     shape: SpecimenShape = "film"
+    as_recorded: bool = False
     score_before: float | None = None
     candidates: list[Candidate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -177,9 +179,9 @@ class _Attempts:
             self.nominal,
             self.settings,
             part_of(progress, 0.0, 0.15),
-            prior=_session_geometry(self.series, self.nominal) if self.settings.session_start else None,
+            prior=session_start(self.series, self.nominal) if self.settings.session_start else None,
         )
-        self.shape = found.shape
+        self.shape, self.as_recorded = found.shape, found.as_recorded
         self.doubts.extend(found.doubts)
         self.notes.extend(found.candidate.notes)  # they are on the series, whichever geometry is taken
         self._add(replace(found.candidate, notes=()))
@@ -212,8 +214,9 @@ class _Attempts:
         """Whether the pictures themselves say that views show nothing, or that the angles are those of others.
 
         Not where beads predict each other in them: these say that it is not so, and there may be little else to see.
+        Nor where each was found where the session had measured it as it recorded it.
         """
-        if self._sure_by_beads():
+        if self.as_recorded or self._sure_by_beads():
             return
         checked = check_order(self.images, self.nominal)
         if len(unlike := checked.unlike):
@@ -291,14 +294,6 @@ def _masks(images: WorkingImages, series: TiltSeries, settings: AlignSettings) -
     small = images.binned(_SCORED_SIZE_PX)
     weights = specimen_masks(small.stack, pixel_ang=max(small.pixel_ang))
     return weights if float(weights.min()) < 1.0 else None
-
-
-def _session_geometry(series: TiltSeries, nominal: TiltGeometry) -> TiltGeometry | None:
-    """The nominal geometry with the shifts that the session measured; None where there are none."""
-    x, y = (series.scores.get(name) for name in SESSION_SHIFTS)
-    if x is None or y is None or not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return None
-    return nominal.with_terms(x_shift_ang=x, y_shift_ang=y)
 
 
 def _nominal_geometry(series: TiltSeries, images: ImageSource) -> TiltGeometry:

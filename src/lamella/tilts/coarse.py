@@ -23,7 +23,15 @@ from lamella.tilts.links import neighbour_links, solve_links
 from lamella.tilts.peaks import refined_peak
 from lamella.tilts.working import Grid, SpecimenShape, WorkingImages, plane_matrices
 
-__all__ = ["CoarseResult", "PairCorrelation", "PairCorrelator", "coarse_shifts", "is_compact", "telling_pairs"]
+__all__ = [
+    "CoarseResult",
+    "PairCorrelation",
+    "PairCorrelator",
+    "coarse_shifts",
+    "is_compact",
+    "linked_pairs",
+    "telling_pairs",
+]
 
 Array = NDArray[np.float64]
 
@@ -50,11 +58,14 @@ class PairCorrelation:
         correlation coefficient at the peak.
     significance
         the peak in standard deviations of the correlation elsewhere.
+    rival
+        the highest one anywhere in those, whether within reach or not.
     """
 
     shift_ang: Array
     height: float
     significance: float
+    rival: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +84,8 @@ class CoarseResult:
         ``(l,)`` 1 where a link agrees with the others, towards 0 where it was found wrong.
     height
         ``(l,)`` correlation coefficient at each link's peak.
+    rival
+        ``(l,)`` the highest peak anywhere, standard deviations.
     """
 
     geometry: TiltGeometry
@@ -80,6 +93,7 @@ class CoarseResult:
     significance: Array
     link_weights: Array
     height: Array
+    rival: Array
 
 
 def coarse_shifts(
@@ -88,7 +102,7 @@ def coarse_shifts(
     *,
     shape: SpecimenShape = "film",
     rounds: int = 3,
-    first_reach: float | None = None,
+    first_reach: float | Array | None = None,
     progress: Progress = no_progress,
 ) -> CoarseResult:
     """Shifts that bring neighbouring views to match, with the angles as they are.
@@ -104,14 +118,14 @@ def coarse_shifts(
     rounds
         the first looks far, later ones near what all links agreed on.
     first_reach
-        how far the first round looks, over the longer side of the field; None: wherever the fields overlap enough.
+        how far the first round looks, over the longer side of the field, for all pairs or ``(l,)`` for each of
+        `linked_pairs`; None: wherever the fields overlap enough.
     progress
         told the fraction done.
     """
-    order = np.argsort(geometry.y_tilt_deg, kind="stable")
-    pairs = _less_tilted_first(neighbour_links(order, STEPS), geometry)
+    pairs = linked_pairs(geometry)
     if not len(pairs):
-        return CoarseResult(geometry, pairs, np.zeros(0), np.zeros(0), np.zeros(0))
+        return CoarseResult(geometry, pairs, *[np.zeros(0)] * 4)
     correlator = PairCorrelator(images, shape)
     width = max(images.field_ang)
     found: list[PairCorrelation] = []
@@ -129,7 +143,14 @@ def coarse_shifts(
         np.array([one.significance for one in found]),
         weights,
         np.array([one.height for one in found]),
+        np.array([one.rival for one in found]),
     )
+
+
+def linked_pairs(geometry: TiltGeometry) -> NDArray[np.int64]:
+    """``(l, 2)`` the views that are compared: neighbours up to three apart in tilt, the less tilted first."""
+    order = np.argsort(geometry.y_tilt_deg, kind="stable")
+    return _less_tilted_first(neighbour_links(order, STEPS), geometry)
 
 
 def is_compact(images: WorkingImages, geometry: TiltGeometry) -> bool:
@@ -188,13 +209,15 @@ class PairCorrelator:
         self,
         geometry: TiltGeometry,
         pairs: NDArray[np.int64],
-        reach_ang: float | None,
+        reach_ang: float | Array | None,
         progress: Progress = no_progress,
     ) -> list[PairCorrelation]:
-        """Correlate many pairs ``(l, 2)``, side by side; see `pair`."""
+        """Correlate many pairs ``(l, 2)``, side by side, all within one reach or each within its own; see `pair`."""
+        reaches = [None] * len(pairs) if reach_ang is None else np.broadcast_to(reach_ang, len(pairs)).tolist()
         return each(
-            lambda two: self.pair(geometry, int(two[0]), int(two[1]), reach_ang), list(pairs), progress, "coarse shifts"
-        )
+            lambda one: self.pair(geometry, int(one[0][0]), int(one[0][1]), one[1]),
+            list(zip(pairs, reaches, strict=True)), progress, "coarse shifts",
+        )  # fmt: skip
 
     def pair(self, geometry: TiltGeometry, first: int, second: int, reach_ang: float | None) -> PairCorrelation:
         """The peak near the geometry's shifts; where `reach_ang` is None anywhere, but far off only if clear."""
@@ -216,9 +239,9 @@ class PairCorrelator:
         at = _highest((correlation * self.likely if reach is None else correlation).numpy(), reach)
         shift, height = refined_peak(product, self.shape[1], at)
         height *= float(self.weight[at])
-        spread = float(correlation[self.allowed].std())
+        spread = max(float(correlation[self.allowed].std()), 1e-12)
         moved = np.array([shift[1] * steps[1], shift[0] * steps[0]])
-        return PairCorrelation(moved, height, height / max(spread, 1e-12))
+        return PairCorrelation(moved, height, height / spread, float(correlation.max()) / spread)
 
     def _terms(self, image: Tensor) -> tuple[Tensor, float]:
         """Transform of one windowed image in the wider frame, and its energy Σ|terms|²."""

@@ -18,16 +18,16 @@ from lamella.progress import Progress, no_progress
 from lamella.tilts.coarse import PairCorrelator
 from lamella.tilts.working import WorkingImages
 
-__all__ = ["OrderCheck", "check_order"]
+__all__ = ["CLEAR", "OrderCheck", "check_order"]
 
 Array = NDArray[np.float64]
 
 _SIZE_PX = 128
 _NEAR = 2  # places in the order of angles
 _LEAST_AGREEING = 0.85  # of the views whose best match is near; in the right order nearly all are
-# standard deviations of the correlation elsewhere, or a view matches nothing: the best of 40 of noise reaches 6.3;
-# of 41 simulated views of 3 e/Å² the poorest has 12, and 7.5 where every second view beside it is noise
-_CLEAR = 6.5
+CLEAR = 6.5
+"""Standard deviations of the correlation elsewhere, or a view matches nothing: the best of 40 of noise reaches 6.3; of
+41 simulated views of 3 e/Å² the poorest has 12, and 7.5 where every second view beside it is noise."""
 _FEWEST = 8  # views that say something
 _USUAL_STEP = 1.5  # of the median step of tilt: neighbours farther apart may be unlike
 _BROKEN = 0.5  # of what nearly all neighbours' correlations exceed, in standard deviations
@@ -94,7 +94,7 @@ def check_order(images: WorkingImages, geometry: TiltGeometry, progress: Progres
         height[first, second] = height[second, first] = one.height
         clear[first, second] = clear[second, first] = one.significance
     best = height.argmax(axis=1)
-    telling = clear[np.arange(n), best] > _CLEAR
+    telling = clear[np.arange(n), best] > CLEAR
     place = np.argsort(np.argsort(geometry.y_tilt_deg, kind="stable"))
     near = np.abs(place[best] - place) <= _NEAR
     agreeing = float(near[telling].mean()) if telling.sum() >= _FEWEST else 1.0
@@ -109,5 +109,5 @@ def _broken(tilt_deg: Array, clear: Array, telling: NDArray[np.bool_]) -> NDArra
     pairs = np.stack([order[:-1], order[1:]], axis=-1)
     steps = np.diff(tilt_deg[order])
     alike = clear[pairs[:, 0], pairs[:, 1]]
-    apart = (alike < _CLEAR) & (alike < _BROKEN * np.quantile(alike, 0.1))
+    apart = (alike < CLEAR) & (alike < _BROKEN * np.quantile(alike, 0.1))
     return np.asarray(pairs[apart & (steps <= _USUAL_STEP * np.median(steps))])
