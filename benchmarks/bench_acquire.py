@@ -1,15 +1,19 @@
 """Sessions on the simulated microscope: how well each predictor hits its targets in each world, over many seeds.
 
 For every world and predictor: median and interquartile range of the absolute errors of targeting and defocus over all
-targets, tilts and seeds, and beside them the seeds' own medians (their median and the worst); what tracking left; the
-share of targets finished; minutes per series; and the targeting error's median over the order of the tilts.
+targets, tilts and seeds, beside them the medians of the seeds (their median and the worst); what tracking left (median
+and worst of the seeds); the share of targets finished; minutes per series; and the targeting error's median over the
+order of the tilts. Below each world: in how many of its seeds `shared` is worse than the better of the published ways,
+and the seeds where it is most.
 
-    python -m benchmarks.bench_acquire                                    worlds bisect and pace, all predictors
-    … --worlds bisect,rigid --predictors shared --seeds 5                 some of it
+    python -m benchmarks.bench_acquire                                    all of it, as `make bench` prints it:
+    … --worlds bisect,pace --predictors shared --seeds 5                  some of it
     … --set stage.jump_rate=0 --session settle=20                         other worlds, other sessions
     … --wider 2             errors drawn from ranges twice as wide
     … --budget              each error of a world alone, and all of them
     … --faults              each fault of the world `faults` alone, and all
+
+LAMELLA_BENCH_ACQUIRE_SEEDS shortens it (30 seeds of everything are about 2 h of one core).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import argparse
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -33,6 +37,16 @@ from lamella.acquire.world import World, load_world, wider_world
 from lamella.errors import LamellaError
 
 PREDICTORS = ("flat", "incremental", "bisect", "shared")
+OURS, PUBLISHED = "shared", ("incremental", "bisect")
+WHOLE = (
+    ("Worlds", "--worlds rigid,bisect,pace"),
+    ("Twice as wide", "--worlds bisect,pace --wider 2 --predictors incremental,bisect,shared"),
+    ("Faults", "--faults --predictors shared"),
+    ("Budget of errors", "--worlds bisect --budget --predictors bisect,shared"),
+)
+"""What `make bench` prints: title and arguments of each table."""
+_EQUAL = 1e-6  # µm: errors of a world without any are those of rounding
+_SHOWN = 5  # seeds at most, that are named
 SEEDS = int(os.environ.get("LAMELLA_BENCH_ACQUIRE_SEEDS", "30"))
 
 
@@ -41,6 +55,8 @@ class Case:
     """One session."""
 
     label: str
+    name: str
+    predictor: str
     world: World
     seed: int
     targets: int
@@ -51,8 +67,7 @@ class Case:
 class Outcome:
     """What its truth was; `failed`: why there is none."""
 
-    label: str
-    seed: int
+    case: Case
     failed: str = ""
     targeting: np.ndarray = field(default_factory=lambda: np.zeros(0))
     defocus: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -61,17 +76,26 @@ class Outcome:
     finished: float = 0.0
     minutes: float = float("nan")
 
+    def median(self, name: str) -> float:
+        """Of an error, µm; NaN where nothing was recorded."""
+        median = Spread.of(getattr(self, name)).median
+        return float("nan") if median is None else median
+
+    def iqr(self, name: str) -> float:
+        """Its interquartile range, µm."""
+        iqr = Spread.of(getattr(self, name)).iqr
+        return float("nan") if iqr is None else iqr
+
 
 def run_case(case: Case) -> Outcome:
     """Record one session and keep the errors of its views."""
     try:
         done = simulate_session(case.world, case.seed, targets=case.targets, overrides=case.session)
     except LamellaError as error:
-        return Outcome(case.label, case.seed, failed=str(error))
+        return Outcome(case, failed=str(error))
     score = done.score
     return Outcome(
-        label=case.label,
-        seed=case.seed,
+        case=case,
         targeting=score.targeting,
         defocus=np.abs(score.defocus),
         tilt=score.tilt,
@@ -97,35 +121,74 @@ def line(label: str, outcomes: Sequence[Outcome]) -> str:
         return f"{label:34} no session: {outcomes[0].failed}"
     targeting, defocus = (np.concatenate([getattr(one, name) for one in done]) for name in ("targeting", "defocus"))
     tilt = np.concatenate([one.tilt for one in done])
-    seeds = [float(np.median(one.targeting)) for one in done]
-    seeds_defocus = [float(np.median(one.defocus)) for one in done]
     profile = " ".join(
         f"{1e3 * np.median(targeting[(tilt >= low) & (tilt < high)]):4.0f}" if (tilt >= low).any() else "   –"
         for low, high in ((0, 1), (1, 5), (5, 10), (10, 20), (20, 30), (30, 99))
     )
-    return (
-        f"{label:34} {_pair(targeting)}  {np.median(seeds):.3f} {max(seeds):.3f}   {_pair(defocus)}  "
-        f"{np.median(seeds_defocus):.3f} {max(seeds_defocus):.3f}  "
-        f"{np.nanmedian([one.tracking_nm for one in done]):6.1f}  "
-        f"{100 * np.mean([one.finished for one in outcomes]):6.1f}  "
-        f"{np.mean([one.minutes for one in done]):5.2f}  {profile}"
-        + (
-            f"  {len(outcomes) - len(done)} failed: {next(one.failed for one in outcomes if one.failed)}"
-            if len(done) < len(outcomes)
-            else ""
-        )
-    )
+    columns = [
+        f"{label:34}",
+        _spread(targeting),
+        _of_seeds([one.median("targeting") for one in done]),
+        _spread(defocus),
+        _of_seeds([one.median("defocus") for one in done]),
+        "{:6.1f} {:6.1f}".format(*_middle_and_worst([one.tracking_nm for one in done])),
+        f"{100 * np.mean([one.finished for one in outcomes]):6.1f}",
+        f"{np.mean([one.minutes for one in done]):5.2f}",
+        profile,
+    ]
+    failed = [one.failed for one in outcomes if one.failed]
+    return "  ".join(columns) + (f"  {len(failed)} failed: {failed[0]}" if failed else "")
 
 
-def _pair(errors: np.ndarray) -> str:
+def _spread(errors: np.ndarray) -> str:
     spread = Spread.of(errors)
     return f"{spread.median:.3f} ± {spread.iqr:.3f}"
 
 
+def _of_seeds(medians: Sequence[float]) -> str:
+    return "{:.3f} {:.3f}".format(*_middle_and_worst(medians))
+
+
+def _middle_and_worst(values: Sequence[float]) -> tuple[float, float]:
+    known = np.array([value for value in values if np.isfinite(value)])
+    return (float(np.median(known)), float(known.max())) if known.size else (float("nan"), float("nan"))
+
+
 HEADER = (
-    f"{'world, predictor':34} {'targeting µm':13}  {'of seeds':11}   {'defocus µm':13}  {'of seeds':11} "
-    f"{'track nm':>7}  {'done %':>6}  {'min':>5}  nm at tilts 0, 1–4, 5–9, 10–19, 20–29, 30–"
+    f"{'world, predictor':34}  {'targeting, µm':13}  {'of seeds':11}  {'defocus, µm':13}  {'of seeds':11}  "
+    f"{'tracking, nm':>13}  {'done %':>6}  {'min':>5}  nm at tilts 0, 1–4, 5–9, 10–19, 20–29, 30–"
 )
+
+
+def comparison(name: str, outcomes: Sequence[Outcome]) -> list[str]:
+    """Lines that say in how many seeds of a world ours is worse than the better of the published ways, and where."""
+    by_predictor = {
+        predictor: {one.case.seed: one for one in outcomes if one.case.predictor == predictor}
+        for predictor in (OURS, *PUBLISHED)
+    }
+    ours = by_predictor.pop(OURS)
+    others = {predictor: seeds for predictor, seeds in by_predictor.items() if seeds}
+    if not ours or not others:
+        return []
+    lines = [f"  {name}: {OURS} against the better of {', '.join(others)}, seed by seed"]
+    measures: dict[str, Callable[[Outcome], float]] = {
+        "targeting, median": lambda one: one.median("targeting"),
+        "targeting, IQR": lambda one: one.iqr("targeting"),
+        "defocus, median": lambda one: one.median("defocus"),
+        "defocus, IQR": lambda one: one.iqr("defocus"),
+        "targets not finished": lambda one: 1.0 - one.finished,
+    }
+    for measure, of in measures.items():
+        worse = {}
+        for seed, one in ours.items():
+            known = [value for seeds in others.values() if np.isfinite(value := of(seeds[seed]))]
+            best = min(known, default=float("inf"))
+            if not of(one) <= best + _EQUAL:
+                worse[seed] = of(one) - best
+        most = sorted(worse, key=lambda seed: -worse[seed])[:_SHOWN]
+        where = "; most in seeds " + ", ".join(f"{seed} (by {worse[seed]:.3f})" for seed in most) if most else ""
+        lines.append(f"    {measure:21} worse in {len(worse)} of {len(ours)}{where}")
+    return lines
 
 
 def single_errors(world: World) -> dict[str, World]:
@@ -171,12 +234,45 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def main(words: Sequence[str]) -> None:
-    """Print the table."""
+    """Print the tables."""
+    print(machine_name())
+    if words:
+        _table(words)
+        return
+    for title, arguments in WHOLE:
+        print(f"\n### {title} ({arguments})")
+        _table(arguments.split())
+
+
+def _table(words: Sequence[str]) -> None:
+    told = _told(words)
+    session = dict(_setting(text) for text in told.session)
+    print(f"{told.seeds} seeds from {told.first_seed}, {told.targets} targets")
+    print(HEADER, flush=True)
+    predictors = told.predictors.split(",")
+    cases = [
+        Case(f"{name}, {predictor}", name, predictor, world, seed, told.targets, session | {"predictor": predictor})
+        for name, world in _worlds(told).items()
+        for predictor in predictors
+        for seed in range(told.first_seed, told.first_seed + told.seeds)
+    ]
+    waiting: list[Outcome] = []
+    for outcome in run_cases(cases, told.processes):
+        waiting.append(outcome)
+        if len(waiting) % told.seeds == 0:
+            print(line(outcome.case.label, waiting[-told.seeds :]), flush=True)
+        if len(waiting) == told.seeds * len(predictors):
+            for told_line in comparison(outcome.case.name, waiting):
+                print(told_line, flush=True)
+            waiting = []
+
+
+def _told(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench_acquire")
     parser.add_argument("--worlds", default="bisect,pace")
     parser.add_argument("--predictors", default=",".join(PREDICTORS))
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=11)
     parser.add_argument("--targets", type=int, default=25)
     parser.add_argument("--processes", type=int, default=int(os.environ.get("LAMELLA_THREADS", os.cpu_count() or 1)))
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.FIELD=VALUE")
@@ -184,23 +280,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--wider", type=float, default=0.0)
     parser.add_argument("--budget", action="store_true")
     parser.add_argument("--faults", action="store_true")
-    told = parser.parse_args(words)
-    session = dict(_setting(text) for text in told.session)
-    seeds = range(told.first_seed, told.first_seed + told.seeds)
-    cases = [
-        Case(f"{name}, {predictor}", world, seed, told.targets, session | {"predictor": predictor})
-        for name, world in _worlds(told).items()
-        for predictor in told.predictors.split(",")
-        for seed in seeds
-    ]
-    print(f"{machine_name()}; {told.seeds} seeds from {told.first_seed}, {told.targets} targets")
-    print(HEADER, flush=True)
-    waiting: list[Outcome] = []
-    for outcome in run_cases(cases, told.processes):
-        waiting.append(outcome)
-        if len(waiting) == len(seeds):
-            print(line(outcome.label, waiting), flush=True)
-            waiting = []
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
