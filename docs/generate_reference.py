@@ -14,6 +14,7 @@ from lamella.cli.commands import COMMANDS, find_command, root_help
 from lamella.cli.help import command_help
 from lamella.simulate.settings import SimulateSettings
 from lamella.workflow import steps
+from lamella.workflow.acquisition_settings import MicroscopeSettings
 from lamella.workflow.convert_settings import ConvertSettings
 from lamella.workflow.run_settings import RunSettings
 from lamella.workflow.setting_facts import setting_facts
@@ -38,6 +39,7 @@ def settings_page() -> str:
     parts += [_table(step.name, step.summary, step.settings_class()) for step in steps.all_steps()]
     parts.append(_table("convert", "options of `lamella convert`; no table of lamella.toml", ConvertSettings))
     parts.append(_table("acquire", "table `[session]` of a session's session.toml", AcquireSettings))
+    parts.append(_table("acquire: microscope", "table `[microscope]` of a session's session.toml", MicroscopeSettings))
     parts.append(_table("simulate", "given with `--set`; no table of lamella.toml", SimulateSettings))
     return "\n\n".join(parts) + "\n"
 

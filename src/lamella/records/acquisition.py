@@ -235,6 +235,9 @@ class Acquisition:
     focus_axis_um, axis_um
         x of the tilt axis from the middle of the beam, and its standard deviation: as focus tells it, and as processing
         found it; None where they do not.
+    focus_scales
+        by how much more the beam's tilt does than it says (1: as it says), and its standard deviation; the same of the
+        lens. None where they were not measured.
     thickness_um
         ``(targets,)`` as processing found it; NaN where it did not.
     fed_back
@@ -280,6 +283,7 @@ class Acquisition:
     found_plane: tuple[float, float] | None = None
     focus_axis_um: tuple[float, float] | None = None
     axis_um: tuple[float, float] | None = None
+    focus_scales: tuple[float, float, float, float] | None = None
     fed_back: tuple[int, int, int] = (0, 0, 0)
     started_s: float = 0.0
     now_s: float = 0.0

@@ -24,6 +24,7 @@ _LATE = 1.2  # of the time planned
 _SLOPE_DEG = 3.0
 _AXIS_UM, _AXIS_SD = 0.2, 2.0  # of the axis's offset: worth a calibration, and surely there
 _MANY = 0.02  # of the views that are not believed: more than some wrong peaks
+_BEAM = 0.02  # by which a beam tilt is wrong that is worth a calibration
 _NAMED = 6  # that are named one by one
 
 
@@ -233,6 +234,14 @@ def _lie(session: Acquisition) -> Iterator[Finding]:
             text=f"The tilt axis lies {found[0]:+.2f} ± {found[1]:.2f} µm beside the middle of the beam.",
             mend="add it to the axis offset in the microscope's calibration",
         )
+    if session.focus_scales is not None:
+        beam, sd = session.focus_scales[:2]
+        if abs(beam - 1) > max(_BEAM, _AXIS_SD * sd):
+            yield Finding(
+                kind="note",
+                text=f"A tilt of the beam does {beam:.3f} ± {sd:.3f} of what it says; the session reckoned with that.",
+                mend="calibrate the beam tilt again",
+            )
 
 
 def _at(session: Acquisition, target: int, tilt: int) -> str:

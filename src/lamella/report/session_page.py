@@ -196,6 +196,10 @@ def _lie(session: Acquisition) -> dict[str, str]:
     for name, axis in (("focus", session.focus_axis_um), ("processing", session.axis_um)):
         if axis is not None:
             found[f"tilt axis off the beam, by {name}"] = f"{axis[0]:+.2f} ± {axis[1]:.2f} µm"
+    if session.focus_scales is not None:
+        beam, beam_sd, lens, lens_sd = session.focus_scales
+        found["beam tilt, of what it says"] = f"{beam:.3f} ± {beam_sd:.3f}"
+        found["lens, of what it says"] = f"{lens:.3f} ± {lens_sd:.3f}"
     if any(session.fed_back):
         defoci, shifts, unused = session.fed_back
         found["taken in from processing"] = f"{defoci} defoci, {shifts} shifts; {unused} of no use"

@@ -19,6 +19,7 @@ from lamella.acquire.session.events import (
     Event,
     FaultSurvived,
     FeedbackTaken,
+    FocusScalesMeasured,
     HeightMeasured,
     PlaneFitted,
     SessionBegun,
@@ -111,6 +112,7 @@ def summarise(name: str, plan: Plan, events: Sequence[Event]) -> Acquisition:
         found_plane=None if plane is None else (plane.pre_tilt_deg, plane.rotation_deg),
         focus_axis_um=_focus_axis(plan, events),
         axis_um=_axis(events),
+        focus_scales=_focus_scales(events),
         fed_back=_fed_back(events),
         started_s=next((event.time_s for event in events if isinstance(event, SessionBegun)), times[0]),
         now_s=last.ended_s if isinstance(last, SessionEnded) else max(times),
@@ -232,6 +234,11 @@ def _focus_axis(plan: Plan, events: Sequence[Event]) -> Pair | None:
 def _axis(events: Sequence[Event]) -> Pair | None:
     found = [event for event in events if isinstance(event, AxisMeasured)]
     return (found[-1].axis_um, found[-1].sd_um) if found else None
+
+
+def _focus_scales(events: Sequence[Event]) -> tuple[float, float, float, float] | None:
+    found = [event for event in events if isinstance(event, FocusScalesMeasured)]
+    return (found[-1].beam, found[-1].beam_sd, found[-1].lens, found[-1].lens_sd) if found else None
 
 
 def _thickness(events: Sequence[Event], targets: int) -> Array:
