@@ -101,6 +101,7 @@ def test_it_reads_back(tmp_path: Path) -> None:
     }
     titles = serialem_titles("made for this test", 94.0, VIEW.when)
     assert titles[1].strip() == "Tilt axis angle = 94.0, binning = 1"
+    assert serialem_titles("x", 94.0, VIEW.when, "dosym = 8.0")[1].endswith("binning = 1  dosym = 8.0")
     sections = [("ZValue", place, serialem_section(view)) for place, view in enumerate(views)]
     write_mdoc(new_mdoc(path, header, titles, sections))
     mrcfile.write(tmp_path / "TS_01.mrc", np.zeros((3, 64, 64), np.int16), voxel_size=1.971)

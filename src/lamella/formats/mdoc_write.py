@@ -124,11 +124,23 @@ def serialem_section(view: WrittenView) -> dict[str, object]:
     return {key: values[key] for key in sorted(values, key=lambda key: places.get(key, len(places)))}
 
 
-def serialem_titles(what: str, axis_deg: float, when: datetime) -> tuple[str, ...]:
-    """The two titles: what wrote the file and when, and the tilt axis."""
+def serialem_titles(what: str, axis_deg: float, when: datetime, begun: str = "") -> tuple[str, ...]:
+    """The two titles: what wrote the file and when, and the tilt axis.
+
+    Parameters
+    ----------
+    what
+        wrote it.
+    axis_deg
+        the tilt axis as `geometry` states it.
+    when
+        of the first image.
+    begun
+        where a series that goes to both sides began, which IMOD reads: ``dosym = 8.0`` or ``bidir = 8.0``.
+    """
     return (
         f"SerialEM: {what}                 {clock_text(when, '%y')}",
-        f"    Tilt axis angle = {axis_deg:.1f}, binning = 1",
+        f"    Tilt axis angle = {axis_deg:.1f}, binning = 1  {begun}".rstrip(),
     )
 
 

@@ -66,6 +66,11 @@ def test_stack_and_mdoc_are_read_by_others(recorded) -> None:
     assert list(table["TargetDefocus"]) == [-3.0] * 5
     shifts = np.array(table["ImageShift"].tolist(), float)
     np.testing.assert_allclose(shifts, [view.shift_um for view in views], atol=1e-4)
+    # As PACEtomo states it: along the tilt axis first, and against x across it.
+    text = output.mdocs[0].read_text()
+    specimen = np.array([line.split()[2:] for line in text.splitlines() if line.startswith("SpecimenShift")], float)
+    np.testing.assert_allclose(specimen, [(view.shift_um[1], -view.shift_um[0]) for view in views], atol=1e-4)
+    assert "binning = 1  dosym = 0.0]" in text
     assert mrcfile.validate(output.stacks[0])
     with mrcfile.open(output.stacks[0]) as stack:
         assert stack.data.dtype == np.int16

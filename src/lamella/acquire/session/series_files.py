@@ -203,7 +203,7 @@ class SeriesFiles:
             "DataMode": "1" if self._stack.dtype == "int16" else "2",
         }
         what = f"acquired by lamella {__version__}"
-        titles = serialem_titles(what, calibrations.tilt_axis_deg, self._date(self.views[0]))
+        titles = serialem_titles(what, calibrations.tilt_axis_deg, self._date(self.views[0]), _begun(self._facts))
         sections = [("ZValue", place, self._sections[view]) for view, place in zip(views, places, strict=True)]
         write_mdoc(new_mdoc(path, header, titles, sections))
 
@@ -219,3 +219,10 @@ class SeriesFiles:
             for place, number in enumerate(views):
                 writer(place, 0, 0, self._stack.image(number)[None])
         self._write_mdoc_of(path.with_name(self.mdoc_path.name), views, list(range(len(views))))
+
+
+def _begun(facts: SessionFacts) -> str:
+    """The scheme's start, as SerialEM's titles state it of series that go to both sides."""
+    settings = facts.settings
+    name = {"dose-symmetric": "dosym", "bidirectional": "bidir"}.get("" if settings.tilts else settings.scheme)
+    return "" if name is None else f"{name} = {settings.start_tilt:.1f}"
