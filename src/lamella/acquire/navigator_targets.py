@@ -59,7 +59,7 @@ def stage_frame(dx_um: float, dy_um: float, stage_to_specimen: Sequence[float]) 
     Its specimen shift is (SSX, SSY) = M (dx, dy) with SSX along the tilt axis; the stage frame's x is −SSY, its y SSX.
     """
     xx, xy, yx, yy = stage_to_specimen
-    return -(yx * dx_um + yy * dy_um), xx * dx_um + xy * dy_um
+    return 0.0 - (yx * dx_um + yy * dy_um), xx * dx_um + xy * dy_um + 0.0
 
 
 def series_names(labels: Sequence[str]) -> list[str]:

@@ -117,7 +117,8 @@ def _target(name: str, shift_um: tuple[float, float], plane: tuple[float, float]
     if plane is not None:
         pretilt, rotation = plane
         height = math.tan(pretilt) * (math.cos(rotation) * ssy - math.sin(rotation) * ssx)
-    return Target(name=name, x_um=-ssy, y_um=ssx, z_um=height)
+    # No zero with a sign.
+    return Target(name=name, x_um=0.0 - ssy, y_um=ssx, z_um=None if height is None else height + 0.0)
 
 
 def _number(values: Mapping[str, str], name: str, where: str) -> float:
