@@ -46,7 +46,9 @@ class AcquireSettings(BaseModel):
         "shared", "what tells where the targets will be after a tilt"
     )
     mode: Literal["slow", "fast"] = setting(
-        "slow", "slow: tracked in both magnifications at every tilt; fast: only as often as the predictor is unsure"
+        "slow",
+        "slow: tracked in both magnifications at every tilt, and focused as often as is set; fast: only where the "
+        "predictor is less sure than `fast_unsure` and `fast_unsure_focus`: the first target shows what the stage did",
     )
     visiting: Literal["auto", "given", "nearest", "alternating"] = setting(
         "auto",
@@ -80,7 +82,7 @@ class AcquireSettings(BaseModel):
     focus_scale_step: float = setting(
         3.0,
         "to both sides of focus, by which the lens is set at the start to learn how far it goes, of a predictor that "
-        "learns it; 0: not",
+        "learns it, where its scale was not measured (`focus_scales_reach`); 0: not",
         unit="µm",
         ge=0,
         le=10,
@@ -130,6 +132,12 @@ class AcquireSettings(BaseModel):
     )
     unsure_focus: float = setting(
         0.5, "standard deviation of a predicted height above which focus is measured again", unit="µm", gt=0
+    )
+    fast_unsure: float = setting(
+        0.25, "the same of the area and the first target at a tilt in fast mode", unit="µm", gt=0
+    )
+    fast_unsure_focus: float = setting(
+        0.1, "standard deviation of a predicted height below which focus is not measured in fast mode", unit="µm", gt=0
     )
     lost: float = setting(
         1.0, "standard deviation of a predicted place above which the view is left out", unit="µm", gt=0

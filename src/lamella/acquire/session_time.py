@@ -111,7 +111,8 @@ def _start_s(
 ) -> float:
     """Before the first tilt: eucentric height, the scales of focus, the plane, the references."""
     clock, presets = calibrations.timings, calibrations.presets
-    seconds = focus_s * (levelled + (2 if settings.focus_scale_step and settings.predictor == "shared" else 1))
+    by_steps = settings.focus_scale_step and not settings.focus_scales_deg and settings.predictor == "shared"
+    seconds = focus_s * (levelled + (2 if by_steps else 1))
     if settings.eucentric:
         turn = clock.tilt_s + 3 * settings.eucentric_tilt / clock.tilt_deg_per_s
         picture = presets[TRACK_LOW].exposure_s + clock.readout_s
@@ -119,7 +120,7 @@ def _start_s(
     if settings.focus_scales_deg:
         # Two places far across the axis, each found at three tilts and focused twice at two of them.
         find = presets[TRACK_LOW].exposure_s + clock.readout_s + 2 * clock.preset_s + clock.shift_s + clock.focus_s
-        seconds += 6 * find + 8 * focus_s + 5 * _SCALES_APART_UM * clock.shift_um_s
+        seconds += 6 * find + 8 * focus_s + 3 * _SCALES_APART_UM * clock.shift_um_s
         seconds += 4 * clock.tilt_s + 4 * settings.focus_scales_deg / clock.tilt_deg_per_s
     if tracks:
         seconds += sum(presets[name].exposure_s + clock.readout_s + clock.preset_s for name in (TRACK, TRACK_LOW))

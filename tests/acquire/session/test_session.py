@@ -20,7 +20,7 @@ def session(world: str, seed: int, count: int, **values: object) -> tuple[Simula
 @pytest.mark.parametrize("tracking", ["area", "first-target", "position", "none"])
 def test_an_ideal_stage_is_followed_exactly(tracking: str) -> None:
     scope, result = session("rigid", 1, 2, tracking=tracking, predictor="flat", tilt_range=30, tilt_step=10)
-    assert result.counts == {"finished": 2, "limit": 0, "lost": 0}
+    assert result.counts == {"finished": 2, "limit": 0, "thick": 0, "lost": 0}
     score = score_session(scope, tilts=7, defocus_um=3.0, finished=[0, 1])
     assert score.as_dict()["targeting_um"]["median"] == pytest.approx(0, abs=1e-9)
 
@@ -39,6 +39,14 @@ def test_a_target_out_of_reach_at_high_tilts_ends_as_planned() -> None:
     result = run_session(scope, targets, settings)
     assert [result.endings[number].kind for number in (0, 1)] == ["finished", "limit"]
     assert "far" in str(result.plan.notes[0])
+
+
+def test_fast_mode_spares_the_tracking_area_and_holds_the_targets() -> None:
+    done = {mode: session("pace", 5, 9, predictor="shared", mode=mode, tilt_range=30) for mode in ("slow", "fast")}
+    slow, fast = (done[mode][1] for mode in ("slow", "fast"))
+    assert len(fast.trackings) < 0.4 * len(slow.trackings)
+    assert fast.minutes < 0.95 * slow.minutes
+    assert np.median(errors_um(done["fast"][0])) < 1.5 * np.median(errors_um(done["slow"][0]))
 
 
 def test_several_shots_and_the_order_of_visiting() -> None:

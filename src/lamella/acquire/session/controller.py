@@ -143,7 +143,8 @@ def _record(
     progress: Progress,
     feedback: Feedback = no_feedback,
 ) -> None:
-    step = desk.settings.focus_scale_step if desk.predictor.focuses_on == "tracking-area" else 0.0
+    learns = desk.predictor.focuses_on == "tracking-area" and desk.focus_scales.lens_sd is None
+    step = desk.settings.focus_scale_step if learns else 0.0
     for off in (-step, step) if step else (0.0,):
         measure_focus(desk, desk.focus_area, off_um=off)
     if follow_area and desk.series_of(TRACKING_AREA, TRACK).empty:

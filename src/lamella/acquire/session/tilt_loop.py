@@ -77,6 +77,7 @@ class TiltLoop:
         self._sightings: list[Sighting] = []
         self._extra = 0
         self._focused = False
+        self._seen_here = False
 
     def run(self) -> None:
         """Record every tilt, and tell how each target's series ended.
@@ -139,14 +140,14 @@ class TiltLoop:
     def _prepare(self) -> None:
         """Track and focus, as often as is set or the predictor is unsure."""
         desk, settings = self.desk, self.desk.settings
-        self._sightings, self._extra, self._focused = [], 0, False
+        self._sightings, self._extra, self._focused, self._seen_here = [], 0, False, False
         self._looked_s = desk.scope.time_s
         if self.follow_area:
             known = predicted_sd_um(desk.predict(TRACKING_AREA))
             place_sd = known[0]
             if settings.mode == "slow" or self.desk.moment.tilt == 0:
                 self._track(low=True)
-            elif place_sd > settings.unsure:
+            elif place_sd > settings.fast_unsure:
                 self._doubt(TRACKING_AREA, known, "track")
                 self._track(low=place_sd > _SEEN * min(desk.scope.calibrations.presets[TRACK].field_um))
                 if not self._sightings:
@@ -163,6 +164,10 @@ class TiltLoop:
         every, number = self.desk.settings.autofocus_every, self.desk.moment.tilt
         if not every or not number or number % every:
             return False
+        if self.desk.settings.mode == "fast":
+            _, height_sd = predicted_sd_um(self.desk.predict(TRACKING_AREA if self.follow_area else self.targets[0]))
+            if height_sd <= self.desk.settings.fast_unsure_focus:
+                return False
         in_turn = self.desk.predictor.focuses_on == "tracking-area"
         return after == (in_turn and number // every % 2 == 0)
 
@@ -198,6 +203,7 @@ class TiltLoop:
             return None
         for _ in range(2):
             self._look_again()
+            self._seen_here = True
             try:
                 return record_view(
                     self.desk,
@@ -245,7 +251,9 @@ class TiltLoop:
         if height_sd > settings.unsure_focus and not self._focused:
             self._doubt(target, known, "focus")
             self._focus()
-        if place_sd > settings.unsure and self.follow_area and self._extra < _EXTRA_TRACKINGS:
+        # In fast mode the first picture of a tilt shows what the stage did: it may be off by more than the others.
+        bearable = settings.fast_unsure if settings.mode == "fast" and not self._seen_here else settings.unsure
+        if place_sd > bearable and self.follow_area and self._extra < _EXTRA_TRACKINGS:
             self._extra += 1
             waited_s = settings.wait_step if self._extra > 1 else 0.0
             self._doubt(target, known, "track", waited_s)
@@ -272,6 +280,7 @@ class TiltLoop:
         )
 
     def _track(self, *, low: bool) -> None:
+        self._seen_here = True
         seen = track(self.desk, low=low)
         self._looked_s = self.desk.scope.time_s
         if seen is not None:
