@@ -12,12 +12,12 @@ from pathlib import Path
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.cli.commands import COMMANDS, find_command, root_help
 from lamella.cli.help import command_help
+from lamella.setting_facts import setting_facts
 from lamella.simulate.settings import SimulateSettings
 from lamella.workflow import steps
 from lamella.workflow.acquisition_settings import MicroscopeSettings
 from lamella.workflow.convert_settings import ConvertSettings
 from lamella.workflow.run_settings import RunSettings
-from lamella.workflow.setting_facts import setting_facts
 
 FOLDER = Path(__file__).parent / "reference" / "generated"
 COLUMNS = 100

@@ -34,14 +34,14 @@ def test_a_script_that_is_none() -> None:
 
 
 def test_a_setting_that_is_none_and_a_grid_that_stands_upright() -> None:
-    with pytest.raises(SettingsError, match="no setting tilt_stp; did you mean tilt_step"):
+    with pytest.raises(SettingsError, match="no setting 'tilt_stp'; did you mean tilt_step"):
         simulate_session(load_world("rigid", {"session.tilt_stp": 3.0}), 1, targets=2)
     with pytest.raises(SettingsError, match="70° at most"):
         load_world("rigid", {"grid.pretilt": (80.0, 90.0)})
 
 
 def test_settings_that_do_not_go_together_name_no_single_one() -> None:
-    with pytest.raises(SettingsError, match="session settings: 3 shots"):
+    with pytest.raises(SettingsError, match="the session: 3 shots"):
         simulate_session(load_world("rigid"), 1, targets=2, overrides={"shots": 3})
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
-
-from pydantic import ValidationError
 
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.microscope.simulated import SimulatedMicroscope, score_session
@@ -16,7 +13,7 @@ from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import run_session
 from lamella.acquire.targets import Target, places_of, with_shots
 from lamella.acquire.world import World
-from lamella.errors import SettingsError
+from lamella.checked_settings import validate
 from lamella.progress import Progress, no_progress
 
 __all__ = ["SimulatedSession", "session_settings", "simulate_session", "simulated_targets"]
@@ -48,23 +45,7 @@ def session_settings(world: World, overrides: Mapping[str, Any]) -> AcquireSetti
     SettingsError
         if a value is none that the settings allow.
     """
-    try:
-        return AcquireSettings.model_validate({**world.session, **overrides})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            near = get_close_matches(name, list(AcquireSettings.model_fields), n=1)
-            raise SettingsError(
-                f"the session has no setting {name}",
-                mend=f"did you mean {near[0]}?"
-                if near
-                else "see `lamella acquire plan --help` for those that there are",
-            ) from None
-        raise SettingsError(
-            f"session {f'setting {name}' if name else 'settings'}: {str(first['msg']).removeprefix('Value error, ')}",
-            mend="see `lamella acquire plan --help` for what is allowed",
-        ) from None
+    return validate(AcquireSettings, {**world.session, **overrides}, "the session")
 
 
 def simulated_targets(microscope: SimulatedMicroscope) -> list[Target]:

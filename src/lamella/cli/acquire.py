@@ -53,10 +53,10 @@ def _plan(
     json: Json = False,
     given: dict[str, Any],
 ) -> int:
+    from lamella.checked_settings import validate
     from lamella.workflow.acquisition import plan_folder
     from lamella.workflow.acquisition_settings import MicroscopeSettings
     from lamella.workflow.acquisition_targets import targets_of
-    from lamella.workflow.settings_file import validate
 
     chosen = validate(
         MicroscopeSettings,

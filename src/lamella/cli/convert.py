@@ -20,9 +20,9 @@ def _convert(
     json: Json = False,
     given: dict[str, Any],
 ) -> int:
+    from lamella.checked_settings import validate
     from lamella.cli.view import open_view
     from lamella.workflow.convert import convert_volume
-    from lamella.workflow.settings_file import validate
 
     settings = validate(ConvertSettings, given_settings(ConvertSettings, given, "convert"), "convert")
     with open_view() as view:

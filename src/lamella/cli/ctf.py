@@ -120,9 +120,9 @@ def _check_use(project: Path | None, image: Path | None, of_project: dict[str, A
 
 
 def _do_image(step: Step, path: Path, options: dict[str, Any], given: dict[str, Any], json: bool) -> int:
+    from lamella.checked_settings import validate
     from lamella.cli.view import open_view
     from lamella.workflow.image_ctf import HEADER, estimate_images, open_image_file
-    from lamella.workflow.settings_file import validate
 
     contrast = _number(given.get("amplitude_contrast"))
     if contrast is not None:

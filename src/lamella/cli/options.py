@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lamella.errors import InputError
-from lamella.workflow.setting_facts import SettingFacts, setting_facts
+from lamella.setting_facts import SettingFacts, setting_facts
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -42,9 +42,10 @@ def simulate(
     FOLDER/raw gets movies (or a stack) and an mdoc for each, FOLDER/truth the true geometry, motion, poses and volume.
     """
     import lamella.simulate as room
+    from lamella.checked_settings import validate
     from lamella.cli.view import open_view
     from lamella.simulate.presets import preset_values
-    from lamella.workflow.settings_file import parse_value, validate
+    from lamella.workflow.settings_file import parse_value
 
     values: dict[str, Any] = {}
     if seed is not None:

@@ -25,10 +25,10 @@ def _train(
     json: Json = False,
     given: dict[str, Any],
 ) -> int:
+    from lamella.checked_settings import validate
     from lamella.cli.view import open_view
     from lamella.workflow.project import Project
     from lamella.workflow.record_name import RecordName
-    from lamella.workflow.settings_file import validate
     from lamella.workflow.training import train_network
 
     opened = Project.open(project)

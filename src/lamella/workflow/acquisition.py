@@ -28,15 +28,17 @@ from lamella.acquire.session.files import LEFT_OUT_NAME, SessionFiles
 from lamella.acquire.session.log import LOG_NAME
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import read_head, read_session, resume_session, run_session
+from lamella.acquire.simulated_session import session_settings
 from lamella.acquire.targets import Target, read_targets, write_targets
 from lamella.acquire.world import load_world, world_text
+from lamella.checked_settings import validate
 from lamella.errors import LamellaError, MicroscopeError, ProjectError, SettingsError
 from lamella.formats.atomic import atomic_text
 from lamella.progress import Progress, no_progress
 from lamella.workflow.acquisition_microscope import known_of, open_microscope, simulated_microscope
 from lamella.workflow.acquisition_report import LivePage, draw_plan, make_session_report
 from lamella.workflow.acquisition_settings import MicroscopeSettings
-from lamella.workflow.settings_file import settings_table, validate
+from lamella.workflow.settings_file import settings_table
 
 __all__ = [
     "PlannedSession",
@@ -105,10 +107,10 @@ def plan_folder(
     folder = Path(folder)
     if (folder / LOG_NAME).exists():
         raise ProjectError(f"{folder}: a session has begun here", mend="resume it, or plan in another folder")
-    values = dict(overrides)
     if microscope.microscope == "simulated":
-        values = {**load_world(microscope.world).session, **values}
-    settings = validate(AcquireSettings, values, "acquire")
+        settings = session_settings(load_world(microscope.world), overrides)
+    else:
+        settings = validate(AcquireSettings, overrides, "the session")
     calibrations, limits, chosen = known_of(microscope, targets)
     plan = plan_session(calibrations, limits, chosen, settings)
     folder.mkdir(parents=True, exist_ok=True)

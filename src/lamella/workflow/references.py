@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lamella.checked_settings import validate
 from lamella.errors import ImageError, InputError
 from lamella.formats.defect_list import read_defects
 from lamella.formats.frame_turn import turn_shape
@@ -14,7 +15,6 @@ from lamella.formats.gain import as_factor, read_gain, read_image_reference
 from lamella.formats.overrides import Imported
 from lamella.movies import MotionSettings
 from lamella.records import Note, TiltSeries
-from lamella.workflow.settings_file import validate
 
 __all__ = ["settle_references"]
 

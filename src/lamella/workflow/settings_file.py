@@ -6,27 +6,25 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from tomlkit.items import Item, Table
 
+from lamella.checked_settings import nearest, validate
 from lamella.errors import ProjectError, SettingsError
 from lamella.formats.atomic import atomic_path
+from lamella.setting_facts import setting_facts
 from lamella.workflow import steps
 from lamella.workflow.record_name import RecordName
 from lamella.workflow.run_settings import RunSettings
-from lamella.workflow.setting_facts import setting_facts
 
 if TYPE_CHECKING:
     from lamella.settings import StepSettings
 
-__all__ = ["SettingsFile", "parse_value", "settings_table", "validate", "written_value"]
-
-Model = TypeVar("Model", bound=BaseModel)
+__all__ = ["SettingsFile", "parse_value", "settings_table", "written_value"]
 
 _HEADER = """\
 Settings of this project, one table per step; `lamella STEP --help` tells the same.
@@ -88,7 +86,7 @@ class SettingsFile:
         known = ["run", *(step.name for step in steps.all_steps())]
         for name, table in self.document.items():
             if name not in known:
-                raise SettingsError(f"{self.path.name}: there is no step [{name}]", mend=_nearest(name, known))
+                raise SettingsError(f"{self.path.name}: there is no step [{name}]", mend=nearest(name, known))
             if not isinstance(table, Mapping):
                 raise SettingsError(f"{self.path.name}: {name} is not a table", mend=f"write [{name}] and its settings")
         self.run_settings()
@@ -208,7 +206,7 @@ def parse_value(settings: type[BaseModel], name: str, text: str, where: str) -> 
         if there is no such setting (the nearest is named), or the value is out of its bounds (they are named).
     """
     if name not in settings.model_fields:
-        raise SettingsError(f"{where} has no setting {name!r}", mend=_nearest(name, list(settings.model_fields)))
+        raise SettingsError(f"{where} has no setting {name!r}", mend=nearest(name, list(settings.model_fields)))
     field = settings.model_fields[name]
     if text.strip().lower() in ("", "none") and field.get_default() is None:
         return None
@@ -239,40 +237,6 @@ def _readings(text: str) -> Iterator[Any]:
             continue
     yield text
     yield [part.strip() for part in re.split(r"[,\s]+", text.strip())]
-
-
-def validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
-    """The model made of the values, or a `SettingsError` that names the table, the field and its bounds."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise _settings_error(model, error, where) from None
-
-
-def _settings_error(model: type[BaseModel], error: ValidationError, where: str) -> SettingsError:
-    first = error.errors(include_url=False)[0]
-    if not first["loc"]:
-        return SettingsError(f"{where}: {_reason(first)}", mend="change one of them")
-    name = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return SettingsError(f"{where} has no setting {name!r}", mend=_nearest(name, list(model.model_fields)))
-    facts = {entry.name: entry for entry in setting_facts(model)}.get(name)
-    value = first["input"]
-    limits = facts.limits or facts.type if facts else ""
-    return SettingsError(
-        f"{where} {name} = {value!r}: {_reason(first)}",
-        mend=f"give {limits}" + (f" (default {facts.default})" if facts and facts.default else ""),
-    )
-
-
-def _reason(entry: Any) -> str:
-    message = str(entry["msg"]).removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
 def settings_table(model: type[BaseModel], summary: str = "", values: Mapping[str, Any] | None = None) -> Table:
