@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lamella.acquire.microscope.answers import nonsense_in, sound_picture, sound_ready, sound_status, told
 from lamella.acquire.microscope.port import Calibrations, Limits, Microscope, Picture, Pixels, Purpose, Status
 from lamella.acquire.session.codec import decode_answer, decode_fault, encode_answer, encode_fault
 from lamella.acquire.session.log import Journal
@@ -81,38 +82,40 @@ class RecordingMicroscope:
 
     def status(self) -> Status:
         """Its state now."""
-        answer = self._asked("status", (), self._microscope.status)
+        answer = self._asked("status", (), lambda: sound_status(told(self._microscope.status)))
         assert isinstance(answer, Status)
         self._last = answer
         return answer
 
     def ready(self) -> bool:
         """Whether it can record now."""
-        return bool(self._asked("ready", (), self._microscope.ready))
+        return bool(self._asked("ready", (), lambda: sound_ready(told(self._microscope.ready))))
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
-        self._asked("wait", (seconds,), lambda: self._microscope.wait(seconds))
+        self._asked("wait", (seconds,), lambda: told(lambda: self._microscope.wait(seconds)))
 
     def tilt(self, angle_deg: float) -> None:
         """Turn the stage."""
-        self._asked("tilt", (angle_deg,), lambda: self._microscope.tilt(angle_deg))
+        self._asked("tilt", (angle_deg,), lambda: told(lambda: self._microscope.tilt(angle_deg)))
 
     def move_stage(self, x_um: float, y_um: float, z_um: float) -> None:
         """Move the stage."""
-        self._asked("move_stage", (x_um, y_um, z_um), lambda: self._microscope.move_stage(x_um, y_um, z_um))
+        self._asked(
+            "move_stage", (x_um, y_um, z_um), lambda: told(lambda: self._microscope.move_stage(x_um, y_um, z_um))
+        )
 
     def shift_image(self, x_um: float, y_um: float) -> None:
         """Set the image shift."""
-        self._asked("shift_image", (x_um, y_um), lambda: self._microscope.shift_image(x_um, y_um))
+        self._asked("shift_image", (x_um, y_um), lambda: told(lambda: self._microscope.shift_image(x_um, y_um)))
 
     def focus(self, defocus_um: float) -> None:
         """Set the lens."""
-        self._asked("focus", (defocus_um,), lambda: self._microscope.focus(defocus_um))
+        self._asked("focus", (defocus_um,), lambda: told(lambda: self._microscope.focus(defocus_um)))
 
     def tilt_beam(self, x_mrad: float, y_mrad: float) -> None:
         """Tilt the beam."""
-        self._asked("tilt_beam", (x_mrad, y_mrad), lambda: self._microscope.tilt_beam(x_mrad, y_mrad))
+        self._asked("tilt_beam", (x_mrad, y_mrad), lambda: told(lambda: self._microscope.tilt_beam(x_mrad, y_mrad)))
 
     def expose(self, preset: str, purpose: Purpose, *, exposure_s: float | None = None) -> Picture:
         """Take a picture."""
@@ -120,7 +123,11 @@ class RecordingMicroscope:
         def take() -> Picture:
             if self._journal.live and self._journal.kept and not self.repeatable:
                 self._journal.note(f"exposing {preset} for {asdict(purpose)}")
-            picture = self._microscope.expose(preset, purpose, exposure_s=exposure_s)
+            answer = told(lambda: self._microscope.expose(preset, purpose, exposure_s=exposure_s))
+            picture = sound_picture(answer)
+            if nonsense_in(picture):
+                # The session takes it again, or leaves it out; nothing of it is worth a file.
+                return picture
             if self._pictures is not None and self._journal.live:
                 self._pictures(picture, purpose)
             return _reduced(picture)
@@ -179,9 +186,10 @@ class RecordingMicroscope:
             if its stage was moved in between: the targets are elsewhere then.
         """
         self._taken_over = True
-        self._journal.note("the session goes on from here")
         if self.repeatable:
+            # It is where it was, as if it had not been stopped; so is the log, byte for byte.
             return
+        self._journal.note("the session goes on from here")
         if self._last is not None:
             self._set_state(self._last)
         # In the log, this is the answer to the call: a second resumed run meets it in the same place.

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.comparing import AlignedSeries
+from lamella.acquire.microscope.answers import nonsense_in
 from lamella.acquire.microscope.port import Picture, Purpose
 from lamella.acquire.predictor.interface import Observation, Prediction, Predictor, View
 from lamella.acquire.session.events import Event, FaultSurvived
-from lamella.acquire.session.steady import SteadyMicroscope, nonsense_in
+from lamella.acquire.session.steady import SteadyMicroscope
 from lamella.errors import PassingFault
 
 __all__ = ["FOCUS_AREA", "TRACKING_AREA", "DarkPicture", "Desk", "FocusScales", "Moment"]
@@ -178,12 +179,11 @@ class Desk:
             fault = self._fault_of(picture, preset)
             if fault is None:
                 return picture
-            if attempt < retries:
-                time_s = self.scope.time_s
-                self.tell(
-                    FaultSurvived(verb="expose", problem=str(fault), attempt=attempt, waited_s=0.0, time_s=time_s)
-                )
-        raise fault
+            if attempt == retries:
+                raise fault
+            time_s = self.scope.time_s
+            self.tell(FaultSurvived(verb="expose", problem=str(fault), attempt=attempt, waited_s=0.0, time_s=time_s))
+        raise AssertionError("the last attempt returns or raises")
 
     def _fault_of(self, picture: Picture, preset: str) -> PassingFault | None:
         """What is wrong with a picture; None where nothing is, and its brightness is remembered."""

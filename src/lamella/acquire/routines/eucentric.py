@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lamella.acquire.comparing import AlignedSeries
 from lamella.acquire.microscope.port import TRACK_LOW, Picture, Purpose
 from lamella.acquire.routines.desk import Desk
-from lamella.acquire.session.events import StageLifted
+from lamella.acquire.session.events import FaultSurvived, StageLifted
 from lamella.errors import ImageError, MicroscopeError
 
 __all__ = ["height_by_tilting", "to_eucentric_height"]
@@ -18,6 +18,7 @@ __all__ = ["height_by_tilting", "to_eucentric_height"]
 Array = NDArray[np.float64]
 
 _ROUNDS = 5
+_FAILED = 1  # rounds of which a picture may show something else
 _PICTURES = 3  # of each round
 _HOPELESS_UM = 10.0
 _LARGE = 2.0  # of the tilt, once the specimen is near: far from the height it would leave the picture
@@ -48,10 +49,19 @@ def to_eucentric_height(desk: Desk, start_deg: float, place_um: Array) -> float:
     """
     # Heights as the stage stood at first: what it does for itself at each tilt averages out over the rounds.
     at_first, weights, lifted, height = 0.0, 0.0, 0.0, 0.0
+    failed = 0
     for attempt in range(_ROUNDS):
         reach = desk.settings.eucentric_tilt * (_LARGE if attempt else 1.0)
         purpose = Purpose(kind="eucentric", attempt=_PICTURES * attempt)
-        height = height_by_tilting(desk, start_deg, place_um, reach, purpose)
+        try:
+            height = height_by_tilting(desk, start_deg, place_um, reach, purpose)
+        except MicroscopeError as error:
+            failed += 1
+            if failed > _FAILED:
+                raise
+            time_s = desk.scope.time_s
+            desk.tell(FaultSurvived(verb="height", problem=str(error), attempt=attempt, waited_s=0.0, time_s=time_s))
+            continue
         weight = float(np.sin(np.deg2rad(reach)) ** 2)
         at_first = (weights * at_first + weight * (height - lifted)) / (weights + weight)
         weights += weight

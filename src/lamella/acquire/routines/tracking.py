@@ -62,7 +62,10 @@ def take_references(desk: Desk, area: int = TRACKING_AREA, *, presets: Sequence[
             shift_um=prediction.shift_um,
             defocus_um=desk.settings.defocus - desk.hand * prediction.height_um,
         )
-        desk.series_of(area, preset).add(picture)
+        try:
+            desk.series_of(area, preset).add(picture)
+        except ImageError as error:
+            raise MicroscopeError(f"no reference picture: {error.problem}", mend=error.mend) from error
     desk.observe_place(desk.view(area, picture.status.time_s), prediction.shift_um, _REFERENCE_SD_UM)
 
 

@@ -9,11 +9,12 @@ from typing import TypeVar
 import numpy as np
 
 from lamella.acquire.acquire_settings import AcquireSettings
-from lamella.acquire.microscope.port import Calibrations, Limits, Microscope, Picture, Pixels, Purpose, Status
+from lamella.acquire.microscope.answers import nonsense_in, sound_status
+from lamella.acquire.microscope.port import Calibrations, Limits, Microscope, Picture, Purpose, Status
 from lamella.acquire.session.events import FaultSurvived, Tell
 from lamella.errors import Interruption, LimitError, MicroscopeError, PassingFault
 
-__all__ = ["SteadyMicroscope", "nonsense_in"]
+__all__ = ["SteadyMicroscope"]
 
 Answer = TypeVar("Answer")
 
@@ -48,6 +49,7 @@ class SteadyMicroscope:
         self._tell = tell
         self.time_s = 0.0
         self.interrupted = False
+        self._tilt_deg: float | None = None  # where the last turn ended
         self._refused_um = math.inf  # image shifts from here on were refused for as long as one waits
 
     @property
@@ -85,6 +87,7 @@ class SteadyMicroscope:
             lowest = self.limits.tilt_deg[0]
             if angle_deg < status.tilt_deg and backlash > 0:
                 self._microscope.tilt(max(angle_deg - backlash, lowest))
+            self._tilt_deg = None
             self._microscope.tilt(angle_deg)
             status = self._sound(self._microscope.status())
             if abs(status.tilt_deg - angle_deg) > _TILT_TOLERANCE_DEG:
@@ -92,6 +95,7 @@ class SteadyMicroscope:
                     f"the stage stands at {status.tilt_deg:.2f}° where {angle_deg:.2f}° was asked",
                     mend="look whether it is blocked",
                 )
+            self._tilt_deg = status.tilt_deg
             return status
 
         self.until_ready()
@@ -161,7 +165,12 @@ class SteadyMicroscope:
 
         def take() -> Picture:
             picture = self._microscope.expose(preset, purpose, exposure_s=exposure_s)
-            self._sound(picture.status)
+            status = self._sound(picture.status)
+            if self._tilt_deg is not None and abs(status.tilt_deg - self._tilt_deg) > _TILT_TOLERANCE_DEG:
+                raise PassingFault(
+                    f"a picture at {status.tilt_deg:.2f}° where the stage stands at {self._tilt_deg:.2f}°",
+                    mend="look at the stage",
+                )
             if not np.isfinite([picture.mean_counts, picture.dose]).all():
                 raise PassingFault("a picture without brightness or dose", mend="look at the camera")
             # A target's own view is taken again as often as a dark one, not as often as a call: it costs dose.
@@ -212,37 +221,13 @@ class SteadyMicroscope:
                 pause = self._settings.back_off * 2**attempt
                 self._told(name, str(fault), attempt, pause)
                 self._microscope.wait(pause)
+                self.time_s += pause
         raise AssertionError("the last attempt returns or raises")
 
     def _told(self, verb: str, problem: str, attempt: int, waited_s: float) -> None:
         self._tell(FaultSurvived(verb=verb, problem=problem, attempt=attempt, waited_s=waited_s, time_s=self.time_s))
 
     def _sound(self, status: Status) -> Status:
-        numbers = (
-            status.time_s,
-            status.tilt_deg,
-            *status.stage_um,
-            *status.image_shift_um,
-            status.defocus_um,
-            *status.beam_tilt_mrad,
-        )
-        if not np.isfinite(numbers).all() or abs(status.tilt_deg) > 90:
-            raise PassingFault(
-                f"the microscope states a tilt of {status.tilt_deg}° and a stage at {status.stage_um}",
-                mend="look at its connection",
-            )
-        self.time_s = status.time_s
-        return status
-
-
-def nonsense_in(picture: Picture) -> str:
-    """What is wrong with the content of a picture that no comparison could take; empty where nothing is."""
-    if isinstance(picture.content, Pixels):
-        image = picture.content.image
-        if image.ndim != 2 or 0 in image.shape:
-            return f"a picture of {tuple(image.shape)} pixels"
-        return "" if np.isfinite(image).all() else "a picture with pixels that are no numbers"
-    places = np.asarray(picture.content.places_um)
-    if places.ndim != 2 or places.shape[1] != 2 or not len(places) or not np.isfinite(places).all():
-        return "a picture whose landmarks are no places"
-    return ""
+        sound = sound_status(status)
+        self.time_s = sound.time_s
+        return sound
