@@ -145,7 +145,7 @@ def _values(item: NavigatorItem) -> dict[str, object]:
 
 
 def _text(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.6g}" if value else "0" for value in values)
+    return " ".join(f"{value:.10g}" if value else "0" for value in values)
 
 
 def _numbers(section: Section, key: str, path: Path) -> list[float]:
