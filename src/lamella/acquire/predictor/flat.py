@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamella.acquire.predictor.interface import Observation, Prediction, TargetPlace, View
 from lamella.acquire.predictor.tracked import SharedOffset
@@ -13,8 +14,9 @@ from lamella.acquire.predictor.turning import checked_places, place_of, turned
 
 __all__ = ["FlatPredictor"]
 
+Array = NDArray[np.float64]
+
 TRACKING_AREA = -1
-FOCUS_AREA = -2
 
 
 class FlatPredictor:
@@ -59,10 +61,21 @@ class FlatPredictor:
             self._shared.focus(float(observation.value_um[0] - place[2]), view.tilt_deg)
         elif observation.kind == "place" and view.target == TRACKING_AREA:
             self._shared.track(view.tilt, observation.value_um - place[:2], view.tilt_deg)
+        elif observation.kind == "place":
+            self._learn_place(view, observation.value_um)
 
-    def _covariance(self, view: View) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        """Of the given place's errors turned; where the tilt was not tracked yet, of the stage's steps too."""
+    def _learn_place(self, view: View, place_um: Array) -> None:
+        """Nothing: a target stays where it was given."""
+
+    def _own_sd_um(self, target: int) -> tuple[Array, float]:
+        """``(3,)`` standard deviations of the target's place as it is known now, and the scatter of its views."""
+        return self._given_sd[target], 0.0
+
+    def _covariance(self, view: View) -> Array:
+        """Of the place's errors turned, the views' scatter, and the stage's steps where it was not tracked yet."""
+        sd, scatter = self._own_sd_um(view.target)
         turn = np.stack([turned(axis, view.tilt_deg) for axis in np.eye(3)], axis=1)
-        covariance = turn @ np.diag(self._given_sd[view.target] ** 2) @ turn.T
         steps = 0.0 if self._shared.knows(view.tilt) else self._shared.place_sd_um
-        return np.asarray(covariance + np.diag([steps**2, steps**2, self._shared.height_sd_um**2]), dtype=np.float64)
+        across = steps**2 + scatter**2
+        covariance: Array = turn @ np.diag(sd**2) @ turn.T
+        return covariance + np.diag([across, across, self._shared.height_sd_um**2])
