@@ -20,7 +20,7 @@ from lamella.acquire.session.log import read_log
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import read_session
 from lamella.acquire.session.summary import summarise, with_truth
-from lamella.errors import LamellaError, MicroscopeError
+from lamella.errors import MicroscopeError
 from lamella.records.acquisition import AcquisitionTruth
 
 __all__ = ["LIVE_PAGE", "PLAN_PICTURE", "LivePage", "draw_plan", "make_session_report"]
@@ -28,6 +28,7 @@ __all__ = ["LIVE_PAGE", "PLAN_PICTURE", "LivePage", "draw_plan", "make_session_r
 LIVE_PAGE, PLAN_PICTURE = "live.html", "plan.png"
 _DOTS_PER_INCH = 100  # of the picture of a plan
 _LEAST_S = 3.0  # between two live pages: a simulated session must not spend its time on drawing
+_OF_DRAWING = 10.0  # times as long as the last page took to draw
 
 
 def draw_plan(folder: Path, plan: Plan) -> None:
@@ -56,20 +57,21 @@ class LivePage:
     plan
         of it.
     least_s
-        between two pages, by the computer's time; the first and the last one are always written.
+        between two pages, by the computer's time, or ten times as long as a page takes to draw; the first and the last
+        one are always written.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, least_s: float = _LEAST_S) -> None:
         self._folder = folder
         self._plan = plan
-        self._least_s = least_s
+        self._wait_s = self._least_s = least_s
         self._events: list[Event] = []
         self._written = time.monotonic()
 
     def watch(self, event: Event) -> None:
         """Take an event."""
         self._events.append(event)
-        due = isinstance(event, TiltBegun) and time.monotonic() - self._written >= self._least_s
+        due = isinstance(event, TiltBegun) and time.monotonic() - self._written >= self._wait_s
         if due or isinstance(event, SessionBegun | SessionEnded):
             self.write()
 
@@ -77,10 +79,12 @@ class LivePage:
         """Write the page as things stand."""
         from lamella.report.session_page import write_live_page
 
-        # The pictures of a session matter more than the page about it; the next tilt tries again.
-        with suppress(LamellaError, OSError):
+        began = time.monotonic()
+        # A session's pictures matter more than the page about it, whatever is wrong there; the next tilt tries again.
+        with suppress(Exception):
             write_live_page(self._folder / LIVE_PAGE, summarise(self._folder.name, self._plan, self._events))
         self._written = time.monotonic()
+        self._wait_s = max(self._least_s, _OF_DRAWING * (self._written - began))
 
 
 def make_session_report(folder: Path | str, truth: Callable[[], SimulatedMicroscope] | None = None) -> Path:
