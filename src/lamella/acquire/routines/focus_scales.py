@@ -106,13 +106,13 @@ def measure_focus_scales(desk: Desk, targets: Sequence[Target]) -> FocusScales:
     try:
         for number, place in enumerate(places):
             _find(desk, number, place)
-        seen = []
+        seen: list[tuple[_Seen, _Seen]] = []
         for angle in (start_deg + reach, start_deg - reach):
             at_deg = desk.against_start(desk.scope.tilt(angle).tilt_deg)
             # To and fro, since a long image shift takes its time.
             order = (1, 0) if not seen else (0, 1)
             looked = {number: _look(desk, number, places[number], at_deg) for number in order}
-            seen.append([looked[0], looked[1]])
+            seen.append((looked[0], looked[1]))
         found = _scales(seen, -desk.hand * float(places[0, 0] - places[1, 0]))
     except (ImageError, MicroscopeError):
         # Not in a `finally`: where the program is stopped, the log must not get a call that a resumed run won't make.

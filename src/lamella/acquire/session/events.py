@@ -71,7 +71,7 @@ class FocusScalesMeasured:
     beam: float
     beam_sd: float
     lens: float
-    lens_sd: float
+    lens_sd: float | None
     time_s: float
 
 
