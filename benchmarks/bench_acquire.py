@@ -31,15 +31,17 @@ from typing import Any, cast
 import numpy as np
 
 from benchmarks.machine import machine_name
+from benchmarks.perfect_predictor import perfect_session
 from lamella.acquire.microscope.simulated.score import Spread
 from lamella.acquire.simulated_session import simulate_session
 from lamella.acquire.world import World, load_world, wider_world
 from lamella.errors import LamellaError
 
 PREDICTORS = ("flat", "incremental", "bisect", "shared")
+PERFECT = "perfect"  # who knows the truth: what it leaves, no prediction can take away
 OURS, PUBLISHED = "shared", ("incremental", "bisect")
 WHOLE = (
-    ("Worlds", "--worlds rigid,bisect,pace"),
+    ("Worlds", "--worlds rigid,bisect,pace --predictors flat,incremental,bisect,shared,perfect"),
     ("Twice as wide", "--worlds bisect,pace --wider 2 --predictors incremental,bisect,shared"),
     ("Faults", "--faults --predictors shared"),
     ("Budget of errors", "--worlds bisect --budget --predictors bisect,shared"),
@@ -90,10 +92,12 @@ class Outcome:
 def run_case(case: Case) -> Outcome:
     """Record one session and keep the errors of its views."""
     try:
-        done = simulate_session(case.world, case.seed, targets=case.targets, overrides=case.session)
+        if case.predictor == PERFECT:
+            score = perfect_session(case.world, case.seed, case.targets, case.session)
+        else:
+            score = simulate_session(case.world, case.seed, targets=case.targets, overrides=case.session).score
     except LamellaError as error:
         return Outcome(case, failed=str(error))
-    score = done.score
     return Outcome(
         case=case,
         targeting=score.targeting,
