@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamella.acquire.session.feedback import Measurement, add_feedback, read_feedback
-from lamella.acquire.session.measured import axis_of, measurements_of, views_by_name
+from lamella.acquire.session.measured import axis_of, first_views, measurements_of, views_by_name
 from lamella.acquire.session.result import SessionResult
 from lamella.acquire.session.run import SessionHead, read_head, read_session
 from lamella.errors import ProjectError
@@ -82,10 +82,10 @@ def tell_series(folder: Path | str, series: Sequence[TiltSeries]) -> Told:
 
 
 def _measured(series: Sequence[TiltSeries], head: SessionHead, result: SessionResult) -> list[Measurement]:
-    views = views_by_name(result)
+    views, firsts = views_by_name(result), first_views(result)
     axis_deg = head.calibrations.tilt_axis_deg
     known = [one for one in series if one.name in views]
-    return [found for one in known for found in measurements_of(one, views[one.name], axis_deg)]
+    return [found for one in known for found in measurements_of(one, views[one.name], axis_deg, firsts.get(one.name))]
 
 
 def _new(measured: Sequence[Measurement], before: Sequence[Measurement]) -> list[Measurement]:

@@ -33,6 +33,8 @@ _FEWEST_VIEWS = 5
 _CTF_VIEWS = 12  # the newest, of which the defocus is fitted at a time
 _DEFOCUS_RANGE_ANG = 15000.0  # about the one wanted
 _LEAST_DEFOCUS_ANG = 3000.0
+# Without the session's shifts as a start: it shall not be told what it said itself.
+_ALIGN = AlignSettings(method="coarse", level=False, session_start=False)
 _BUDGET_S = 60.0  # of a round, while no two tilts are there that would tell
 
 
@@ -110,9 +112,7 @@ class GrowingSession:
             image_shape_px=preset.shape_px,
             images=images,
         )
-        aligned = tilts.align(
-            _begun(known), open_images(known.images or (), self.folder), AlignSettings(method="coarse", level=False)
-        ).series
+        aligned = tilts.align(_begun(known), open_images(known.images or (), self.folder), _ALIGN).series
         newest = np.sort(np.argsort(-np.asarray(aligned.pre_exposure))[:_CTF_VIEWS])
         part = aligned.select([int(view) for view in newest])
         wanted = 1e4 * head.settings.defocus

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.acquire.session.axis_offset import SeenDefocus, fit_axis_offset
-from lamella.acquire.session.events import ViewRecorded
+from lamella.acquire.session.events import SeriesBegun, ViewRecorded
 from lamella.acquire.session.feedback import SAME_TILT_DEG, Kind, Measurement
 from lamella.acquire.session.model import in_stage_um
 from lamella.acquire.session.result import SessionResult
 from lamella.records import TiltSeries
 
-__all__ = ["axis_of", "measurements_of", "shifts_of", "views_by_name"]
+__all__ = ["axis_of", "first_views", "measurements_of", "shifts_of", "views_by_name"]
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ _UM_PER_ANG = 1e-4
 _ANG_PER_UM = 1e4
 _LEAST_SD_UM = 0.01
 _LEAST_SHIFT_SD_UM = 0.003
-_FIRST_SD_UM = 0.05  # by which a first view is off itself: the session compares with where tracking says that it was
+_FIRST_SD_UM = 0.05  # by which a first view is off itself, of which the session does not say where it was
 _MID_PLANE_SD_UM = 0.1  # by which the point that is followed may lie off it
 _FEW_VIEWS = 4
 _DISAGREE_UM = 0.1  # beyond which alignment and session saw something else
@@ -47,8 +47,17 @@ def views_by_name(result: SessionResult) -> dict[str, tuple[ViewRecorded, ...]]:
     return {name: tuple(view for view in result.views if view.target == place) for place, name in enumerate(names)}
 
 
+def first_views(result: SessionResult) -> dict[str, SeriesBegun]:
+    """Of each target that has one, where it was in the view that its others were compared with."""
+    names = [target.name for target in result.plan.targets]
+    return {names[event.target]: event for event in result.events if isinstance(event, SeriesBegun)}
+
+
 def measurements_of(
-    series: TiltSeries, views: Sequence[ViewRecorded] = (), axis_deg: float = 0.0
+    series: TiltSeries,
+    views: Sequence[ViewRecorded] = (),
+    axis_deg: float = 0.0,
+    first: SeriesBegun | None = None,
 ) -> tuple[Measurement, ...]:
     """What a record says of its views: defoci, shifts, thickness.
 
@@ -61,6 +70,8 @@ def measurements_of(
         of that target, as the session recorded them; none: no shift.
     axis_deg
         the tilt axis in images, as the session knows it.
+    first
+        where the target was in the view that its others were compared with, where the session knows.
     """
     found: list[Measurement] = []
     errors = series.scores.get("CtfDefocusErrorAngst")
@@ -70,15 +81,17 @@ def measurements_of(
         for tilt, defocus, error, other in rows:
             if np.isfinite(defocus) and np.isfinite(error) and not other:
                 found.append(_measurement(series.name, float(tilt), "defocus", float(defocus), float(error)))
-    found += shifts_of(series, views, axis_deg)
+    found += shifts_of(series, views, axis_deg, first)
     thickness_error = series.quality.get("AlignThicknessErrorAngst")
     if series.thickness_ang is not None and thickness_error is not None and np.isfinite(thickness_error):
         found.append(_measurement(series.name, 0.0, "thickness", series.thickness_ang, thickness_error))
     return tuple(found)
 
 
-def shifts_of(series: TiltSeries, views: Sequence[ViewRecorded], axis_deg: float) -> tuple[Measurement, ...]:
-    """Each view's displacement as alignment found it, but for the first view's, which is nothing by definition."""
+def shifts_of(
+    series: TiltSeries, views: Sequence[ViewRecorded], axis_deg: float, first: SeriesBegun | None = None
+) -> tuple[Measurement, ...]:
+    """Each view's displacement as alignment found it, but for the first view's, which the session compares with."""
     if series.geometry is None or not views:
         return ()
     pairs = _pairs(series, views)
@@ -86,7 +99,7 @@ def shifts_of(series: TiltSeries, views: Sequence[ViewRecorded], axis_deg: float
         return ()
     by_point, offset = _ways(series, axis_deg)
     rows = np.array([row for row, _ in pairs])
-    point = _followed_point(by_point[rows], offset[rows], [_Believed.of(view, views[0]) for _, view in pairs])
+    point = _followed_point(by_point[rows], offset[rows], [_Believed.of(view, views[0], first) for _, view in pairs])
     if point is None:
         return ()
     place, covariance, scatter_um = point
@@ -156,8 +169,10 @@ class _Believed:
     sd_um: float
 
     @classmethod
-    def of(cls, view: ViewRecorded, first: ViewRecorded) -> _Believed:
-        if view is first:
+    def of(cls, view: ViewRecorded, earliest: ViewRecorded, first: SeriesBegun | None) -> _Believed:
+        if first is not None and view.tilt == first.tilt:
+            return cls(place_um=np.array(first.displacement_um), sd_um=max(first.sd_um, _LEAST_SHIFT_SD_UM))
+        if first is None and view is earliest:
             return cls(place_um=np.zeros(2), sd_um=_FIRST_SD_UM)
         if not view.learned or view.displacement_um is None:
             return cls(place_um=None, sd_um=np.inf)

@@ -154,7 +154,13 @@ def record_view(
 
 
 def _take(
-    desk: Desk, target: int, shot: int, dose: float, prediction: Prediction, follow_area: bool, leads: bool
+    desk: Desk,
+    target: int,
+    shot: int,
+    dose: float,
+    prediction: Prediction,
+    follow_area: bool,
+    leads: bool,
 ) -> _Taken:
     preset = desk.scope.calibrations.presets[RECORD]
     picture = desk.expose(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lamella.acquire.predictor.interface import Observation, View
+from lamella.acquire.predictor.interface import Observation
 from lamella.acquire.routines.desk import TRACKING_AREA, Desk
 from lamella.acquire.session.events import AxisMeasured, FeedbackTaken, ThicknessMeasured
 from lamella.acquire.session.feedback import SAME_TILT_DEG, Measurement
@@ -18,16 +18,6 @@ __all__ = ["TakingIn"]
 _SETTLED_S = 1e4
 _SINCE_UM = 0.05  # rms by which lens and stage differ in height from one tilt to another
 _SINCE_TILT_UM = 0.02  # and by how much the stage wanders in height with each tilt between
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Height:
-    """A target's height as a defocus tells it: what `Desk.observe_height` takes."""
-
-    view: View
-    height_um: float
-    sd_um: float
-    at_height_um: float
 
 
 @dataclass(kw_only=True, eq=False)
@@ -57,14 +47,13 @@ class TakingIn:
 
         Defoci become heights: a view's true height was ``hand · (defocus − lens)``, told as if the stage stood at that
         angle now, with an error by which it and the lens may differ since. A predictor that knows one focus for all
-        targets is told the middle one of what they say; it would take the last one's own height for an error of the
-        focus. A shift is told where the session's own comparison was not believed, since the picture can be counted
-        once only. An axis offset that follows from defoci is news for those that do not learn heights from them.
+        targets would take one's own height for an error of all, so it is told none; of defoci it gets the axis offset
+        that follows from them, which is no news for one that learned the heights. A shift is told where the session's
+        own comparison was not believed, since the picture can be counted once only.
         """
         if not measurements:
             return
-        heights: list[_Height] = []
-        shifts = 0
+        told = {"defocus": 0, "shift": 0}
         for one in measurements:
             if one.kind == "axis_offset":
                 self._axis(one)
@@ -73,20 +62,15 @@ class TakingIn:
             elif (found := self._view(one)) is not None:
                 number, view = found
                 self._known.add((one.kind, number, view.view.tilt))
-                if one.kind == "defocus":
-                    heights.append(self._height(one, view))
-                elif not view.learned:
-                    self._shift(one, view)
-                    shifts += 1
-        defoci = self._tell_heights(heights)
+                told[one.kind] += self._defocus(one, number, view) if one.kind == "defocus" else self._shift(one, view)
         numbers = [one for one in measurements if one.kind in ("defocus", "shift")]
         desk = self.desk
         desk.tell(
             FeedbackTaken(
                 tilt=desk.moment.tilt,
-                defoci=defoci,
-                shifts=shifts,
-                left_out=len(numbers) - defoci - shifts,
+                defoci=told["defocus"],
+                shifts=told["shift"],
+                left_out=len(numbers) - sum(told.values()),
                 time_s=desk.scope.time_s,
             )
         )
@@ -109,39 +93,25 @@ class TakingIn:
             return None
         return None if (one.kind, number, nearest.view.tilt) in self._known else (number, nearest)
 
-    def _height(self, one: Measurement, taken: RecordedView) -> _Height:
+    def _defocus(self, one: Measurement, number: int, taken: RecordedView) -> int:
+        """A view's defocus, as a height, for a predictor that learns from heights; how many were told."""
         desk = self.desk
-        tilts = max(desk.moment.tilt - taken.view.tilt, 0)
-        # As if it had settled: what this tilt's settling is like is nothing that an earlier tilt tells.
-        view = replace(
-            desk.view(taken.view.target),
-            tilt_deg=desk.against_start(taken.tilt_deg),
-            branch=taken.view.branch,
-            since_tilt_s=_SETTLED_S,
-        )
-        return _Height(
-            view=view,
-            height_um=desk.hand * (one.value_um - taken.lens_um),
-            sd_um=float(np.sqrt(one.sd_um**2 + _SINCE_UM**2 + tilts * _SINCE_TILT_UM**2)),
-            at_height_um=desk.hand * (desk.settings.defocus - taken.lens_um),
-        )
-
-    def _tell_heights(self, heights: Sequence[_Height]) -> int:
-        """Tell the predictor; how many it was told or were put together."""
-        desk = self.desk
-        if self._learns_heights:
-            for one in heights:
-                desk.observe_height(one.view, one.height_um, one.sd_um, one.at_height_um)
-            return len(heights)
-        if not heights:
+        if not self._learns_heights:
             return 0
-        off = [one.height_um - desk.predictor.predict(one.view).height_um for one in heights]
-        middle = heights[int(np.argsort(off)[(len(off) - 1) // 2])]
-        desk.observe_height(middle.view, middle.height_um, middle.sd_um, middle.at_height_um)
-        return len(heights)
+        tilts = max(desk.moment.tilt - taken.view.tilt, 0)
+        sd_um = float(np.sqrt(one.sd_um**2 + _SINCE_UM**2 + tilts * _SINCE_TILT_UM**2))
+        tilt_deg = desk.against_start(taken.tilt_deg)
+        # As if it had settled: what this tilt's settling is like is nothing that an earlier tilt tells.
+        view = replace(desk.view(number), tilt_deg=tilt_deg, branch=taken.view.branch, since_tilt_s=_SETTLED_S)
+        height_um = desk.hand * (one.value_um - taken.lens_um)
+        desk.observe_height(view, height_um, sd_um, desk.hand * (desk.settings.defocus - taken.lens_um))
+        return 1
 
-    def _shift(self, one: Measurement, taken: RecordedView) -> None:
+    def _shift(self, one: Measurement, taken: RecordedView) -> int:
+        if taken.learned:
+            return 0
         self.desk.observe_place(taken.view, taken.shift_um + np.array([one.value_um, one.along_um]), one.sd_um)
+        return 1
 
     def _axis(self, one: Measurement) -> None:
         desk = self.desk
