@@ -147,39 +147,19 @@ def pick(
     )
     if score is not None:
         found.write(score, volume.shape, plan.ratio)
-    exclusion = Exclusion(
-        tomogram=tomogram, shape=volume.shape, diameter_ang=template.diameter_ang,
-        slab_margin_ang=settings.slab_margin, gold_ang=_beads(gold_ang), gold_distance_ang=settings.gold_distance,
-        mask=exclusion_mask,
-    )  # fmt: skip
-    poses, background_start, noise = _candidates(found, exclusion, template, plan, settings)
-    own, behind = _polished(
-        volume, template, weights, plan, settings, poses, background_start, part_of(progress, 0.78, 0.96)
-    )
-    scores: Array = own.scores - (behind - np.median(behind) if len(behind) else 0.0)
-    own = Poses(own.places_px, own.matrices, scores)
-    good = exclusion.allows(_places_ang(own, volume, tomogram))
-    kept = np.flatnonzero(good)[
-        strongest_apart(own.places_px[good], scores[good], APART * template.diameter_ang / template.voxel_size_ang)
-    ]
-    threshold, fit = _threshold(scores[kept], noise, settings)
-    chosen = kept[scores[kept] >= threshold]
-    if settings.maximum:
-        chosen = chosen[: settings.maximum]
-    # With too few picks the best peaks are asked: a template of the other hand may find nothing at all.
-    enough = len(chosen) >= FEWEST_PLACES
-    hand = compare_hands(
-        volume, template, weights, plan, settings.symmetry, own.select(chosen if enough else kept),
-        progress=part_of(progress, 0.96, 1.0),
-    )  # fmt: skip
-    if hand is not None and not (enough or hand.wrong):
-        hand = None  # peaks of noise tell nothing of a hand
+    exclusion = _exclusion(tomogram, volume, template, settings, gold_ang, exclusion_mask)
+    poses, behind_as, noise = _candidates(found, exclusion, template, plan, settings)
+    own, behind = _polished(volume, template, weights, plan, settings, poses, behind_as, part_of(progress, 0.78, 0.96))
+    kept = _apart(own, exclusion.allows(_places_ang(own, volume, tomogram)), template)
+    threshold, fit = _threshold(own.scores[kept], noise, settings)
+    chosen = kept[own.scores[kept] >= threshold][: settings.maximum or None]
+    hand = _hand(volume, template, weights, plan, settings, own, chosen, kept, part_of(progress, 0.96, 1.0))
     progress(1.0, "picked")
     return PickResult(
         particles=_record(tomogram, volume, template, own, behind, chosen, threshold), plan=plan,
         orientations=found.orientations, threshold=threshold,
         expected_false=float(fit.expected(threshold)) if fit is not None else math.nan,
-        peaks=scores[kept], noise=fit, hand=hand,
+        peaks=own.scores[kept], noise=fit, hand=hand,
         notes=(*template.notes, *_notes(fit is not None, chosen, settings)),
     )  # fmt: skip
 
@@ -230,10 +210,21 @@ def _weights(
     )  # fmt: skip
 
 
-def _beads(gold_ang: Array | None) -> Array | None:
-    if gold_ang is None or gold_ang.shape[1] == 4:
-        return gold_ang
-    return np.concatenate([gold_ang, np.zeros((len(gold_ang), 1))], axis=1)
+def _exclusion(
+    tomogram: Tomogram,
+    volume: VolumeSource,
+    template: Template,
+    settings: PickSettings,
+    gold_ang: Array | None,
+    mask: VolumeSource | None,
+) -> Exclusion:
+    """Where nothing is picked; gold beads whose diameter is not known are points."""
+    if gold_ang is not None and gold_ang.shape[1] == 3:
+        gold_ang = np.concatenate([gold_ang, np.zeros((len(gold_ang), 1))], axis=1)
+    return Exclusion(
+        tomogram=tomogram, shape=volume.shape, diameter_ang=template.diameter_ang,
+        slab_margin_ang=settings.slab_margin, gold_ang=gold_ang, gold_distance_ang=settings.gold_distance, mask=mask,
+    )  # fmt: skip
 
 
 def _candidates(
@@ -273,7 +264,7 @@ def _polished(
     background: Array,
     progress: Progress,
 ) -> tuple[Poses, Array]:
-    """Peaks at their best pose, and the polished score of the background there (none where it is not asked for)."""
+    """Peaks at their best pose, scored against the background there, whose own scores come too (none if not asked)."""
     highest = template.voxel_size_ang / plan.resolution_ang
     finest = _FINEST_DEG * (plan.resolution_ang / 30) * (270 / template.diameter_ang)
     share = 0.5 if len(background) else 1.0
@@ -287,7 +278,37 @@ def _polished(
         volume, template.with_random_phases(settings.seed), weights, Poses(own.places_px, background, poses.scores),
         highest_px=highest, step_deg=plan.step_deg, finest_deg=finest, progress=part_of(progress, share, 1),
     )  # fmt: skip
-    return own, behind.scores
+    scores: Array = own.scores - (behind.scores - np.median(behind.scores))
+    return Poses(own.places_px, own.matrices, scores), behind.scores
+
+
+def _apart(poses: Poses, allowed: NDArray[np.bool_], template: Template) -> Integers:
+    """Numbers of the allowed peaks that stand apart, the greatest first."""
+    distance_px = APART * template.diameter_ang / template.voxel_size_ang
+    strongest = strongest_apart(poses.places_px[allowed], poses.scores[allowed], distance_px)
+    return np.flatnonzero(allowed)[strongest]
+
+
+def _hand(
+    volume: VolumeSource,
+    template: Template,
+    weights: SearchWeights,
+    plan: SearchPlan,
+    settings: PickSettings,
+    poses: Poses,
+    chosen: Integers,
+    kept: Integers,
+    progress: Progress,
+) -> HandTest | None:
+    """The test of the template's hand by the picks; None where they, and the best peaks, tell nothing of it.
+
+    With too few picks the best peaks are asked: a template of the other hand may find nothing at all.
+    """
+    enough = len(chosen) >= FEWEST_PLACES
+    asked = poses.select(chosen if enough else kept)
+    hand = compare_hands(volume, template, weights, plan, settings.symmetry, asked, progress=progress)
+    # Peaks of noise tell nothing of a hand.
+    return hand if hand is not None and (enough or hand.wrong) else None
 
 
 def _threshold(scores: Array, noise: float, settings: PickSettings) -> tuple[float, NoisePeaks | None]:

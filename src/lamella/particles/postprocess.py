@@ -162,10 +162,7 @@ def postprocess(
     if settings.local_resolution:
         local, local_map = _by_place(half1, half2, window, undone(), voxel_size_ang, progress)
     progress(0.9, "correlation by direction")
-    directional = None
-    if settings.directional:
-        part = independent_part(window, symmetry)
-        directional = directional_fsc(half1 * window, half2 * window, voxel_size_ang, part)
+    directional = _by_direction(half1, half2, window, voxel_size_ang, symmetry) if settings.directional else None
     progress(1.0, "postprocessed")
     return Postprocessed(
         sharpened=sharpened,
@@ -183,6 +180,12 @@ def postprocess(
         directional=directional,
         messages=_messages(fsc, stated, guinier, settings),
     )
+
+
+def _by_direction(half1: Volume, half2: Volume, window: Volume, voxel_size_ang: float, symmetry: str) -> DirectionalFsc:
+    """Shell correlation by direction of the masked halves."""
+    part = independent_part(window, symmetry)
+    return directional_fsc(half1 * window, half2 * window, voxel_size_ang, part)
 
 
 def _trusted(guinier: GuinierPlot) -> float:
