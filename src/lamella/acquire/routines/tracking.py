@@ -98,8 +98,7 @@ def track(desk: Desk, *, low: bool, area: int = TRACKING_AREA) -> Sighting | Non
     seen = _Round(desk, area, TRACK, lens, plausible).run(shift, desk.settings.tracking_threshold * 1e-3)
     if not seen and not desk.series_of(area, TRACK_LOW).empty:
         # Out of the picture: not looked for yet, or gone since it was found (a refill lasts minutes, and disturbs).
-        field_um = max(desk.scope.calibrations.presets[TRACK_LOW].field_um)
-        found = _Round(desk, area, TRACK_LOW, lens, field_um).run(shift, desk.settings.tracking_low_threshold * 1e-3)
+        found = _Round(desk, area, TRACK_LOW, lens, plausible).run(shift, desk.settings.tracking_low_threshold * 1e-3)
         if not found:
             return None
         seen = _Round(desk, area, TRACK, lens, plausible).run(
@@ -180,8 +179,8 @@ class _Round:
             return []
         height, width = self.desk.scope.calibrations.presets[TRACK_LOW].field_um
         step = _OVERLAP * min(height, width)
-        ring = [np.array([i, j]) * step for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
-        # Across the axis first: that is where heights not known yet move an area.
+        # Across the axis first, and further: that is where heights not known yet move an area.
+        ring = [np.array([i, j]) * step for i in (-2, -1, 0, 1, 2) for j in (-1, 0, 1) if (i, j) != (0, 0)]
         ring.sort(key=lambda off: (abs(off[1]), abs(off[0])))
         furthest = self.desk.scope.limits.image_shift_um
         return [shift + off for off in ring if np.hypot(*(shift + off)) <= furthest]

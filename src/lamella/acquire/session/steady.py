@@ -145,7 +145,7 @@ class SteadyMicroscope:
                 self._microscope.shift_image(x_um, y_um)
             except LimitError as error:
                 # What the stated limit allows and the microscope refuses may be for a time; it is waited for once.
-                if length >= self._refused_um:
+                if math.isfinite(self._refused_um):
                     raise
                 refused.append(error)
                 raise PassingFault(error.problem, mend=error.mend) from error
@@ -154,6 +154,8 @@ class SteadyMicroscope:
             self._asked("shift_image", shift)
         except MicroscopeError as fault:
             if not refused:
+                if isinstance(fault, LimitError):
+                    self._refused_um = min(self._refused_um, length)
                 raise
             self._refused_um = length
             raise refused[-1] from fault
@@ -163,7 +165,14 @@ class SteadyMicroscope:
     def expose(self, preset: str, purpose: Purpose, *, exposure_s: float | None = None) -> Picture:
         """Take a picture once the microscope is ready."""
 
+        asked = 0
+
         def take() -> Picture:
+            nonlocal asked
+            if asked:
+                # What failed may be a refill that began meanwhile, which lasts longer than one waits for a fault.
+                self.until_ready()
+            asked += 1
             picture = self._microscope.expose(preset, purpose, exposure_s=exposure_s)
             status = self._sound(picture.status)
             if self._tilt_deg is not None and abs(status.tilt_deg - self._tilt_deg) > _TILT_TOLERANCE_DEG:
