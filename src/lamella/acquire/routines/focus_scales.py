@@ -47,6 +47,8 @@ _LEAST_DEFOCUS_UM = 1.0  # nearer to focus a picture shows little
 _SHIFT_SCALE = 0.005  # by which image shifts, and so x₁ − x₂, may be longer or shorter
 _LENS_UM = 0.05  # rms with which a lens is set
 _LEAST_CONFIDENCE = 0.15
+_OVERLAP = 0.7  # of the field, from one picture to the next where a place is looked for
+_AROUND = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1), (-2, 0), (2, 0))
 _BELIEVED = 0.3  # furthest from 1 that a scale can be
 
 
@@ -169,19 +171,24 @@ def _look(desk: Desk, number: int, place_um: Array, at_deg: float) -> _Seen:
 def _find(desk: Desk, number: int, shift_um: Array) -> Array:
     """``(2,)`` image shift at which a place is seen in the middle, by the low magnification; its first picture counts.
 
+    Where it is not in its picture, the pictures around are taken: a stage may jump further than a picture is wide.
+
     Raises
     ------
     ImageError
-        if the picture does not match the first one.
+        if no picture matches the first one.
     """
     area = FAR_AREA - number
     series = desk.series_of(area, TRACK_LOW)
-    purpose = Purpose(kind="focus", target=area)
-    picture = desk.expose(TRACK_LOW, purpose, shift_um=shift_um, defocus_um=desk.settings.defocus)
-    if series.empty:
-        series.add(picture)
-        return shift_um
-    found = series.measure(picture)
-    if found.confidence < _LEAST_CONFIDENCE:
-        raise ImageError("a place across the axis is not in its picture", mend="look at the stage")
-    return shift_um + found.shift_um
+    step = _OVERLAP * min(desk.scope.calibrations.presets[TRACK_LOW].field_um)
+    for attempt, off in enumerate(_AROUND):
+        at = shift_um + step * np.array(off)
+        purpose = Purpose(kind="focus", target=area, attempt=attempt)
+        picture = desk.expose(TRACK_LOW, purpose, shift_um=at, defocus_um=desk.settings.defocus)
+        if series.empty:
+            series.add(picture)
+            return at
+        found = series.measure(picture)
+        if found.confidence >= _LEAST_CONFIDENCE:
+            return at + found.shift_um
+    raise ImageError("a place across the axis is not in its picture, nor around it", mend="look at the stage")
