@@ -54,6 +54,21 @@ def test_a_neighbours_beam_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("predictor", "tracking", "focus"), [("shared", True, True), ("bisect", True, False), ("incremental", False, False)]
+)
+def test_beams_fall_where_a_predictor_wants_them(predictor: str, tracking: bool, focus: bool) -> None:
+    """`shared` has focus measured on the tracking area; `incremental` follows its first target, and has no area."""
+    settings = AcquireSettings(
+        predictor=predictor, tracking_place=(3.0, 0.0), focus_place=(0.0, -6.0), dose_budget=1000.0
+    )
+    plan = plan_session(calibrations(), LIMITS, [target(-3.0), target(3.0, name="T2")], settings)
+    assert (plan.doses_from["tracking"] > 0).tolist() == [False, tracking]
+    assert (plan.doses_from["focus"] > 0).tolist() == [False, focus]
+    assert any("focus area" in note.text for note in plan.notes) is False
+    assert any("tracking area" in note.text for note in plan.notes) is tracking
+
+
+@pytest.mark.parametrize(
     ("targets", "settings", "words"),
     [
         ([], {}, "no target"),

@@ -96,7 +96,10 @@ class AcquireSettings(BaseModel):
         le=60,
     )
     focus_place: tuple[float, float] | None = setting(
-        None, "of the focus area, across and along the axis; left out: on the axis, clear of the targets", unit="µm"
+        None,
+        "of the focus area, where focus is measured there (see focus_on), across and along the axis; left out: on the "
+        "axis, clear of the targets",
+        unit="µm",
     )
     focus_tilt: float = setting(10.0, "by which the beam is tilted to measure focus", unit="mrad", gt=0, le=40)
     position_distance: float = setting(
@@ -150,7 +153,7 @@ class AcquireSettings(BaseModel):
     back_off: float = setting(5.0, "wait before the first retry, doubled for each further one", unit="s", ge=0, le=600)
     patience: float = setting(3600.0, "how long a refill or another pause is waited for", unit="s", ge=0)
     dark: float = setting(0.2, "of the usual brightness, below which a picture is dark and taken again", gt=0, lt=1)
-    dark_retries: int = setting(1, "of a dark picture before the view is left out", ge=0, le=10)
+    dark_retries: int = setting(2, "of a dark picture before the view is left out", ge=0, le=10)
     max_thickness: float = setting(
         0.0,
         "of a specimen, as processing measures it; a thicker target is ended early; 0: none is",
@@ -190,6 +193,16 @@ class AcquireSettings(BaseModel):
         if self.focus_scales_reach is not None:
             return self.focus_scales_reach
         return _FOCUS_SCALES_DEG if self.predictor == "shared" else 0.0
+
+    @property
+    def tracks_area(self) -> bool:
+        """Whether a tracking area of its own is followed, of all targets."""
+        return self.tracking == "area" or (self.tracking == "auto" and self.predictor != "incremental")
+
+    @property
+    def focuses_on_tracking(self) -> bool:
+        """Whether focus is measured where the tracking area lies."""
+        return self.focus_on == "tracking-area" or (self.focus_on == "auto" and self.predictor == "shared")
 
     def tilt_scheme(self) -> TiltScheme:
         """The tilts in the order of recording, with their doses.

@@ -122,7 +122,11 @@ def beam_doses(
     own = np.diagonal(received[: len(targets)]).copy()
     doses = dict.fromkeys(DOSE_FROM, np.zeros(len(targets)))
     doses |= {"own views": own, "neighbours": received[: len(targets)].sum(axis=0) - own}
-    return doses | dict(zip(names, received[len(targets) :], strict=True)), _beam_notes(targets, touched, names)
+    doses |= dict(zip(names, received[len(targets) :], strict=True))
+    if settings.tracks_area and settings.focuses_on_tracking:
+        # One place, of which one note is enough.
+        names, touched = names[:1], touched[: len(targets) + 1]
+    return doses, _beam_notes(targets, touched, names)
 
 
 def _beam_notes(targets: Sequence[Target], touched: NDArray[np.bool_], areas: Sequence[str]) -> tuple[Note, ...]:
@@ -146,10 +150,11 @@ def _areas_with_dose(
     """Areas that are exposed: name, place, preset, and dose at a tilt in the mean."""
     presets = calibrations.presets
     beside = []
-    if settings.tracking in ("auto", "area"):
+    if settings.tracks_area:
         beside.append(("tracking", areas.tracking_um, presets[TRACK], _TRACKINGS * presets[TRACK].dose))
     if settings.tracking != "position":
         focus = presets[FOCUS]
         every = settings.autofocus_every
-        beside.append(("focus", areas.focus_um, focus, 3 * focus.dose / every if every else 0.0))
+        place = areas.tracking_um if settings.focuses_on_tracking else areas.focus_um
+        beside.append(("focus", place, focus, 3 * focus.dose / every if every else 0.0))
     return beside

@@ -23,7 +23,7 @@ def record_of_plan(plan: Plan) -> AcquisitionPlan:
     presets, angles = plan.calibrations.presets, plan.scheme.tilt_deg
     areas = _areas(plan)
     beams = {"targets": presets[RECORD].beam_um}
-    beams |= {name: presets[{"tracking": TRACK, "focus": FOCUS}[name]].beam_um for name in areas}
+    beams |= {name: presets[FOCUS if name == "focus" else TRACK].beam_um for name in areas}
     start = plan.settings.start_tilt
     nearest = float(angles[np.abs(angles - start).argmin()])
     shown = dict.fromkeys((nearest, float(angles.min()), float(angles.max())))
@@ -43,10 +43,10 @@ def _areas(plan: Plan) -> dict[str, Array]:
     if settings.tracking == "position":
         aside = np.array([0.0, settings.position_distance, 0.0])
         return {"tracking": places + aside, "focus": places - aside}
-    areas = {"focus": np.array([[*plan.areas.focus_um, 0.0]])}
-    if settings.tracking in ("auto", "area"):
-        areas = {"tracking": np.array([[*plan.areas.tracking_um, 0.0]]), **areas}
-    return areas
+    tracking, focus = (np.array([[*place, 0.0]]) for place in (plan.areas.tracking_um, plan.areas.focus_um))
+    if settings.focuses_on_tracking:
+        return {"tracking and focus": tracking} if settings.tracks_area else {"focus": tracking}
+    return {"tracking": tracking, "focus": focus} if settings.tracks_area else {"focus": focus}
 
 
 def _at(plan: Plan, angle: float, areas: Mapping[str, Array], beams: Mapping[str, float]) -> PlannedTilt:

@@ -55,9 +55,7 @@ def session_seconds(
     known afterwards only. The mean is taken.
     """
     clock, presets = calibrations.timings, calibrations.presets
-    tracks = settings.tracking in ("area", "position") or (
-        settings.tracking == "auto" and settings.predictor != "incremental"
-    )
+    tracks = settings.tracks_area or settings.tracking == "position"
     singly = settings.tracking == "position"
     spent = dict.fromkeys(SPENT_ON, 0.0)
     passes = len(places_um) if singly else 1

@@ -15,7 +15,7 @@ from lamella.report.plots.style import COLOURS, INK, line_figure
 __all__ = ["plot_session_plan"]
 
 _FEW = 40  # targets that still get a name each
-_AREA = {"tracking": COLOURS[1], "focus": COLOURS[3]}
+_AREA = {"tracking": COLOURS[1], "focus": COLOURS[3], "tracking and focus": COLOURS[1]}
 _MARGIN = 1.15
 
 
