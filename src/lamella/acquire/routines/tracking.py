@@ -7,7 +7,7 @@ would begin to settle anew) until the displacement left holds the threshold (Bou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +153,7 @@ class _Round:
         for attempt in range(self.desk.settings.tracking_attempts + len(around)):
             if attempt:
                 self.desk.scope.wait(self.desk.settings.tracking_pause)
+            begun_s = self.desk.scope.time_s
             try:
                 picture, found = self._look(series, shift, attempt)
             except (ImageError, MicroscopeError):
@@ -170,8 +171,18 @@ class _Round:
             if found.length_um <= threshold_um:
                 series.add(picture, found.shift_um)
                 break
-            shift, doubted = shift + found.shift_um, None
+            shift, doubted = shift + found.shift_um + self._meanwhile(picture.status.time_s - begun_s), None
         return seen
+
+    def _meanwhile(self, seconds: float) -> Array:
+        """``(2,)`` by how much the predictor expects the area to move until the next exposure, as long after this one.
+
+        A stage that settles by 10 nm/s would else be behind at every exposure by what it does in the meantime.
+        """
+        now = self.desk.view(self.area)
+        then = replace(now, time_s=now.time_s + seconds, since_tilt_s=now.since_tilt_s + seconds)
+        before, after = (np.asarray(self.desk.predictor.predict(view).shift_um) for view in (now, then))
+        return np.asarray(after - before)
 
     def _around(self, shift: Array) -> list[Array]:
         """Places about one where the area is not seen, in the low magnification; it overlaps with each."""
