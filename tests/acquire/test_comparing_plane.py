@@ -86,3 +86,27 @@ def test_before_anything_is_learned_pictures_are_stretched_by_their_cosine() -> 
     np.testing.assert_allclose(plane.matrix(60.0), [[0.5, 0.0], [0.0, 1.0]], atol=1e-12)
     plane.learn(60.0, LocalShifts(places=np.zeros((2, 2)), across=np.ones(2)))
     np.testing.assert_array_equal(plane.slope, 0.0)
+
+
+def test_the_right_hole_is_found_where_the_next_one_looks_more_alike(rng: np.random.Generator) -> None:
+    """After a jump by a good part of the field the hole is cut by the border, and the next one is whole."""
+    rows, columns = np.mgrid[:192, :256]
+    specks = rng.uniform((-200, -200), (456, 400), (1500, 2))
+
+    def looked_at(move: np.ndarray) -> Picture:
+        pixels = np.full((192, 256), 0.7)
+        for x, y in [(30, 110), (210, -20), (30 + 180, -20 + 130 + 130)]:
+            pixels[np.hypot(columns - x - move[0], rows - y - move[1]) < 45] = 1.0
+        for x, y in specks + move:
+            if -4 < x < 260 and -4 < y < 196:
+                pixels *= 1 - 0.12 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 4.5)
+        counts = rng.poisson(250 * pixels).astype(np.float32)
+        preset = Preset(name="low", pixel_size_ang=PIXEL_UM * 1e4, shape_px=(192, 256), exposure_s=1, dose=1, beam_um=9)
+        status = Status(time_s=0, tilt_deg=0, stage_um=(0, 0, 0), image_shift_um=(0, 0), defocus_um=3)
+        return Picture(content=Pixels(image=counts), preset=preset, status=status, mean_counts=1, dose=1)
+
+    series = AlignedSeries(0.0)
+    series.add(looked_at(np.zeros(2)))
+    found = series.measure(looked_at(np.array([-45.0, 75.0])))
+    np.testing.assert_allclose(found.shift_um / PIXEL_UM, (-45, 75), atol=1.0)
+    assert found.confidence > 0.15

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,11 @@ _TAPER = 0.12  # of the shorter side
 _STRETCHES = np.exp(0.05 * np.array([-1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6, -7, 7]))
 _ALIKE = 0.4  # correlation coefficient from which on a foreshortening that was only tried is taken for the true one
 _MOVED_PX = 3.0  # of the coarse structure, beyond which a fine match at no shift at all is the camera's fixed pattern
+_DETAIL = 0.15  # cycles per compared pixel, up to which there is detail in pictures of a small dose
+_STRONG = 2.5  # standard deviations to which it is cut
+_FAR_PX = 16.0  # another hole is farther away, and the camera's pattern ends nearer
+_CLEAR = 6.0  # of the correlation: the highest of noise reaches 5
+_FINER = 1.3  # times as well must detail match elsewhere than at the coarse structure's place
 _OWN_PX = 8.0  # about the highest peak, which is its own and no rival's
 
 
@@ -81,15 +86,14 @@ class PixelAverage:
         `stretch`: by which the picture is longer across the axis than its angle says.
         """
         image, pixel_um = self._read(picture)
-        correlation, shift_px, height = _peak(image * _taper(image), self._template(picture, stretch))
-        confidence = _confidence(correlation, shift_px, float(height))
-        shift_um = self._to_stage(shift_px.double().numpy()[::-1]) * pixel_um
+        match = _match(image * _taper(image), self._template(picture, stretch))
+        shift_um = self._to_stage(match.shift_px.double().numpy()[::-1]) * pixel_um
         return Displacement(
             shift_um=shift_um,
             # The peak of a band-passed correlation is some two pixels wide; noise moves it by that over its height
             # above the noise.
-            sd_um=pixel_um * (0.05 + 1.0 / max(_significance(correlation, float(height)), 1.0)),
-            confidence=confidence,
+            sd_um=pixel_um * (0.05 + 1.0 / max(_significance(match.coarse, match.height), 1.0)),
+            confidence=match.confidence,
         )
 
     @property
@@ -229,26 +233,77 @@ def _taper(image: Tensor) -> Tensor:
     return edge_taper(tuple(image.shape), max(2, round(_TAPER * min(image.shape))))
 
 
-def _peak(image: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Correlation of the coarse structure; the fine peak (y, x) next to its highest, px; the coarse peak's height.
+@dataclass(frozen=True, eq=False)
+class _Match:
+    """Where two pictures match: the shift (y, x), px, and the correlation of the coarse structure there; how sure."""
+
+    shift_px: Tensor
+    height: float
+    confidence: float
+    coarse: Tensor
+
+
+def _match(image: Tensor, template: Tensor) -> _Match:
+    """The fine peak next to the highest of the coarse structure, unless all the detail says that it is elsewhere.
 
     Fine detail alone would match the camera's fixed pattern, which stands still; the coarse structure tells where to
-    look, the fine one exactly where. Where the specimen has moved, no peak of what has not is looked at.
+    look, the fine one exactly where. Where the specimen has moved, no peak of what has not is looked at. On a lattice
+    of holes the coarse structure finds a hole; whether it is the right one, much weak detail tells.
     """
     shape = tuple(image.shape)
     low = _LOW_CYCLES / min(shape)
     coarse = cross_correlate(image, template, _coarse_filter(image))
     near, height = find_peak(coarse)
     whole = near.round()
-    centred = torch.roll(image, (-int(whole[0]), -int(whole[1])), dims=(-2, -1))
     size = torch.fft.rfft2(image).abs() * torch.fft.rfft2(template).abs()
     floor = size.mean().clamp_min(torch.finfo(size.dtype).tiny)
     weights = band_pass(shape, low, _HIGH, low / 2) / (size + floor).sqrt()
-    correlation = cross_correlate(centred, template, weights)
-    if float(torch.linalg.vector_norm(whole)) > _MOVED_PX:
-        correlation = _without(correlation, weights, -whole)
-    fine, _ = find_peak(correlation, max_shift=_OWN_PX)
-    return coarse, whole + fine, height
+    fine = cross_correlate(image, template, weights)
+    still = float(torch.linalg.vector_norm(whole)) <= _MOVED_PX
+    if not still:
+        fine = _without(fine, weights, torch.zeros(2))
+    step, _ = find_peak(_centred(fine, whole), max_shift=_OWN_PX)
+    sure = _confidence(coarse, whole + step, float(height))
+
+    detail = cross_correlate(_detail(image), _detail(template))
+    _, there = find_peak(_centred(detail, whole), max_shift=_OWN_PX)
+    size_px = (shape[0], shape[1])
+    near_by = _around(size_px, torch.zeros(2), _FAR_PX) | _around(size_px, whole, _FAR_PX)
+    place, highest = find_peak(detail.masked_fill(near_by, 0.0))
+    if float(highest) > max(_FINER * float(there), _CLEAR * float(detail.std())):
+        others = detail.masked_fill(_around(size_px, torch.zeros(2), _FAR_PX), 0.0)
+        sure = _confidence(others, place, float(highest))
+        at = place.round()
+        return _Match(place, float(coarse[int(at[0]) % shape[0], int(at[1]) % shape[1]]), sure, coarse)
+    return _Match(whole + step, float(height), sure, coarse)
+
+
+def _centred(correlation: Tensor, place: Tensor) -> Tensor:
+    """A periodic correlation with a whole place (y, x) moved to [0, 0]."""
+    return torch.roll(correlation, (-int(place[0]), -int(place[1])), dims=(-2, -1))
+
+
+def _detail(image: Tensor) -> Tensor:
+    """Detail of every direction alike, and no part of it much stronger than the rest: the edge of a hole is."""
+    shape = tuple(image.shape)
+    low = _LOW_CYCLES / min(shape)
+    terms = torch.fft.rfft2(image)
+    size = terms.abs()
+    even = terms / (size + size.mean().clamp_min(torch.finfo(size.dtype).tiny))
+    detail = torch.fft.irfft2(even * band_pass(shape, 2 * low, _DETAIL, low), s=shape)
+    limit = _STRONG * 1.4826 * float(detail.abs().median())
+    cut: Tensor = detail.clamp(-limit, limit) if limit > 0 else detail
+    return cut
+
+
+def _around(shape: tuple[int, int], place: Tensor, radius: float) -> Tensor:
+    """``(h, w)`` which shifts of a periodic correlation lie near one."""
+    y, x = (
+        torch.remainder(torch.arange(length) - place[axis] + length / 2, length) - length / 2
+        for axis, length in enumerate(shape)
+    )
+    near: Tensor = (y[:, None] ** 2 + x[None, :] ** 2) <= radius**2
+    return near
 
 
 def _without(correlation: Tensor, weights: Tensor, place: Tensor) -> Tensor:
@@ -278,9 +333,7 @@ def _significance(correlation: Tensor, height: float) -> float:
 def _confidence(correlation: Tensor, shift_px: Tensor, height: float) -> float:
     """How far the highest peak stands above the next: 0 where another is as high, 1 where there is none."""
     rows, columns = correlation.shape
-    y = torch.remainder(torch.arange(rows) - shift_px[0] + rows / 2, rows) - rows / 2
-    x = torch.remainder(torch.arange(columns) - shift_px[1] + columns / 2, columns) - columns / 2
-    rivals = correlation[(y[:, None] ** 2 + x[None, :] ** 2) > _OWN_PX**2]
+    rivals = correlation[~_around((rows, columns), shift_px, _OWN_PX)]
     if height <= 0 or not rivals.numel():
         return 0.0
     return float(min(max(1.0 - float(rivals.max()) / height, 0.0), 1.0))
