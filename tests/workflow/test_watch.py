@@ -78,6 +78,9 @@ def watched(tmp_path: Path, toy_line, clock) -> Watch:
     (tmp_path / "data").mkdir()
     assert main(["new", str(tmp_path / "P"), "--mdoc", str(tmp_path / "data" / "*.mdoc"), "--later"]) == 0
     project, source = open_watched(tmp_path / "P")
+    settings = project.settings_path.read_text()
+    assert "report = true" in settings
+    project.settings_path.write_text(settings.replace("report = true", "report = false"))
     return Watch(
         project=project, source=source, session=None, quiet_s=QUIET_S, observer=Sayings(), now=clock,
         clock=clock, sleep=clock.sleep,
