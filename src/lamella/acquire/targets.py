@@ -27,8 +27,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_SAME_UM = 0.001
-
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
