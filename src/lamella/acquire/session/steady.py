@@ -18,6 +18,7 @@ __all__ = ["SteadyMicroscope"]
 
 Answer = TypeVar("Answer")
 
+_REFUSALS = 4  # of image shifts within the stated limit, each waited for, after which the limit is believed
 _READY_STEP_S = 30.0
 _TILT_TOLERANCE_DEG = 1.0
 
@@ -50,7 +51,8 @@ class SteadyMicroscope:
         self.time_s = 0.0
         self.interrupted = False
         self._tilt_deg: float | None = None  # where the last turn ended
-        self._refused_um = math.inf  # image shifts from here on were refused for as long as one waits
+        self._refused_um = math.inf  # the shortest image shift that was refused for as long as one waits
+        self._refusals = 0  # how often since one so long was made
 
     @property
     def calibrations(self) -> Calibrations:
@@ -144,8 +146,8 @@ class SteadyMicroscope:
             try:
                 self._microscope.shift_image(x_um, y_um)
             except LimitError as error:
-                # What the stated limit allows and the microscope refuses may be for a time; it is waited for once.
-                if math.isfinite(self._refused_um):
+                # What the stated limit allows and the microscope refuses may be for a time; it is waited for.
+                if self._refusals >= _REFUSALS:
                     raise
                 refused.append(error)
                 raise PassingFault(error.problem, mend=error.mend) from error
@@ -153,14 +155,14 @@ class SteadyMicroscope:
         try:
             self._asked("shift_image", shift)
         except MicroscopeError as fault:
+            if refused or isinstance(fault, LimitError):
+                self._refused_um = min(self._refused_um, length)
             if not refused:
-                if isinstance(fault, LimitError):
-                    self._refused_um = min(self._refused_um, length)
                 raise
-            self._refused_um = length
+            self._refusals += 1
             raise refused[-1] from fault
         if length >= self._refused_um:
-            self._refused_um = math.inf
+            self._refused_um, self._refusals = math.inf, 0
 
     def expose(self, preset: str, purpose: Purpose, *, exposure_s: float | None = None) -> Picture:
         """Take a picture once the microscope is ready."""
