@@ -218,5 +218,6 @@ def test_real_tilt_series(shared_data, tmp_path):
     (tomogram,) = read_tomograms(project / "denoise/tomograms.star", project)
     volume, pixel = read_mrc(project / tomogram.denoised)
     assert pixel == pytest.approx(33.6)
-    assert volume.shape[1:] == (256, 256)
+    # The image's field of 256, and as much more as most views lie beside the least tilted one.
+    assert all(256 <= side <= 288 for side in volume.shape[1:])
     assert (project / "report/index.html").is_file()
