@@ -30,6 +30,7 @@ Ray = tuple[float, float]
 _LEAST_STRETCH = 0.08  # of the first picture: a picture that is narrower shows nothing that can be compared
 _PARTS = 4  # along each side of a picture
 _LEAST_MATCH = 0.25  # correlation coefficient from which a part is believed
+_LEAST_SLOPE_SD = 0.05  # what lies at different depths in the parts of an area looks like a slope, at every tilt
 _FEWEST_PARTS = 5
 _LEAST_SD_PX = 0.5  # of a part's place: relief and depth of the specimen move it too
 _DOUBTED = 3.0  # standard deviations beyond which a part counts less
@@ -55,8 +56,8 @@ class LyingPlane:
         """With their errors; None before a picture has told anything."""
         if not self._told:
             return None
-        errors = np.sqrt(np.diag(np.linalg.inv(self._information)))
-        return Slopes(slope=self.slope.copy(), sd=np.asarray(errors, np.float64))
+        variances = np.diag(np.linalg.inv(self._information))
+        return Slopes(slope=self.slope.copy(), sd=np.asarray(np.sqrt(variances + _LEAST_SLOPE_SD**2), np.float64))
 
     def begin(self, tilt_deg: float) -> None:
         """The first picture, to which all others are brought, was taken at this tilt."""

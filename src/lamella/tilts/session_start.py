@@ -8,7 +8,7 @@ specimen (which changes no picture), within its standard errors and what depth m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,11 @@ class SessionStart:
     geometry: TiltGeometry
     error_ang: Array
     inclined: bool
+
+    def without_lie(self, nominal: TiltGeometry) -> SessionStart:
+        """The same shifts with the angles as the microscope stated them."""
+        geometry = self.geometry.with_terms(y_tilt_deg=nominal.y_tilt_deg, x_tilt_deg=nominal.x_tilt_deg)
+        return replace(self, geometry=geometry, inclined=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

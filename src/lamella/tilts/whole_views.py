@@ -83,7 +83,7 @@ def align_whole_views(
     compact = settings.specimen == "compact"
     as_recorded = False
     if not compact:
-        near = None if prior is None else _near_session(images, prior, notes, part_of(progress, 0.0, 0.2))
+        near = None if prior is None else _near_session(images, prior, nominal, notes, part_of(progress, 0.0, 0.2))
         if near is None:
             found = coarse_shifts(images, nominal, progress=part_of(progress, 0.0, 0.3))
         else:
@@ -123,14 +123,20 @@ def align_whole_views(
 
 
 def _near_session(
-    images: WorkingImages, start: SessionStart, notes: list[str], progress: Progress
+    images: WorkingImages, start: SessionStart, nominal: TiltGeometry, notes: list[str], progress: Progress
 ) -> tuple[CoarseResult, bool] | None:
     """Shifts near those of a session, and whether all views lie where it had them; None, told, where it does not hold.
 
     Views that lie elsewhere are looked for once more, as far as a view may be off.
     """
     field = max(images.field_ang)
-    found = _within_errors(images, start, part_of(progress, 0.0, 0.5))
+    found = _within_errors(images, start, part_of(progress, 0.0, 0.3))
+    if start.inclined:
+        # How it lies is told by few parts of small pictures: it is taken where whole views match better so.
+        level = start.without_lie(nominal)
+        flat = _within_errors(images, level, part_of(progress, 0.3, 0.6))
+        if flat.height.mean() >= found.height.mean():
+            start, found = level, flat
     matched, lost = _matched(found, len(images))
     verdict = judge_session(start, found.geometry, field, lost)
     agreeing = float((found.link_weights >= _AGREES).mean()) if len(found.pairs) else 0.0
@@ -149,7 +155,7 @@ def _near_session(
     )
     error = start.error_ang.copy()
     error[verdict.elsewhere] = np.inf
-    return _within_errors(images, replace(start, error_ang=error), part_of(progress, 0.5, 1.0)), False
+    return _within_errors(images, replace(start, error_ang=error), part_of(progress, 0.6, 1.0)), False
 
 
 def _matched(found: CoarseResult, count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
