@@ -9,7 +9,7 @@ import pytest
 from tests.tilts.ctf_scene import Scene, fisher_bound_ang, make
 
 from lamella.errors import ImageError
-from lamella.records import ArrayImages, Defocus, Optics, TiltSeries
+from lamella.records import SESSION_DEFOCUS, ArrayImages, Defocus, Optics, TiltSeries
 from lamella.tilts import CtfResult, CtfSettings, estimate_ctf
 
 TILTS = (-52.0, -40.0, -26.0, -12.0, 0.0, 14.0, 28.0, 39.0, 54.0)
@@ -53,6 +53,18 @@ def test_every_view_is_found_to_near_its_bound(minus: tuple[TiltSeries, ArrayIma
     assert true.defocus is not None
     assert found.series.defocus is not None
     assert np.hypot(*(astigmatism(found.series.defocus) - astigmatism(true.defocus)).T).max() < 60
+
+
+@pytest.mark.parametrize("off_ang", [0.0, 1e4, -1e4, 2.5e4])
+def test_a_sessions_defocus_helps_and_never_harms(
+    minus: tuple[TiltSeries, ArrayImages, CtfResult], off_ang: float
+) -> None:
+    """Sought about what the session set; where its focus was off by a micrometre or more, wherever the rings are."""
+    true, images, found = minus
+    assert true.defocus is not None
+    stated = {SESSION_DEFOCUS: np.full(len(true), true.defocus.mean_ang.mean() + off_ang)}
+    begun = estimate_ctf(true.with_changes(defocus=None, scores=stated), images, CtfSettings())
+    np.testing.assert_allclose(errors(true, begun), errors(true, found), atol=60)
 
 
 def test_the_hand_is_told_with_confidence(minus: tuple[TiltSeries, ArrayImages, CtfResult]) -> None:
