@@ -34,7 +34,8 @@ _CTF_VIEWS = 12  # the newest, of which the defocus is fitted at a time
 _DEFOCUS_RANGE_ANG = 15000.0  # about the one wanted
 _LEAST_DEFOCUS_ANG = 3000.0
 # Without the session's shifts as a start: it shall not be told what it said itself.
-_ALIGN = AlignSettings(method="coarse", level=False, session_start=False)
+_ALIGN = AlignSettings(method="coarse", session_start=False)
+_LEVEL_RANGE_DEG = 24.0  # of tilts, from which on depth is told apart: the specimen's mid-plane and thickness
 _BUDGET_S = 60.0  # of a round, while no two tilts are there that would tell
 
 
@@ -112,16 +113,18 @@ class GrowingSession:
             image_shape_px=preset.shape_px,
             images=images,
         )
-        aligned = tilts.align(_begun(known), open_images(known.images or (), self.folder), _ALIGN).series
+        deep = bool(np.ptp(known.nominal_tilt_deg) >= _LEVEL_RANGE_DEG)
+        settings = _ALIGN.model_copy(update={"level": deep})
+        aligned = tilts.align(_begun(known), open_images(known.images or (), self.folder), settings).series
         newest = np.sort(np.argsort(-np.asarray(aligned.pre_exposure))[:_CTF_VIEWS])
         part = aligned.select([int(view) for view in newest])
         wanted = 1e4 * head.settings.defocus
-        settings = CtfSettings(
+        rings = CtfSettings(
             min_defocus=max(wanted - _DEFOCUS_RANGE_ANG, _LEAST_DEFOCUS_ANG),
             max_defocus=max(wanted, _LEAST_DEFOCUS_ANG) + _DEFOCUS_RANGE_ANG,
             hand="+1" if head.calibrations.hand > 0 else "-1",
         )
-        found = tilts.estimate_ctf(part, open_images(part.images or (), self.folder), settings).series
+        found = tilts.estimate_ctf(part, open_images(part.images or (), self.folder), rings).series
         return _with_defoci(aligned, found, newest)
 
     def _complain(self, name: str, error: LamellaError) -> None:

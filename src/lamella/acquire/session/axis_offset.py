@@ -7,8 +7,9 @@ distance from the middle of the beam. The lens was set to L for it, and processi
 
 f: the lens's zero; g: how much more a change of focus does than it says, counted from the defocus W that is wanted;
 s: by how much the stage stood higher at that tilt, and b: on that side of the start tilt (a stage settles alike after
-alike turns). What a changes has the tilt's sign, and is the same for all targets; what an error of a height, of the
-plane or of the angle changes goes with cosθ, and belongs to a target's own z.
+alike turns, and more after longer ones: b is a constant and a part that grows with sin²θ). What a changes has the
+tilt's sign, and is the same for all targets; what an error of a height, of the plane or of the angle changes goes with
+cosθ, and belongs to a target's own z.
 
 The places of the targets are where the stage had them when the session began. A stage that stood elsewhere by d then
 has the axis at a + d for this session: offsets of several sessions scatter by what their stages wander.
@@ -98,17 +99,18 @@ def fit_axis_offset(seen: Sequence[SeenDefocus], *, hand: int, wanted_um: float)
     lens = np.array([one.lens_um for one in seen])
     flat = hand * -np.array([one.x_um for one in seen]) * sines  # without offset and height
     values = np.array([one.defocus_um for one in seen]) - lens - flat
-    own = 4  # the first columns are what all share
+    own = 5  # the first columns are what all share
     rows = np.zeros((len(seen), own + len(targets) + len(tilts)))
     rows[:, 0] = hand * sines
     rows[:, 1] = 1.0
     rows[:, 2] = lens - wanted_um
     rows[:, 3] = hand * np.sign(sines)
+    rows[:, 4] = rows[:, 3] * sines**2
     rows[np.arange(len(seen)), own + target] = hand * np.sqrt(1.0 - sines**2)
     rows[np.arange(len(seen)), own + len(targets) + tilt] = hand
     beliefs = np.concatenate(
         [
-            [_OFFSET_SD_UM, _LENS_SD_UM, _SCALE_SD, _SIDE_SD_UM],
+            [_OFFSET_SD_UM, _LENS_SD_UM, _SCALE_SD, _SIDE_SD_UM, _SIDE_SD_UM],
             np.full(len(targets), _HEIGHT_SD_UM),
             np.full(len(tilts), _STAGE_SD_UM),
         ]

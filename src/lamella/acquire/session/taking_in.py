@@ -16,6 +16,7 @@ from lamella.acquire.session.recording import RecordedView, TargetState
 __all__ = ["TakingIn"]
 
 _SETTLED_S = 1e4
+_SURE = 2.0  # standard deviations by which a thickness must lie above the limit
 _SINCE_UM = 0.05  # rms by which lens and stage differ in height from one tilt to another
 _SINCE_TILT_UM = 0.02  # and by how much the stage wanders in height with each tilt between
 
@@ -122,7 +123,7 @@ class TakingIn:
         desk.predictor.observe(Observation(view=desk.view(TRACKING_AREA), kind="axis", value_um=value, sd_um=one.sd_um))
 
     def _thickness(self, one: Measurement) -> None:
-        """Tell the log, and end a target that is thicker than is wanted, by more than the measurement's error."""
+        """Tell the log, and end a target that is thicker than is wanted, by more than twice the measurement's error."""
         number = self._number(one.target)
         if number is None:
             return
@@ -137,5 +138,5 @@ class TakingIn:
             )
         )
         most = desk.settings.max_thickness
-        if most and one.value_um - one.sd_um > most and number != self.spared and not state.lost:
+        if most and one.value_um - _SURE * one.sd_um > most and number != self.spared and not state.lost:
             state.thick = f"{one.value_um:.2f} ± {one.sd_um:.2f} µm thick, where max_thickness is {most:g} µm"
