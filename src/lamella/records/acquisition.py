@@ -237,7 +237,7 @@ class Acquisition:
         found it; None where they do not.
     focus_scales
         by how much more the beam's tilt does than it says (1: as it says), and its standard deviation; the same of the
-        lens. None where they were not measured.
+        lens (None: its was not measured, and 1 is taken). None where neither was measured.
     thickness_um
         ``(targets,)`` as processing found it; NaN where it did not.
     fed_back
@@ -283,7 +283,7 @@ class Acquisition:
     found_plane: tuple[float, float] | None = None
     focus_axis_um: tuple[float, float] | None = None
     axis_um: tuple[float, float] | None = None
-    focus_scales: tuple[float, float, float, float] | None = None
+    focus_scales: tuple[float, float, float, float | None] | None = None
     fed_back: tuple[int, int, int] = (0, 0, 0)
     started_s: float = 0.0
     now_s: float = 0.0

@@ -199,7 +199,8 @@ def _lie(session: Acquisition) -> dict[str, str]:
     if session.focus_scales is not None:
         beam, beam_sd, lens, lens_sd = session.focus_scales
         found["beam tilt, of what it says"] = f"{beam:.3f} ± {beam_sd:.3f}"
-        found["lens, of what it says"] = f"{lens:.3f} ± {lens_sd:.3f}"
+        if lens_sd is not None:
+            found["lens, of what it says"] = f"{lens:.3f} ± {lens_sd:.3f}"
     if any(session.fed_back):
         defoci, shifts, unused = session.fed_back
         found["taken in from processing"] = f"{defoci} defoci, {shifts} shifts; {unused} of no use"

@@ -236,7 +236,7 @@ def _axis(events: Sequence[Event]) -> Pair | None:
     return (found[-1].axis_um, found[-1].sd_um) if found else None
 
 
-def _focus_scales(events: Sequence[Event]) -> tuple[float, float, float, float] | None:
+def _focus_scales(events: Sequence[Event]) -> tuple[float, float, float, float | None] | None:
     found = [event for event in events if isinstance(event, FocusScalesMeasured)]
     return (found[-1].beam, found[-1].beam_sd, found[-1].lens, found[-1].lens_sd) if found else None
 
