@@ -85,7 +85,7 @@ def of(target, tilt_deg, kind, value_um, sd_um, **more) -> Measurement:
 def session(
     folder, kinds=(), *, script=(), resume=False, seed=5, predictor="shared", changes=None, targets=4, **settings
 ):
-    """A few targets, 17 tilts where nothing else is set; heights off the plane are large: focus is measured elsewhere."""
+    """A few targets, 17 tilts where nothing else is set; heights far off the plane: focus is measured elsewhere."""
     world = load_world("bisect", {"faults.script": list(script), "grid.target_height": 1.0, **(changes or {})})
     microscope = SimulatedMicroscope(world, seed, targets=targets)
     overrides = {"predictor": predictor, "tilt_range": 24.0, "tilt_step": 3.0, **settings}
