@@ -3,8 +3,8 @@
 For every world and predictor: median and interquartile range of the absolute errors of targeting and defocus over all
 targets, tilts and seeds, beside them the medians of the seeds (their median and the worst); what tracking left (median
 and worst of the seeds); the share of targets finished; minutes per series; and the targeting error's median over the
-order of the tilts. Below each world: in how many of its seeds `shared` is worse than the better of the published ways,
-and the seeds where it is most.
+order of the tilts. Below each world (but not each single error): in how many of its seeds `shared` is worse than the
+better of the published ways, and the seeds where it is most.
 
     python -m benchmarks.bench_acquire                                    all of it, as `make bench` prints it:
     … --worlds bisect,pace --predictors shared --seeds 5                  some of it
@@ -266,7 +266,8 @@ def _table(words: Sequence[str]) -> None:
         if len(waiting) % told.seeds == 0:
             print(line(outcome.case.label, waiting[-told.seeds :]), flush=True)
         if len(waiting) == told.seeds * len(predictors):
-            for told_line in comparison(outcome.case.name, waiting):
+            # One error alone leaves nothing but rounding and noise to most: there is nothing to compare.
+            for told_line in [] if told.budget else comparison(outcome.case.name, waiting):
                 print(told_line, flush=True)
             waiting = []
 
