@@ -27,6 +27,7 @@ _STRANGE = 13.8  # χ² of two degrees of freedom that one view in a thousand ex
 _FARTHEST = 0.3  # of the field: beyond it a view shares too little with its neighbours to be looked for
 _LEAST_HELD = 0.5  # of the views that the session measured
 _FEWEST = 3  # measured views, or nothing can be judged
+_SURE_LIE_DEG = 2.0  # error up to which it helps to know how the specimen lies: whole views are found as well without
 _USUAL_ERROR = 0.02  # of the field: of shifts whose error nobody stated
 
 
@@ -105,8 +106,8 @@ def session_start(series: TiltSeries, nominal: TiltGeometry) -> SessionStart | N
     order = order[known[order]]
     x, y = (np.interp(nominal.y_tilt_deg, nominal.y_tilt_deg[order], shift[order]) for shift in (x, y))
     geometry = nominal.with_terms(x_shift_ang=x, y_shift_ang=y)
-    offset, x_tilt = (series.quality.get(name, np.nan) for name in SESSION_LIE[:2])
-    inclined = bool(np.isfinite([offset, x_tilt]).all())
+    offset, x_tilt, unsure = (series.quality.get(name, np.nan) for name in SESSION_LIE)
+    inclined = bool(np.isfinite([offset, x_tilt]).all() and unsure <= _SURE_LIE_DEG)
     if inclined:
         geometry = geometry.with_terms(y_tilt_deg=geometry.y_tilt_deg + offset, x_tilt_deg=x_tilt)
     return SessionStart(geometry=geometry, error_ang=error, inclined=inclined)

@@ -25,6 +25,7 @@ _FAR_OFF_DEG = 10.0
 _ALL_AXES_DEG = 90.0
 _SESSION_AXIS_DEG = 6.0  # of an axis by which image shifts were made, and held the targets
 _AGREES = 0.25  # weight of a link that agrees with the others
+_SIGNIFICANT = 4.0  # standard errors by which views must match better as the session says that the specimen lies
 _BETTER = 1.2  # times as high as the peak within reach is one out of reach that is believed
 _LEAST_LINKED = 0.5  # of the pairs that must agree with each other for a session's start to be judged by them
 AXIS_SIZE_PX = 192
@@ -100,8 +101,7 @@ def align_whole_views(
                 "object and aligned by whole views (align.specimen = film if it is not)"
             )
         elif search > 0:
-            rounds = 1 if as_recorded else 2
-            found = _again(images, found.geometry, turned, rounds, part_of(progress, 0.6, 1.0))
+            found = _again(images, found.geometry, turned, part_of(progress, 0.6, 1.0))
     if compact:
         as_recorded = False  # what the session compared as a film is none
         found = coarse_shifts(images, nominal, shape="compact", progress=part_of(progress, 0.6, 0.8))
@@ -132,10 +132,11 @@ def _near_session(
     field = max(images.field_ang)
     found = _within_errors(images, start, part_of(progress, 0.0, 0.3))
     if start.inclined:
-        # How it lies is told by few parts of small pictures: it is taken where whole views match better so.
+        # How it lies is told by few parts of small pictures: it is taken where whole views clearly match better so.
         level = start.without_lie(nominal)
         flat = _within_errors(images, level, part_of(progress, 0.3, 0.6))
-        if flat.height.mean() >= found.height.mean():
+        gain = found.height - flat.height
+        if gain.mean() <= _SIGNIFICANT * float(gain.std()) / np.sqrt(max(len(gain) - 1, 1)):
             start, found = level, flat
     matched, lost = _matched(found, len(images))
     verdict = judge_session(start, found.geometry, field, lost)
@@ -175,13 +176,11 @@ def _within_errors(images: WorkingImages, start: SessionStart, progress: Progres
     return coarse_shifts(images, start.geometry, rounds=1, first_reach=reach, progress=progress)
 
 
-def _again(
-    images: WorkingImages, before: TiltGeometry, turned: TiltGeometry, rounds: int, progress: Progress
-) -> CoarseResult:
+def _again(images: WorkingImages, before: TiltGeometry, turned: TiltGeometry, progress: Progress) -> CoarseResult:
     """Shifts about a new axis; far from the one before, what was found with that says nothing of steep views."""
     if _change_deg(before, turned) > _FAR_OFF_DEG:
         return coarse_shifts(images, turned, progress=progress)
-    return coarse_shifts(images, turned, rounds=rounds, first_reach=0.12, progress=progress)
+    return coarse_shifts(images, turned, rounds=2, first_reach=0.12, progress=progress)
 
 
 def _film_elsewhere(images: WorkingImages, geometry: TiltGeometry, progress: Progress) -> list[str]:
