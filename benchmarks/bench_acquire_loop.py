@@ -31,7 +31,7 @@ from lamella.acquire.simulated_session import session_settings, simulated_target
 from lamella.acquire.world import load_world
 from lamella.formats.images import open_images
 from lamella.formats.relion_tilt_series import read_tilt_series, write_tilt_series
-from lamella.records import SESSION_LIE, SESSION_SHIFT_ERROR, SESSION_SHIFTS, TiltSeries
+from lamella.records import SESSION_SHIFT_ERROR, SESSION_SHIFTS, TiltSeries
 from lamella.tilts import align
 from lamella.tilts.align_record import METHOD
 from lamella.tilts.align_settings import AlignSettings
@@ -166,13 +166,13 @@ def hold_against_truth(session: Path, true: list[TiltSeries]) -> None:
         assert right is not None
         field = max(known.image_shape_px) * known.pixel_size_ang
         stated = np.asarray(known.scores[SESSION_SHIFT_ERROR])
-        start = SessionStart(geometry=geometry, error_ang=stated, inclined=True)
+        start = SessionStart(geometry=geometry, error_ang=stated)
         verdict = judge_session(start, right, field)
         none = replace(start, geometry=geometry.with_terms(x_shift_ang=0.0, y_shift_ang=0.0))
         lies = (float((right.y_tilt_deg - truth.nominal_tilt_deg).mean()), float(right.x_tilt_deg.mean()))
-        offset, x_tilt, error = (known.quality.get(name, float("nan")) for name in SESSION_LIE)
+        told = (float((geometry.y_tilt_deg - known.nominal_tilt_deg).mean()), float(geometry.x_tilt_deg.mean()))
         print(
-            f"{known.name:6}{lies[0]:8.1f}{lies[1]:7.1f}°{offset:8.1f}{x_tilt:6.1f} ±{error:3.1f}"
+            f"{known.name:6}{lies[0]:8.1f}{lies[1]:7.1f}°{told[0]:10.1f}{told[1]:7.1f}°"
             f"{np.median(verdict.off_ang):9.1f}{np.sqrt(2) * np.median(stated):10.1f}"
             f"{np.median(judge_session(none, right, field).off_ang):10.1f}  "
             + ", ".join(f"{known.nominal_tilt_deg[at]:.0f}° {verdict.off_ang[at]:.0f} Å" for at in verdict.elsewhere),

@@ -66,6 +66,8 @@ SETTINGS: dict[str, tuple[Any, Values, Values]] = {
     "wait_step": (3.0, {"unsure": 1e-3}, {}),
     "unsure": (1e-3, {}, {}),
     "unsure_focus": (0.01, {}, {}),
+    "fast_unsure": (5.0, {"mode": "fast"}, {}),
+    "fast_unsure_focus": (1.0, {"mode": "fast"}, {}),
     "lost": (0.001, {}, {}),
     "max_displacement": (0.001, {}, {}),
     "retries": (0, {}, TIME_OUT),

@@ -10,7 +10,7 @@ from lamella.formats.overrides import Imported
 from lamella.formats.relion_tilt_series import write_tilt_series
 from lamella.formats.session_prior import session_geometries, with_session_prior
 from lamella.geometry import TiltGeometry
-from lamella.records import SESSION_LIE, SESSION_SHIFT_ERROR, Defocus, TiltSeries
+from lamella.records import SESSION_SHIFT_ERROR, Defocus, TiltSeries
 
 TILTS = np.array([-3.0, 0.0, 3.0])
 
@@ -27,7 +27,6 @@ def known(**changes) -> TiltSeries:
         geometry=TiltGeometry.from_angles(TILTS, 85.0, x_shift_ang=[10.0, 0.0, -20.0], y_shift_ang=[1.0, 2.0, 3.0]),
         defocus=Defocus(u_ang=np.full(3, 3e4), v_ang=np.full(3, 3e4), angle_deg=np.zeros(3)),
         scores={SESSION_SHIFT_ERROR: np.array([1.0, 50.0, 2.0])},
-        quality=dict(zip(SESSION_LIE, (8.0, -3.0, 2.0), strict=True)),
     )
     return replace(series, **changes)
 
@@ -36,7 +35,7 @@ def test_shifts_follow_their_views(tmp_path) -> None:
     write_tilt_series(tmp_path / "geometry" / "tilt_series.star", [known()], tmp_path)
     geometries = session_geometries([tmp_path / "T01.mrc.mdoc", tmp_path / "T02.mrc.mdoc"])
     assert len(geometries) == 1
-    raw = known(geometry=None, defocus=None, scores={}, quality={})
+    raw = known(geometry=None, defocus=None, scores={})
     imported = with_session_prior(Imported((raw.select([2, 0]),), ()), geometries)
     one = imported.series[0]
     assert one.geometry is None
@@ -44,13 +43,12 @@ def test_shifts_follow_their_views(tmp_path) -> None:
     np.testing.assert_allclose(one.scores["SessionYShiftAngst"], [3.0, 1.0])
     np.testing.assert_allclose(one.scores["SessionDefocusAngst"], 3e4)
     np.testing.assert_allclose(one.scores["SessionShiftErrorAngst"], [2.0, 1.0])
-    assert [one.quality[name] for name in SESSION_LIE] == [8.0, -3.0, 2.0]
 
 
 def test_a_geometry_of_other_views_is_left_out_aloud(tmp_path) -> None:
     path = tmp_path / "geometry" / "tilt_series.star"
     write_tilt_series(path, [known()], tmp_path)
-    raw = known(geometry=None, defocus=None, scores={}, quality={}, nominal_tilt_deg=TILTS + 1.0)
+    raw = known(geometry=None, defocus=None, scores={}, nominal_tilt_deg=TILTS + 1.0)
     imported = with_session_prior(Imported((raw,), ()), [path])
     assert not imported.series[0].scores
     assert [note.kind for note in imported.notes] == ["warning"]

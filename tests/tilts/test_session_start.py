@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lamella.geometry import TiltGeometry
-from lamella.records import SESSION_LIE, SESSION_SHIFT_ERROR, SESSION_SHIFTS, ArrayImages, TiltSeries
+from lamella.records import SESSION_SHIFT_ERROR, SESSION_SHIFTS, ArrayImages, TiltSeries
 from lamella.tilts import coarse
 from lamella.tilts.align import AlignResult, align
 from lamella.tilts.align_settings import AlignSettings
@@ -20,11 +20,11 @@ Simulate = Callable[..., Any]
 FIELD = 4000.0
 
 
-def with_session(series: TiltSeries, shifts: np.ndarray, error: Any = 20.0, lie: tuple[float, ...] = ()) -> TiltSeries:
+def with_session(series: TiltSeries, shifts: np.ndarray, error: Any = 20.0) -> TiltSeries:
     """The series with what a session left."""
     scores = dict(zip(SESSION_SHIFTS, np.asarray(shifts, float).T, strict=True))
     scores[SESSION_SHIFT_ERROR] = np.broadcast_to(np.asarray(error, float), len(series)).copy()
-    return series.with_changes(scores=scores, quality=dict(zip(SESSION_LIE, lie, strict=False)))
+    return series.with_changes(scores=scores)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_what_holds_is_begun_with_and_the_short_way_is_taken(
 ) -> None:
     """Fewer pairs are correlated, the order of the views is not checked again, and the result is no worse."""
     shifts = inclined.truth.shifts_ang() + 15 * rng.normal(size=(21, 2))
-    given = with_session(inclined.series, shifts, 20.0, (10.0, -9.0, 1.0))
+    given = with_session(inclined.series, shifts, 20.0)
     counted = [0]
     plain = coarse.PairCorrelator.pair
 
@@ -86,7 +86,7 @@ def test_shifts_of_another_series_are_told_and_not_used(inclined: Any, rng: np.r
 def test_single_views_elsewhere_are_named_and_sought_anew(inclined: Any) -> None:
     shifts = inclined.truth.shifts_ang().copy()
     shifts[4] += (250.0, -120.0)
-    result = aligned(inclined, with_session(inclined.series, shifts, 10.0, (10.0, -9.0, 1.0)))
+    result = aligned(inclined, with_session(inclined.series, shifts, 10.0))
     assert "view 5 lies elsewhere" in told(result)
     assert error_px(inclined, result) < 1.2
 
@@ -94,7 +94,7 @@ def test_single_views_elsewhere_are_named_and_sought_anew(inclined: Any) -> None
 def test_views_that_were_not_measured_are_sought_far_and_the_others_near(inclined: Any) -> None:
     shifts = inclined.truth.shifts_ang().copy()
     shifts[[3, 10]] = np.nan
-    series = with_session(inclined.series, shifts, 10.0, (10.0, -9.0, 1.0))
+    series = with_session(inclined.series, shifts, 10.0)
     result = aligned(inclined, series)
     assert "every view lies where" in told(result)
     assert error_px(inclined, result) < 1.2
@@ -114,15 +114,13 @@ def test_a_rigid_motion_of_the_specimen_is_no_disagreement(moved: np.ndarray, rn
     truth = TiltGeometry.from_angles(tilt, 85.0, x_tilt_deg=3.0, x_shift_ang=80 * rng.normal(size=41))
     error = np.full(41, 30.0)
     shifts = truth.shifts_ang() + truth.matrices() @ moved + error[:, None] * rng.normal(size=(41, 2))
-    start = SessionStart(
-        geometry=truth.with_terms(x_shift_ang=shifts[:, 0], y_shift_ang=shifts[:, 1]), error_ang=error, inclined=True
-    )
+    start = SessionStart(geometry=truth.with_terms(x_shift_ang=shifts[:, 0], y_shift_ang=shifts[:, 1]), error_ang=error)
     verdict = judge_session(start, truth, FIELD)
     assert verdict.whole
     assert np.sqrt((verdict.off_ang**2).mean()) == pytest.approx(30 * np.sqrt(2), rel=0.2)
     far = start.geometry.x_shift_ang + np.where(np.arange(41) == 7, 600.0, 0.0)
     verdict = judge_session(
-        SessionStart(geometry=start.geometry.with_terms(x_shift_ang=far), error_ang=error, inclined=True), truth, FIELD
+        SessionStart(geometry=start.geometry.with_terms(x_shift_ang=far), error_ang=error), truth, FIELD
     )
     assert verdict.holds
     assert verdict.elsewhere.tolist() == [7]
@@ -136,5 +134,4 @@ def test_what_tells_nothing_is_no_start(inclined: Any) -> None:
     assert session_start(with_session(inclined.series, shifts), nominal) is None
     plain = session_start(with_session(inclined.series, np.zeros((21, 2))), nominal)
     assert plain is not None
-    assert not plain.inclined
     np.testing.assert_array_equal(plain.geometry.y_tilt_deg, nominal.y_tilt_deg)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lamella.acquire.microscope.port import Landmarks, Picture, Pixels
 from lamella.errors import ImageError
 
-__all__ = ["AlignedSeries", "Displacement", "Slopes", "measure_shift"]
+__all__ = ["AlignedSeries", "Displacement", "measure_shift"]
 
 Array = NDArray[np.float64]
 
@@ -26,22 +26,6 @@ _AGREE_UM = 0.1  # and what heights within an area may make of it
 _AGREE_SHARE = 0.4  # of the features that must agree
 _MATCHES = 0.1  # confidence from which on two pictures match as they are said to be tilted
 _LEAST_COS = 0.1  # a picture tilted further shows nothing that can be stretched
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Slopes:
-    """How an area lies against the stage at 0°.
-
-    Attributes
-    ----------
-    slope
-        ``(2,)`` dz/dx and dz/dy, across and along the tilt axis.
-    sd
-        ``(2,)`` their standard errors.
-    """
-
-    slope: Array
-    sd: Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,11 +64,6 @@ class _Average(Protocol):
         """Take in a picture whose displacement is known."""
         ...
 
-    @property
-    def slopes(self) -> Slopes | None:
-        """How the area lies, where its pictures tell."""
-        ...
-
 
 class AlignedSeries:
     """The pictures of one area with one preset, aligned so far.
@@ -103,11 +82,6 @@ class AlignedSeries:
     def empty(self) -> bool:
         """Whether it holds no picture yet."""
         return self._average is None
-
-    @property
-    def slopes(self) -> Slopes | None:
-        """How the area lies, as its pictures tell; None where they do not."""
-        return None if self._average is None else self._average.slopes
 
     def measure(self, picture: Picture) -> Displacement:
         """Displacement of a picture against the series.
@@ -198,7 +172,6 @@ class _LandmarkAverage:
 
     sums: Array = field(default_factory=lambda: np.zeros((0, 2)))
     weights: Array = field(default_factory=lambda: np.zeros(2))
-    slopes: Slopes | None = None  # the few landmarks of a picture are not asked
 
     def measure(self, picture: Picture) -> Displacement:
         places, sd_um, cosine = self._read(picture)

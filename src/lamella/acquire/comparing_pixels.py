@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamella.acquire.comparing import Displacement, Slopes, foreshortening
+from lamella.acquire.comparing import Displacement, foreshortening
 from lamella.acquire.comparing_plane import LyingPlane, local_shifts
 from lamella.acquire.microscope.port import Landmarks, Picture
 from lamella.errors import ImageError
@@ -95,11 +95,6 @@ class PixelAverage:
             sd_um=pixel_um * (0.05 + 1.0 / max(_significance(match.coarse, match.height), 1.0)),
             confidence=match.confidence,
         )
-
-    @property
-    def slopes(self) -> Slopes | None:
-        """See `lamella.acquire.comparing.AlignedSeries.slopes`."""
-        return self._plane.slopes
 
     def likeness(self, picture: Picture, stretch: float) -> float:
         """Correlation coefficient of the coarse structure where the picture, stretched as `measure` does, fits best."""

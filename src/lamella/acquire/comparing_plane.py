@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamella.acquire.comparing import Slopes
 from lamella.acquire.grid_plane import SLOPE_SD
 from lamella.fourier import band_pass, cross_correlate, find_peak
 
@@ -30,7 +29,6 @@ Ray = tuple[float, float]
 _LEAST_STRETCH = 0.08  # of the first picture: a picture that is narrower shows nothing that can be compared
 _PARTS = 4  # along each side of a picture
 _LEAST_MATCH = 0.25  # correlation coefficient from which a part is believed
-_LEAST_SLOPE_SD = 0.05  # what lies at different depths in the parts of an area looks like a slope, at every tilt
 _FEWEST_PARTS = 5
 _LEAST_SD_PX = 0.5  # of a part's place: relief and depth of the specimen move it too
 _DOUBTED = 3.0  # standard deviations beyond which a part counts less
@@ -49,15 +47,6 @@ class LyingPlane:
         self.slope: Array = np.zeros(2)
         self._information: Array = np.eye(2, dtype=np.float64) / SLOPE_SD**2
         self._first_deg: float | None = None
-        self._told = False
-
-    @property
-    def slopes(self) -> Slopes | None:
-        """With their errors; None before a picture has told anything."""
-        if not self._told:
-            return None
-        variances = np.diag(np.linalg.inv(self._information))
-        return Slopes(slope=self.slope.copy(), sd=np.asarray(np.sqrt(variances + _LEAST_SLOPE_SD**2), np.float64))
 
     def begin(self, tilt_deg: float) -> None:
         """The first picture, to which all others are brought, was taken at this tilt."""
@@ -99,7 +88,6 @@ class LyingPlane:
         cross = information[:2, 2:]
         self._information = information[:2, :2] - cross @ cross.T / float(information[2, 2])
         self.slope = self.slope + change[:2]
-        self._told = True
 
     def _widths(self, tilt_deg: float) -> tuple[Ray, Ray, float]:
         """cos and sin of the first tilt and of this one, and how wide the area is now over what it was then."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lamella.errors import InputError
 from lamella.formats.overrides import Imported
 from lamella.formats.relion_tilt_series import read_tilt_series
-from lamella.records import SESSION_DEFOCUS, SESSION_LIE, SESSION_SHIFT_ERROR, SESSION_SHIFTS, Note, TiltSeries
+from lamella.records import SESSION_DEFOCUS, SESSION_SHIFT_ERROR, SESSION_SHIFTS, Note, TiltSeries
 
 __all__ = ["session_geometries", "with_session_prior"]
 
@@ -44,8 +44,8 @@ def with_session_prior(imported: Imported, geometries: Sequence[Path]) -> Import
     -------
     Imported
         with the scores ``SessionXShiftAngst``, ``SessionYShiftAngst``, ``SessionShiftErrorAngst`` and
-        ``SessionDefocusAngst``, and the numbers of `SESSION_LIE` where the session knew how the specimen lies, where a
-        series' views are all known; what could not be read or does not fit is told and left out.
+        ``SessionDefocusAngst`` where a series' views are all known; what could not be read or does not fit is told and
+        left out.
     """
     known: dict[str, TiltSeries] = {}
     notes: list[Note] = []
@@ -70,8 +70,7 @@ def with_session_prior(imported: Imported, geometries: Sequence[Path]) -> Import
             scores[SESSION_SHIFT_ERROR] = prior.scores[SESSION_SHIFT_ERROR][rows]
         if prior.defocus is not None:
             scores[SESSION_DEFOCUS] = prior.defocus.mean_ang[rows]
-        lie = {name: prior.quality[name] for name in SESSION_LIE if name in prior.quality}
-        series.append(one.with_changes(scores=scores, quality=lie))
+        series.append(one.with_changes(scores=scores))
         text = "shifts and defocus that its session measured were taken along, as a start for align and ctf"
         notes.append(Note(kind="info", where=one.name, text=text))
     return replace(imported, series=tuple(series), notes=(*imported.notes, *notes))

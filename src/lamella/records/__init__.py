@@ -22,7 +22,6 @@ from lamella.records.particles import PARTICLE_DIAMETER, ParticleImages, Particl
 from lamella.records.tilt_scheme import TiltScheme, doses_of_tilts, recording_order
 from lamella.records.tilt_series import (
     SESSION_DEFOCUS,
-    SESSION_LIE,
     SESSION_SHIFT_ERROR,
     SESSION_SHIFTS,
     Defocus,
@@ -33,7 +32,6 @@ from lamella.records.tomogram import Tomogram
 __all__ = [
     "PARTICLE_DIAMETER",
     "SESSION_DEFOCUS",
-    "SESSION_LIE",
     "SESSION_SHIFTS",
     "SESSION_SHIFT_ERROR",
     "ArrayFrames",

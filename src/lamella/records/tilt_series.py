@@ -14,7 +14,7 @@ from lamella.errors import InputError
 from lamella.geometry import TiltGeometry
 from lamella.records.optics import Optics
 
-__all__ = ["SESSION_DEFOCUS", "SESSION_LIE", "SESSION_SHIFTS", "SESSION_SHIFT_ERROR", "Defocus", "TiltSeries"]
+__all__ = ["SESSION_DEFOCUS", "SESSION_SHIFTS", "SESSION_SHIFT_ERROR", "Defocus", "TiltSeries"]
 
 Array = NDArray[np.float64]
 Names = tuple[str, ...]
@@ -23,9 +23,6 @@ SESSION_SHIFTS = ("SessionXShiftAngst", "SessionYShiftAngst")
 """Scores: where the session that recorded the series measured the centre to be, Å; a start for `align`."""
 SESSION_SHIFT_ERROR = "SessionShiftErrorAngst"
 """Score: standard error of those shifts, each way, Å."""
-SESSION_LIE = ("SessionTiltOffsetDeg", "SessionXTiltDeg", "SessionLieErrorDeg")
-"""Quality numbers: by how much the specimen lies inclined on the stage at 0°, about the axis and across it, and the
-standard error of both; degrees."""
 SESSION_DEFOCUS = "SessionDefocusAngst"
 """Score: the defocus that the session set, Å; a start for `ctf`."""
 

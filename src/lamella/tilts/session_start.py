@@ -1,20 +1,20 @@
 """Where alignment begins when the session that recorded a series says where its views lie, and whether that holds.
 
 A session measured each view's displacement against its own earlier pictures, and says how sure it is; so neighbours are
-looked for within what these errors allow, and the specimen is stretched as it lies. Whether it holds is judged by those
+looked for within what these errors allow. Whether it holds is judged by those
 errors too: what whole views then say of each other must agree with the session's shifts, up to a rigid motion of the
 specimen (which changes no picture), within its standard errors and what depth makes of such comparisons.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.geometry import TiltGeometry
-from lamella.records import SESSION_LIE, SESSION_SHIFT_ERROR, SESSION_SHIFTS, TiltSeries
+from lamella.records import SESSION_SHIFT_ERROR, SESSION_SHIFTS, TiltSeries
 
 __all__ = ["SessionStart", "SessionVerdict", "judge_session", "pair_reach_ang", "session_start"]
 
@@ -27,7 +27,6 @@ _STRANGE = 13.8  # χ² of two degrees of freedom that one view in a thousand ex
 _FARTHEST = 0.3  # of the field: beyond it a view shares too little with its neighbours to be looked for
 _LEAST_HELD = 0.5  # of the views that the session measured
 _FEWEST = 3  # measured views, or nothing can be judged
-_SURE_LIE_DEG = 2.0  # error up to which it helps to know how the specimen lies: whole views are found as well without
 _USUAL_ERROR = 0.02  # of the field: of shifts whose error nobody stated
 
 
@@ -38,22 +37,13 @@ class SessionStart:
     Attributes
     ----------
     geometry
-        the nominal angles against the plane in which the specimen lies, where that is known; the nominal axis; the
-        session's shifts, and where it has none those between its neighbours'.
+        the nominal angles and axis; the session's shifts, and where it has none those between its neighbours'.
     error_ang
         ``(n,)`` standard error of each shift, each way; infinite where the session has none.
-    inclined
-        whether the geometry says how the specimen lies.
     """
 
     geometry: TiltGeometry
     error_ang: Array
-    inclined: bool
-
-    def without_lie(self, nominal: TiltGeometry) -> SessionStart:
-        """The same shifts with the angles as the microscope stated them."""
-        geometry = self.geometry.with_terms(y_tilt_deg=nominal.y_tilt_deg, x_tilt_deg=nominal.x_tilt_deg)
-        return replace(self, geometry=geometry, inclined=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,11 +96,7 @@ def session_start(series: TiltSeries, nominal: TiltGeometry) -> SessionStart | N
     order = order[known[order]]
     x, y = (np.interp(nominal.y_tilt_deg, nominal.y_tilt_deg[order], shift[order]) for shift in (x, y))
     geometry = nominal.with_terms(x_shift_ang=x, y_shift_ang=y)
-    offset, x_tilt, unsure = (series.quality.get(name, np.nan) for name in SESSION_LIE)
-    inclined = bool(np.isfinite([offset, x_tilt]).all() and unsure <= _SURE_LIE_DEG)
-    if inclined:
-        geometry = geometry.with_terms(y_tilt_deg=geometry.y_tilt_deg + offset, x_tilt_deg=x_tilt)
-    return SessionStart(geometry=geometry, error_ang=error, inclined=inclined)
+    return SessionStart(geometry=geometry, error_ang=error)
 
 
 def pair_reach_ang(start: SessionStart, pairs: NDArray[np.int64], field_ang: float) -> Array:

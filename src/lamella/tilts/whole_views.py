@@ -25,7 +25,6 @@ _FAR_OFF_DEG = 10.0
 _ALL_AXES_DEG = 90.0
 _SESSION_AXIS_DEG = 6.0  # of an axis by which image shifts were made, and held the targets
 _AGREES = 0.25  # weight of a link that agrees with the others
-_SIGNIFICANT = 4.0  # standard errors by which views must match better as the session says that the specimen lies
 _BETTER = 1.2  # times as high as the peak within reach is one out of reach that is believed
 _LEAST_LINKED = 0.5  # of the pairs that must agree with each other for a session's start to be judged by them
 AXIS_SIZE_PX = 192
@@ -84,7 +83,7 @@ def align_whole_views(
     compact = settings.specimen == "compact"
     as_recorded = False
     if not compact:
-        near = None if prior is None else _near_session(images, prior, nominal, notes, part_of(progress, 0.0, 0.2))
+        near = None if prior is None else _near_session(images, prior, notes, part_of(progress, 0.0, 0.2))
         if near is None:
             found = coarse_shifts(images, nominal, progress=part_of(progress, 0.0, 0.3))
         else:
@@ -123,21 +122,14 @@ def align_whole_views(
 
 
 def _near_session(
-    images: WorkingImages, start: SessionStart, nominal: TiltGeometry, notes: list[str], progress: Progress
+    images: WorkingImages, start: SessionStart, notes: list[str], progress: Progress
 ) -> tuple[CoarseResult, bool] | None:
     """Shifts near those of a session, and whether all views lie where it had them; None, told, where it does not hold.
 
     Views that lie elsewhere are looked for once more, as far as a view may be off.
     """
     field = max(images.field_ang)
-    found = _within_errors(images, start, part_of(progress, 0.0, 0.3))
-    if start.inclined:
-        # How it lies is told by few parts of small pictures: it is taken where whole views clearly match better so.
-        level = start.without_lie(nominal)
-        flat = _within_errors(images, level, part_of(progress, 0.3, 0.6))
-        gain = found.height - flat.height
-        if gain.mean() <= _SIGNIFICANT * float(gain.std()) / np.sqrt(max(len(gain) - 1, 1)):
-            start, found = level, flat
+    found = _within_errors(images, start, part_of(progress, 0.0, 0.6))
     matched, lost = _matched(found, len(images))
     verdict = judge_session(start, found.geometry, field, lost)
     agreeing = float((found.link_weights >= _AGREES).mean()) if len(found.pairs) else 0.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from lamella.acquire import AcquireSettings, SessionResult, Target, run_session
-from lamella.acquire.microscope.port import TRACK
+from lamella.acquire import AcquireSettings, AlignedSeries, SessionResult, Target, run_session
+from lamella.acquire.comparing import Displacement
+from lamella.acquire.microscope.port import TRACK, TRACK_LOW, Picture
 from lamella.acquire.microscope.simulated import SimulatedMicroscope
 from lamella.acquire.world import load_world
 
@@ -40,3 +43,29 @@ def test_an_area_is_found_that_left_its_picture_by_far_across_the_axis() -> None
             far += first[0] > 2.6
             assert np.hypot(*last) < 0.01
     assert far > 1
+
+
+@pytest.mark.parametrize("true", [True, False])
+def test_a_faint_match_is_believed_where_it_repeats_itself(true: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steep pictures match faintly: chance does so elsewhere each time, the area at the same place."""
+    plain = AlignedSeries.measure
+    rng = np.random.default_rng(4)
+
+    def faint(series: AlignedSeries, picture: Picture) -> Displacement:
+        found = plain(series, picture)
+        if picture.preset.name != TRACK_LOW:
+            return found
+        shift_um = found.shift_um if true else rng.uniform(-0.3, 0.3, 2)
+        return replace(found, shift_um=shift_um, confidence=0.1)
+
+    monkeypatch.setattr(AlignedSeries, "measure", faint)
+    scope, result = session({"stage.wander": (0.1, 0.15)}, 3, "bisect")
+    low = [one for one in result.trackings if one.preset == TRACK_LOW]
+    if true:
+        assert len(low) <= 3 * 11
+        tracked = [view for view in scope.truth.views if view.purpose.kind == "track"]
+        for tilt in range(1, 11):
+            assert np.hypot(*[view.offset_um for view in tracked if view.purpose.tilt == tilt][-1]) < 0.01
+    else:
+        # What is never the same is looked for at every place around.
+        assert len(low) > 10 * 11

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lamella.acquire.microscope.simulated import SimulatedCrash, SimulatedMicroscope
-from lamella.acquire.session.events import PlaneFitted, SeriesBegun, SlopesMeasured, ViewRecorded
+from lamella.acquire.session.events import PlaneFitted, SeriesBegun, ViewRecorded
 from lamella.acquire.session.files import SessionFiles
 from lamella.acquire.session.model import lie_of, session_series
 from lamella.acquire.session.run import resume_session, run_session
@@ -21,7 +21,6 @@ from lamella.formats.mdoc_series import series_from_mdoc
 from lamella.formats.mrc_growing import GrowingStack
 from lamella.formats.relion_tilt_series import read_tilt_series
 from lamella.geometry.rotations import rotation_x, rotation_y
-from lamella.records import SESSION_LIE
 
 CRASH = {"kind": "crash", "tilt": 2, "target": 1, "purpose": "record"}
 
@@ -106,9 +105,8 @@ def test_the_geometry_is_written_for_relion(recorded) -> None:
         assert one.images[0].endswith(f"@T0{number + 1}.mrc")
         assert one.defocus.u_ang == pytest.approx([30000.0] * 5)
         told = np.array(sorted(view.tilt_deg for view in result.views if view.target == number))
-        offset, x_tilt = (one.quality.get(name, 0.0) for name in SESSION_LIE[:2])
-        np.testing.assert_allclose(one.geometry.y_tilt_deg, told + offset)
-        np.testing.assert_allclose(one.geometry.x_tilt_deg, x_tilt)
+        np.testing.assert_allclose(one.geometry.y_tilt_deg, told)
+        np.testing.assert_allclose(one.geometry.x_tilt_deg, 0.0)
 
 
 def test_the_geometry_says_where_the_target_was() -> None:
@@ -159,26 +157,21 @@ def test_the_first_view_is_where_tracking_had_it_and_others_in_the_middle() -> N
     # at an axis of 90° what lies across it appears along y, and what lies along it against x
     np.testing.assert_allclose(one.geometry.shifts_ang(), [[0, 0], [-300, -40], [100, 200]], atol=1e-9)
     np.testing.assert_allclose(one.scores["SessionShiftErrorAngst"], [500, 50, 10])
-    assert not one.quality
 
 
 @pytest.mark.parametrize("start", [0.0, 12.0])
-def test_how_a_target_lies_is_its_normal(start: float) -> None:
-    """Ry(offset)·Rx(x tilt)·z, from slopes on the stage at 0° and from a plane in the frame of the start tilt."""
-    slope = np.array([0.2, -0.1])
-    normal = np.append(-slope, 1.0) / np.linalg.norm(np.append(-slope, 1.0))
-    own = lie_of(SlopesMeasured(target=0, slope=(0.2, -0.1), sd=0.02), None, start)
+def test_how_targets_lie_is_their_planes_normal(start: float) -> None:
+    """Ry(offset)·Rx(x tilt)·z on the stage at 0°, from a plane in the frame of the start tilt."""
+    normal = np.array([-0.2, 0.1, 1.0]) / np.linalg.norm([-0.2, 0.1, 1.0])
     turned = rotation_y(start) @ normal
     plane = PlaneFitted(
         pre_tilt_deg=float(np.rad2deg(np.arccos(turned[2]))),
         rotation_deg=float(np.rad2deg(np.arctan2(-turned[1], -turned[0]))),
         residual_um=0.1,
     )
-    for lie in (own, lie_of(None, plane, start)):
-        assert lie is not None
-        found = rotation_y(lie.tilt_offset_deg) @ rotation_x(lie.x_tilt_deg) @ [0, 0, 1]
-        np.testing.assert_allclose(found, normal, atol=1e-9)
-    assert lie_of(None, None, start) is None
+    lie = lie_of(plane, start)
+    found = rotation_y(lie.tilt_offset_deg) @ rotation_x(lie.x_tilt_deg) @ [0, 0, 1]
+    np.testing.assert_allclose(found, normal, atol=1e-9)
 
 
 def test_a_session_that_was_killed_leaves_whole_files_and_the_same_in_the_end(recorded, tmp_path) -> None:

@@ -27,6 +27,7 @@ _AGREE_UM = 0.3  # sightings of one round that lie further from its last one saw
 _LEAST_CONFIDENCE = 0.15
 _PLAUSIBLE_SD = 5.0  # predicted standard deviations that a displacement is believed at once
 _PLAUSIBLE_UM = 0.3
+_REPEATED = 0.015  # of the field, within which a second faint match must lie for the first one to be no chance
 _UNSEEN = 1  # pictures of one place without the area, before it is looked for around
 _OVERLAP = 0.7  # of the field, from one place to the next
 _REFERENCE_SD_UM = 0.002
@@ -143,10 +144,13 @@ class _Round:
         """Expose until the area stands within the threshold, or the attempts are used up; what was seen, in order.
 
         A displacement that is hard to believe is believed once a second picture shows it too: on a lattice of holes a
-        correlation may find the next hole.
+        correlation may find the next hole. A match too faint to be believed is, where a second picture shows it at the
+        same place and that is near: chance does not repeat itself.
         """
         seen: list[Sighting] = []
         doubted: Array | None = None
+        faint: Array | None = None
+        same_um = _REPEATED * min(self.desk.scope.calibrations.presets[self.preset].field_um)
         unseen = 0
         around = self._around(shift)
         series = self.desk.series_of(self.area, self.preset)
@@ -159,10 +163,13 @@ class _Round:
             except (ImageError, MicroscopeError):
                 break
             if found.confidence < _LEAST_CONFIDENCE:
-                unseen += 1
-                if not seen and unseen > _UNSEEN and around:
-                    shift = around.pop(0)
-                continue
+                again = faint is not None and np.hypot(*(shift + found.shift_um - faint)) <= same_um
+                if not again or found.length_um > self.plausible_um:
+                    faint = shift + found.shift_um
+                    unseen += 1
+                    if not seen and unseen > _UNSEEN and around:
+                        shift = around.pop(0)
+                    continue
             known = doubted is not None and np.hypot(*(found.shift_um - doubted)) <= _AGREE_UM
             if found.length_um > self.plausible_um and not known:
                 doubted = found.shift_um

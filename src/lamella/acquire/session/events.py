@@ -20,7 +20,6 @@ __all__ = [
     "SeriesBegun",
     "SessionBegun",
     "SessionEnded",
-    "SlopesMeasured",
     "StageLifted",
     "TargetEnded",
     "Tell",
@@ -210,15 +209,6 @@ class SeriesBegun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlopesMeasured:
-    """How a target's part of the grid lies, dz/dx and dz/dy on the stage at 0°, from how its views are stretched."""
-
-    target: int
-    slope: Pair
-    sd: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class TargetEnded:
     """A target's series is over: ``finished``, ``limit`` (it left the image shift's range, as planned), ``lost``, or
     ``thick`` (ended early, since processing found it thicker than is wanted)."""
@@ -299,7 +289,6 @@ Event = (
     | FocusScalesMeasured
     | PlaneFitted
     | SeriesBegun
-    | SlopesMeasured
     | TiltBegun
     | TiltLeftOut
     | Tracked

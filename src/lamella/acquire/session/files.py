@@ -24,7 +24,6 @@ from lamella.acquire.session.events import (
     Event,
     PlaneFitted,
     SeriesBegun,
-    SlopesMeasured,
     TargetEnded,
     TiltLeftOut,
     ViewLeftOut,
@@ -109,8 +108,6 @@ class SessionFiles:
             self._series[event.target].add(event)
         elif isinstance(event, SeriesBegun):
             self._series[event.target].begun_with = event
-        elif isinstance(event, SlopesMeasured):
-            self._series[event.target].slopes = event
         elif isinstance(event, PlaneFitted):
             self._plane = event
         elif isinstance(event, ViewLeftOut | TiltLeftOut):
@@ -121,6 +118,7 @@ class SessionFiles:
     def finish(self) -> SessionOutput:
         """Write what all series share; call it when the session is over, however it ended."""
         begun = [one for one in self._series if one.begun and one.views]
+        lie = None if self._plane is None else lie_of(self._plane, self._facts.settings.start_tilt)
         records = [
             session_series(
                 one.name,
@@ -132,7 +130,7 @@ class SessionFiles:
                 images=[f"{number:06d}@{one.name}.mrc" for number in range(1, len(one.views) + 1)],
                 group=f"optics{place}",
                 first=one.begun_with,
-                lie=lie_of(one.slopes, self._plane, self._facts.settings.start_tilt),
+                lie=lie,
             )
             for place, one in enumerate(begun, start=1)
         ]

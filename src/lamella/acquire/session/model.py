@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.grid_plane import GridPlane
 from lamella.acquire.microscope.port import Calibrations
-from lamella.acquire.session.events import PlaneFitted, SeriesBegun, SlopesMeasured, ViewRecorded
+from lamella.acquire.session.events import PlaneFitted, SeriesBegun, ViewRecorded
 from lamella.formats.relion_tilt_series import write_tilt_series
 from lamella.geometry import TiltGeometry
 from lamella.geometry.rotations import rotation_y, rotation_z
-from lamella.records import SESSION_LIE, SESSION_SHIFT_ERROR, Defocus, Optics, TiltSeries
+from lamella.records import SESSION_SHIFT_ERROR, Defocus, Optics, TiltSeries
 
 __all__ = ["GEOMETRY", "Lie", "in_image_ang", "in_stage_um", "lie_of", "session_series", "write_geometry"]
 
@@ -24,7 +24,6 @@ Array = NDArray[np.float64]
 
 GEOMETRY = "geometry/tilt_series.star"
 _ANG_PER_UM = 1e4
-_PARTS_DIFFER_DEG = 5.0  # by which parts of a grid lie otherwise than the plane through all
 
 
 def in_image_ang(off_um: Array, axis_deg: float) -> Array:
@@ -37,50 +36,24 @@ def in_stage_um(shift_ang: Array, axis_deg: float) -> Array:
     return np.asarray(shift_ang @ rotation_z(axis_deg)[:2, :2] / _ANG_PER_UM)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Lie:
-    """How a target's part of the grid lies, as the projection model says it.
+    """How the targets' plane lies, as the projection model says it.
 
-    Attributes
-    ----------
-    tilt_offset_deg, x_tilt_deg
-        its normal is Ry(tilt offset) · Rx(x tilt) · z on the stage at 0°: the first adds to every view's tilt.
-    error_deg
-        standard error of both.
+    Its normal is Ry(tilt offset) · Rx(x tilt) · z on the stage at 0°: the tilt offset adds to every view's tilt.
     """
 
-    tilt_offset_deg: float
-    x_tilt_deg: float
-    error_deg: float
+    tilt_offset_deg: float = 0.0
+    x_tilt_deg: float = 0.0
 
 
-def lie_of(slopes: SlopesMeasured | None, plane: PlaneFitted | None, start_deg: float) -> Lie | None:
-    """How a target lies: as its own pictures tell, else as the plane through the heights of all does; None: not known.
-
-    Parameters
-    ----------
-    slopes
-        of the target.
-    plane
-        of all, in the frame of the start tilt.
-    start_deg
-        the start tilt.
-    """
-    if slopes is not None:
-        return _lie(np.array([-slopes.slope[0], -slopes.slope[1], 1.0]), float(np.rad2deg(slopes.sd)))
-    if plane is None:
-        return None
+def lie_of(plane: PlaneFitted, start_deg: float) -> Lie:
+    """How a plane lies that was fitted in the frame of the start tilt; single targets differ by the grid's terrain."""
     slope = GridPlane.of_angles(plane.pre_tilt_deg, plane.rotation_deg).slope
     normal = rotation_y(-start_deg) @ np.array([-slope[0], -slope[1], 1.0])
-    return _lie(np.asarray(normal, np.float64), _PARTS_DIFFER_DEG)
-
-
-def _lie(normal: Array, error_deg: float) -> Lie:
     across, along, up = normal / np.linalg.norm(normal)
     return Lie(
-        tilt_offset_deg=float(np.rad2deg(np.arctan2(across, up))),
-        x_tilt_deg=float(np.rad2deg(np.arcsin(-along))),
-        error_deg=error_deg,
+        tilt_offset_deg=float(np.rad2deg(np.arctan2(across, up))), x_tilt_deg=float(np.rad2deg(np.arcsin(-along)))
     )
 
 
@@ -99,10 +72,10 @@ def session_series(
 ) -> TiltSeries:
     """One series as the session itself knows it, by rising tilt.
 
-    The angles are those read back, against the plane in which the target lies where that is known; the axis is the
-    calibrated one. A view's shift is where the target was measured to be, turned into the image. Where it was not
-    measured it is 0, the middle, where the session's model had it, as sure as that was. The defocus is the one wanted:
-    the lens was set for the height that the session's model gave.
+    The angles are those read back, against the targets' plane where that was measured; the axis is the calibrated one.
+    A view's shift is where the target was measured to be, turned into the image. Where it was not measured it is 0, the
+    middle, where the session's model had it, as sure as that was. The defocus is the one wanted: the lens was set for
+    the height that the session's model gave.
 
     Parameters
     ----------
@@ -121,19 +94,18 @@ def session_series(
     first
         where the target was in the view that its others were compared with.
     lie
-        how it lies.
+        how the targets' plane lies; None: it was not measured.
 
     Returns
     -------
     TiltSeries
-        with geometry and defocus; the score ``SessionShiftErrorAngst`` is the standard deviation of each view's shift,
-        and the numbers of `SESSION_LIE` say how the target lies, where that is known.
+        with geometry and defocus; the score ``SessionShiftErrorAngst`` is the standard deviation of each view's shift.
     """
     placed = [_placed(view, first) for view in views]
     shifts = in_image_ang(np.array([place for place, _ in placed], np.float64), calibrations.tilt_axis_deg)
     tilt = np.array([view.tilt_deg for view in views], np.float64)
     defocus = np.full(len(views), _ANG_PER_UM * settings.defocus)
-    known = {} if lie is None else dict(zip(SESSION_LIE, astuple(lie), strict=True))
+    lie = Lie() if lie is None else lie
     return TiltSeries(
         name=name,
         pixel_size_ang=pixel_size_ang,
@@ -146,15 +118,14 @@ def session_series(
         optics_group=group,
         hand=calibrations.hand,
         geometry=TiltGeometry.from_angles(
-            tilt + (0.0 if lie is None else lie.tilt_offset_deg),
+            tilt + lie.tilt_offset_deg,
             calibrations.tilt_axis_deg,
-            x_tilt_deg=0.0 if lie is None else lie.x_tilt_deg,
+            x_tilt_deg=lie.x_tilt_deg,
             x_shift_ang=shifts[:, 0],
             y_shift_ang=shifts[:, 1],
         ),
         defocus=Defocus(u_ang=defocus, v_ang=defocus, angle_deg=np.zeros(len(views))),
         scores={SESSION_SHIFT_ERROR: _ANG_PER_UM * np.array([sd for _, sd in placed], np.float64)},
-        quality=known,
     ).sorted_by_tilt()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from lamella import __version__
 from lamella.acquire.acquire_settings import AcquireSettings
 from lamella.acquire.microscope.port import RECORD, Calibrations, Picture, Pixels
-from lamella.acquire.session.events import SeriesBegun, SlopesMeasured, ViewRecorded
+from lamella.acquire.session.events import SeriesBegun, ViewRecorded
 from lamella.formats.mdoc import new_mdoc, read_mdoc, write_mdoc
 from lamella.formats.mdoc_write import WrittenView, serialem_section, serialem_titles
 from lamella.formats.mrc_growing import GrowingStack
@@ -62,8 +62,8 @@ class SeriesFiles:
     ----------
     views
         in the order of recording.
-    begun_with, slopes
-        where the target was in its first view, and how its part of the grid lies; None where it was not measured.
+    begun_with
+        where the target was in its first view; None where it was not measured.
     missing
         numbers of the views whose picture was not on the disk any more when the session was resumed.
     """
@@ -72,7 +72,6 @@ class SeriesFiles:
         self.name = name
         self.views: list[ViewRecorded] = []
         self.begun_with: SeriesBegun | None = None
-        self.slopes: SlopesMeasured | None = None
         self.missing: set[int] = set()
         self._facts = facts
         self._stack: GrowingStack | None = None

@@ -17,7 +17,6 @@ from lamella.acquire.routines.tracking import Sighting, track
 from lamella.acquire.session.events import (
     Doubted,
     SeriesBegun,
-    SlopesMeasured,
     TargetEnded,
     TiltBegun,
     TiltLeftOut,
@@ -99,7 +98,6 @@ class TiltLoop:
                     self._focus()
             self.progress((number + 1) / len(self.plan.scheme), f"tilt {self.plan.scheme.tilt_deg[number]:g}°")
         for target in self.targets:
-            self._tell_slopes(target)
             if not self.states[target].thick:
                 self.desk.tell(self._ending(target))
 
@@ -314,13 +312,6 @@ class TiltLoop:
             self.desk.tell(
                 SeriesBegun(target=first.target, tilt=self.desk.moment.tilt, displacement_um=off_um, sd_um=sd_um)
             )
-
-    def _tell_slopes(self, target: int) -> None:
-        """How the target's part of the grid lies, where its pictures tell."""
-        known = self.desk.series_of(target, RECORD).slopes
-        if known is not None:
-            slope = (float(known.slope[0]), float(known.slope[1]))
-            self.desk.tell(SlopesMeasured(target=target, slope=slope, sd=float(known.sd.max())))
 
     def _ending(self, target: int) -> TargetEnded:
         state = self.states[target]
