@@ -51,7 +51,7 @@ SETTINGS: dict[str, tuple[Any, Values, Values]] = {
     "track_every": (2, {}, {}),
     "autofocus_every": (1, {}, {}),
     "focus_on": ("focus-area", {}, {}),
-    "focus_scale_step": (1.0, {}, {}),
+    "focus_scale_step": (1.0, {"focus_scales_reach": 0.0}, {}),
     "focus_scales_reach": (0.0, {}, {}),
     "focus_place": ((0.0, 3.5), {"predictor": "bisect"}, {}),
     "focus_tilt": (5.0, {}, {}),
