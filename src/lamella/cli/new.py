@@ -104,6 +104,7 @@ def new(
         )
     from lamella.workflow.new import check_new_folder, create_project
     from lamella.workflow.references import settle_references
+    from lamella.workflow.watch_source import RawSource
 
     check_new_folder(project)
     references = {
@@ -129,15 +130,18 @@ def new(
         raise InputError("--session belongs to --mdoc", mend="leave it out")
     if stack is not None and later:
         raise InputError("--later belongs to --mdoc", mend="leave it out")
-    source = None if mdoc is None else _source(mdoc, frames, session, pixel_size, tilt_axis, given, references)
-    if later and source is not None:
-        return _make_later(project, source, json)
+    overrides = _overrides(pixel_size, tilt_axis, given) if stack is None else None
+    source = None
+    if mdoc is not None:
+        source = RawSource.of(mdoc, frames=frames, session=session, overrides=overrides, references=references)
+        if later:
+            return _make_later(project, source, json)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if stack is not None:
             imported = _from_stack(stack, angles, pixel_size, tilt_axis, given)
         else:
-            imported = _from_mdoc(mdoc or [], frames, session, pixel_size, tilt_axis, given)
+            imported = _from_mdoc(mdoc or [], frames, session, overrides)
         motion, notes = settle_references(imported, references)
         imported = replace(imported, notes=(*imported.notes, *notes))
         made = create_project(project, imported, motion)
@@ -146,27 +150,6 @@ def new(
     _tell(project, imported, json, str(made.root))
     _tell_warnings(imported, [str(entry.message) for entry in caught])
     return 0
-
-
-def _source(
-    patterns: list[str],
-    frames: Path | None,
-    session: Path | None,
-    pixel_size: str | None,
-    tilt_axis: str | None,
-    given: dict[str, Any],
-    references: dict[str, str | None],
-) -> RawSource:
-    """What the project remembers of where its series come from."""
-    from lamella.workflow.watch_source import RawSource
-
-    return RawSource.of(
-        patterns,
-        frames=frames,
-        session=session,
-        overrides=_overrides(pixel_size, tilt_axis, given),
-        references=references,
-    )
 
 
 def _overrides(pixel_size: str | None, tilt_axis: str | None, given: dict[str, Any]) -> Overrides:
@@ -194,9 +177,7 @@ def _from_mdoc(
     patterns: list[str],
     frames: Path | None,
     session: Path | None,
-    pixel_size: str | None,
-    tilt_axis: str | None,
-    given: dict[str, Any],
+    overrides: Overrides | None,
 ) -> Imported:
     from lamella.formats.mdoc_series import series_from_mdoc
     from lamella.formats.session_prior import session_geometries, with_session_prior
@@ -209,15 +190,16 @@ def _from_mdoc(
         files += found
     if frames is not None and not frames.is_dir():
         raise InputError(f"--frames {frames} is no folder", mend="give the folder that holds the frame files")
-    overrides = _overrides(pixel_size, tilt_axis, given)
     imported = series_from_mdoc(files, frames=frames, overrides=overrides)
     geometries = session_geometries(files) if session is None else [_given(session)]
     return with_session_prior(imported, geometries)
 
 
 def _given(session: Path) -> Path:
-    """The geometry that the user names; a session's folder stands for its own."""
-    named = session / "geometry" / "tilt_series.star" if session.is_dir() else session
+    """The geometry that the user names, which must be there."""
+    from lamella.formats.session_prior import session_geometry
+
+    named = session_geometry(session)
     if not named.is_file():
         raise InputError(
             f"--session {session}: no geometry is there",

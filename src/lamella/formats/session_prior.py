@@ -18,7 +18,7 @@ from lamella.formats.overrides import Imported
 from lamella.formats.relion_tilt_series import read_tilt_series
 from lamella.records import SESSION_DEFOCUS, SESSION_SHIFT_ERROR, SESSION_SHIFTS, Note, TiltSeries
 
-__all__ = ["session_geometries", "with_session_prior"]
+__all__ = ["session_geometries", "session_geometry", "with_session_prior"]
 
 _GEOMETRY = "geometry/tilt_series.star"
 _SAME_TILT_DEG = 0.01
@@ -28,6 +28,11 @@ def session_geometries(mdocs: Sequence[Path]) -> tuple[Path, ...]:
     """The geometries that sessions left beside mdoc files."""
     beside = dict.fromkeys(path.parent / _GEOMETRY for path in mdocs)
     return tuple(path for path in beside if path.is_file())
+
+
+def session_geometry(named: Path) -> Path:
+    """The geometry that a user names, there or not; a session's folder stands for its own."""
+    return named / _GEOMETRY if named.is_dir() else named
 
 
 def with_session_prior(imported: Imported, geometries: Sequence[Path]) -> Imported:

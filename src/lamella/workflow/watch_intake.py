@@ -20,7 +20,7 @@ from lamella.formats.mdoc import Mdoc
 from lamella.formats.mdoc_interpret import NotATiltSeries
 from lamella.formats.mdoc_series import grouped_mdocs, interpret, series_from_mdoc
 from lamella.formats.overrides import Imported
-from lamella.formats.session_prior import session_geometries, with_session_prior
+from lamella.formats.session_prior import session_geometries, session_geometry, with_session_prior
 from lamella.records import TiltSeries
 from lamella.workflow.digests import digest
 from lamella.workflow.ledger import Ledger
@@ -145,8 +145,7 @@ class Intake:
             )
         geometries = session_geometries(paths)
         if source.session is not None:
-            given = Path(source.session)
-            geometries = (given / "geometry" / "tilt_series.star" if given.is_dir() else given,)
+            geometries = (session_geometry(Path(source.session)),)
         return with_session_prior(imported, [path for path in geometries if path.is_file()])
 
     def _put(self, imported: Imported, groups: Sequence[tuple[str, tuple[Mdoc, ...]]]) -> bool:

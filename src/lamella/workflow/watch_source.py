@@ -92,5 +92,5 @@ class RawSource:
         except (OSError, ValueError, KeyError, TypeError, InputError) as error:
             raise ProjectError(
                 f"{path}: where the raw data come from cannot be read ({error})",
-                mend="remove the file and give `lamella watch` the --mdoc pattern",
+                mend="remove it, and name a session with --session, or make the project anew with `lamella new --mdoc`",
             ) from error
